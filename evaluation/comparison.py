@@ -1,0 +1,341 @@
+"""Models side by side: the leaderboard, the best of each column, the verdict, the number format.
+
+Nothing here knows a metric by name. A column's unit, direction and ideal come from the records that
+fill it (`higher_is_better` None marks a diagnostic, which nobody wins).
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+RecordDict = Mapping[str, Any]
+
+MINUS = "\N{MINUS SIGN}"
+MISSING = "\N{EN DASH}"
+#: Records of one column must agree on these; otherwise their values are not comparable.
+SAME = ("unit", "higher_is_better", "ideal", "n_real", "n_fake", "reference", "extractor")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the comparison: a model, or a reference such as held-out real images.
+
+    Attributes:
+        name: Unique name.
+        kind: Variant, or `reference`.
+        family: `vae`, `gan`, or `reference`.
+        cost: Counts such as `num_parameters`; empty for a reference.
+        summary: For each metric `{"mean", "std", "n"}` and, where the mean is null, `reason`.
+        records: For each seed its records.
+    """
+
+    name: str
+    kind: str
+    family: str
+    cost: Mapping[str, int]
+    summary: Mapping[str, Mapping[str, Any]]
+    records: Mapping[str, Sequence[RecordDict]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: a metric under one protocol, so that its values are comparable.
+
+    Attributes:
+        key: Unique name: the metric's, with the observation model behind it where models differ.
+        metric: Name of the metric.
+        observation: The observation model the column is restricted to, or None.
+        protocol: The record of the first value, which stands for all (see `SAME`).
+    """
+
+    key: str
+    metric: str
+    observation: str | None
+    protocol: RecordDict
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """True, False, or None for a diagnostic."""
+        return self.protocol["higher_is_better"]
+
+    @property
+    def arrow(self) -> str:
+        """The direction as a sign: up, down, or towards the ideal; empty for a diagnostic."""
+        if self.higher_is_better is not None:
+            return "↑" if self.higher_is_better else "↓"
+        ideal = self.protocol["ideal"]
+        return "" if ideal is None else f"→ {ideal:g}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean over the seeds, standard deviation (ddof=1, None below two values), count, or reason."""
+
+    mean: float | None
+    std: float | None
+    n: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Rows and columns of the comparison; models in the order given, references apart."""
+
+    models: Sequence[Row]
+    references: Sequence[Row]
+    columns: Sequence[Column]
+
+    def column(self, key: str) -> Column:
+        """The column of that name.
+
+        Raises:
+            ValueError: There is none; the names there are, are listed.
+        """
+        for column in self.columns:
+            if column.key == key:
+                return column
+        known = ", ".join(c.key for c in self.columns if c.higher_is_better is not None)
+        raise ValueError(f"{key!r} is not a measured metric with a direction; there are: {known}")
+
+    def cell(self, row: Row, column: Column) -> Cell:
+        """What stands in a row of a column."""
+        found = row.summary.get(column.metric)
+        if found is None:
+            return Cell(None, None, 0, "not_measured")
+        other = _observation(row, column.metric)
+        if column.observation is not None and other not in {None, column.observation}:
+            return Cell(None, None, 0, "other_observation_model")
+        reason = found.get("reason") if found["mean"] is None else None
+        return Cell(found["mean"], found["std"], found["n"], reason)
+
+    def values(self, row: Row, column: Column) -> list[float]:
+        """The values of the seeds, failed ones left out."""
+        if self.cell(row, column).mean is None:
+            return []
+        found = (_find(records, column.metric) for records in row.records.values())
+        return [r["value"] for r in found if r is not None and r["value"] is not None]
+
+    def frame(self) -> pd.DataFrame:
+        """The table: `<column>_mean`, `_std`, `_n` for each row, models first, full precision."""
+        rows: list[dict[str, Any]] = []
+        for row in (*self.models, *self.references):
+            line: dict[str, Any] = {"model": row.name, "kind": row.kind, "family": row.family}
+            for column in self.columns:
+                cell = self.cell(row, column)
+                line |= {f"{column.key}_mean": cell.mean, f"{column.key}_std": cell.std}
+                line[f"{column.key}_n"] = cell.n
+            rows.append(line | dict(row.cost))
+        frame = pd.DataFrame(rows).set_index("model")
+        # A reference costs nothing: without this type its gap would turn the counts into floats.
+        costs = dict.fromkeys(key for row in self.models for key in row.cost)
+        return frame.astype(dict.fromkeys(costs, "Int64"))
+
+    def ranked(self, key: str, family: str | None = None) -> list[Row]:
+        """The models from best to worst; those without a value stand last in both directions.
+
+        Raises:
+            ValueError: No such column, or it has no direction.
+        """
+        column = self.column(key)
+        if column.higher_is_better is None:
+            raise ValueError(f"{key!r} is a diagnostic: it has no direction to rank by")
+        rows = {row.name: row for row in self.models if family in {None, row.family}}
+        means = pd.Series({n: self.cell(row, column).mean for n, row in rows.items()}, dtype=float)
+        ascending = not column.higher_is_better
+        order = means.sort_values(ascending=ascending, na_position="last", kind="stable")
+        return [rows[str(name)] for name in order.index]
+
+    def best(self, column: Column) -> set[str]:
+        """The models with the best mean (several when they tie); nobody for a diagnostic."""
+        means = {row.name: self.cell(row, column).mean for row in self.models}
+        found = [mean for mean in means.values() if mean is not None]
+        if column.higher_is_better is None or not found:
+            return set()
+        top = max(found) if column.higher_is_better else min(found)
+        return {name for name, mean in means.items() if mean == top}
+
+    def families(self, column: Column) -> set[str]:
+        """The families of which a model has a value in this column."""
+        return {row.family for row in self.models if self.cell(row, column).mean is not None}
+
+
+def leaderboard(models: Sequence[Row], references: Sequence[Row]) -> Leaderboard:
+    """Joins the rows.
+
+    Raises:
+        ValueError: Two values of one column are not comparable (other sample count, reference
+            images, extractor, ...); the metric, the two models and the difference are named.
+    """
+    columns: list[Column] = []
+    names = dict.fromkeys(name for row in models for name in row.summary)
+    for name in names:
+        observations = dict.fromkeys(
+            seen for row in models if (seen := _observation(row, name)) is not None
+        )
+        if len(observations) < 2:
+            columns.append(Column(name, name, None, _protocol(name, models)))
+            continue
+        for seen in observations:
+            rows = [row for row in models if _observation(row, name) == seen]
+            columns.append(Column(f"{name}_{seen}", name, seen, _protocol(name, rows)))
+    return Leaderboard(models, references, columns)
+
+
+def _find(records: Sequence[RecordDict], metric: str) -> RecordDict | None:
+    return next((record for record in records if record["name"] == metric), None)
+
+
+def _observation(row: Row, metric: str) -> str | None:
+    """Values of different observation models are not comparable; the records name theirs."""
+    for records in row.records.values():
+        record = _find(records, metric)
+        if record is not None and record["value"] is not None:
+            return record["params"].get("observation")
+    return None
+
+
+def _protocol(metric: str, rows: Sequence[Row]) -> RecordDict:
+    """The record that stands for a column: all of its values were made the same way."""
+    found = [
+        (row.name, record)
+        for row in rows
+        for records in row.records.values()
+        if (record := _find(records, metric)) is not None
+    ]
+    valued = [(name, record) for name, record in found if record["value"] is not None]
+    if not found:
+        raise ValueError(f"{metric}: the summary has it, but there is no record of it")
+    first_name, first = (valued or found)[0]
+    for name, record in valued[1:]:
+        for key in SAME:
+            if record[key] != first[key]:
+                raise ValueError(
+                    f"{metric}: {first_name} and {name} are not comparable: "
+                    f"{key} is {first[key]} and {record[key]}"
+                )
+    return first
+
+
+def decimals(values: Iterable[float | None]) -> int:
+    """Digits behind the point for a whole column, so that its points stand below each other.
+
+    About three digits of the largest value, and up to two more where another would read as zero.
+    """
+    sizes = [abs(value) for value in values if value]
+    if not sizes:
+        return 2
+    fewest = 2 if max(sizes) < 100 else 1 if max(sizes) < 10_000 else 0
+    places = min(max(2 - math.floor(math.log10(max(sizes))), fewest), 8)
+    most = places + 2
+    while places < most and min(sizes) < 0.5 * 10**-places:
+        places += 1
+    return places
+
+
+def number(value: float | None, places: int) -> str:
+    """A value as people read it: a true minus sign, no negative zero, a dash for a missing one."""
+    if value is None:
+        return MISSING
+    text = f"{value:,.{places}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
+
+
+def mean_and_sd(cell: Cell, places: int) -> str:
+    """`3.41 ± 0.12`, or the mean alone where one seed has no spread."""
+    if cell.std is None:
+        return number(cell.mean, places)
+    return f"{number(cell.mean, places)} ± {number(cell.std, places)}"
+
+
+def count(value: int) -> str:
+    """A count in three digits: 842, 12.3 k, 4.56 M."""
+    for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:.3g} {suffix}" if value < 1000 * scale else f"{value:.2e}"
+    return str(value)
+
+
+def verdict(board: Leaderboard, key: str) -> str:
+    """Which model is best, by how much, and whether to believe it.
+
+    Args:
+        board: The comparison.
+        key: The column to rank by.
+
+    Returns:
+        One to three sentences of plain text.
+
+    Raises:
+        ValueError: No such column, or it has no direction.
+    """
+    column = board.column(key)
+    ranked = [row for row in board.ranked(key) if board.cell(row, column).mean is not None]
+    if not ranked:
+        return f"No model has a value of {key}."
+    places = decimals(board.cell(row, column).mean for row in board.models)
+    best = board.cell(ranked[0], column)
+    extreme = "highest" if column.higher_is_better else "lowest"
+    seeds = f"{best.n} seed{'s' if best.n != 1 else ''}"
+    start = f"{ranked[0].name} has the {extreme} {key}: {mean_and_sd(best, places)} ({seeds})"
+    if len(ranked) == 1:
+        return f"{start}. No other model has a value to compare it with."
+    second = board.cell(ranked[1], column)
+    if best.mean is None or second.mean is None:  # ranked holds rows with a value
+        raise AssertionError("a ranked row has no value")
+    gap = abs(best.mean - second.mean)
+    share = f" ({gap / abs(second.mean) * 100:.0f} %)" if second.mean else ""
+    return (
+        f"{start}, {number(gap, places)}{share} better than {ranked[1].name} at "
+        f"{mean_and_sd(second, places)}. {_belief(board, column, ranked)}{_floor(board, column)}"
+    )
+
+
+def _floor(board: Leaderboard, column: Column) -> str:
+    for row in board.references:
+        mean = board.cell(row, column).mean
+        if mean is not None:
+            places = decimals(board.cell(model, column).mean for model in board.models)
+            return f" Held-out real images score {number(mean, places)}."
+    return ""
+
+
+def _belief(board: Leaderboard, column: Column, ranked: Sequence[Row]) -> str:
+    first, second = (board.values(row, column) for row in ranked[:2])
+    apart = min(first) > max(second) or max(first) < min(second)
+    ranges = f"The ranges over the seeds {'do not overlap' if apart else 'overlap'}"
+    fewest = min(len(first), len(second))
+    # The exact permutation test is the yardstick: below this it cannot reach 0.05 whatever the data.
+    smallest_p = 2 / math.comb(len(first) + len(second), len(first))
+    if smallest_p > 0.05:
+        plural = "s" if fewest != 1 else ""
+        return f"{ranges}; a difference is not testable with {fewest} seed{plural}."
+    p, pairs = _adjusted_p(board, column, ranked)
+    test = f"Welch's t test, Holm-adjusted over {pairs} pair{'s' if pairs != 1 else ''}"
+    return f"{ranges}; {test}: p = {p:.2g}."
+
+
+def _adjusted_p(board: Leaderboard, column: Column, ranked: Sequence[Row]) -> tuple[float, int]:
+    """The p of the first pair among all pairs, since the best pair was picked from this table."""
+    from scipy import stats  # noqa: PLC0415  (a second of start-up that few reports need)
+
+    testable = [row for row in ranked if len(board.values(row, column)) >= 2]
+    found: list[tuple[float, bool]] = []
+    for a, b in combinations(testable, 2):
+        one, two = board.cell(a, column), board.cell(b, column)
+        if one.std or two.std:
+            p = stats.ttest_ind_from_stats(
+                one.mean, one.std, one.n, two.mean, two.std, two.n, equal_var=False
+            ).pvalue
+        else:  # no spread at all: equal or different beyond doubt
+            p = float(one.mean == two.mean)
+        found.append((float(p), (a, b) == (ranked[0], ranked[1])))
+    adjusted = 0.0
+    for rank, (p, wanted) in enumerate(sorted(found, key=lambda pair: pair[0])):
+        adjusted = max(adjusted, min(1.0, p * (len(found) - rank)))
+        if wanted:
+            break
+    return adjusted, len(found)

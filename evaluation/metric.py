@@ -1,0 +1,101 @@
+"""What a metric is: one file in `evaluation/metrics/` that exports `METRIC`.
+
+To add one: `evaluation/metrics/<name>.py`, its name in `params.yaml: evaluate.metrics`, and a test
+against a closed form or an independent implementation. The contract test finds it by itself.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from evaluation import intervals
+from evaluation.context import Context
+
+
+@dataclass(frozen=True)
+class ValueSpec:
+    """One value of a metric.
+
+    Attributes:
+        name: Its name; `{extractor}` stands for the extractor's name.
+        unit: `nats/image`, `bits/dim`, `dB`, `fraction`, `ratio`, `z`, `raw` or
+            `percent of real feature variance`.
+        higher_is_better: The direction, or None for a diagnostic.
+        ideal: The target, where it is a point.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool | None
+    ideal: float | None = None
+
+    @property
+    def uses_extractor(self) -> bool:
+        """Whether the value depends on the extractor, which is then part of its name."""
+        return "{extractor}" in self.name
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A value with its by-products, or None with the reason."""
+
+    value: float | None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    interval: Mapping[str, Any] | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, which may have several values.
+
+    Attributes:
+        name: The name of its file.
+        requires: The protocols that a model must satisfy.
+        values: What it measures.
+        compute: For each value's name (as in `values`) the measurement. It raises
+            `UnavailableError` where all of them are null for one reason.
+    """
+
+    name: str
+    requires: tuple[type, ...]
+    values: tuple[ValueSpec, ...]
+    compute: Callable[[Context], Mapping[str, float | Measurement]]
+
+
+def failure(reason: str, **params: Any) -> Measurement:
+    """A null with its reason."""
+    return Measurement(None, params, reason=reason)
+
+
+def mean_over_images(values: Tensor, context: Context, **params: Any) -> Measurement:
+    """The mean of per-image values (N,) float64, with its bootstrap interval."""
+    interval = intervals.bootstrap_mean(values, context.seeds.metric)
+    return Measurement(values.mean().item(), params, interval)
+
+
+def available() -> list[str]:
+    """The names of all metrics, which are the names of their files."""
+    from evaluation import metrics  # noqa: PLC0415  (the metrics import this module)
+
+    return sorted(module.name for module in pkgutil.iter_modules(metrics.__path__))
+
+
+def load(name: str) -> Metric:
+    """The metric of a file.
+
+    Raises:
+        ValueError: There is no such file; the nearest name is given.
+    """
+    names = available()
+    if name not in names:
+        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"unknown metric {name!r}{hint}; available: {', '.join(names)}")
+    metric: Metric = importlib.import_module(f"evaluation.metrics.{name}").METRIC
+    return metric

@@ -1,0 +1,55 @@
+"""Bits per dimension: the bound on the negative log-likelihood as a code length per pixel value.
+
+It is a code length only for a probability mass on the pixels' levels, or for a density of
+dequantised pixels. A density on undequantised pixels is unbounded, and Bernoulli on grey pixels is
+no likelihood: null. The number of levels is in `params`: bits of binarised pixels do not compare
+with bits of 8-bit ones.
+"""
+
+import math
+
+from torch import Tensor
+
+from evaluation.context import Context
+from evaluation.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
+from evaluation.protocols import LikelihoodBound
+
+#: For each observation model that codes pixels: the levels of a pixel, and the bits to add.
+CODES: dict[str, tuple[int, float]] = {
+    "bernoulli_binary": (2, 0.0),
+    "discretised": (256, 0.0),
+    # A density of (u + U[0, 1)) / 256: its levels are 1/256 apart.
+    "dequantised": (256, 8.0),
+}
+
+
+def bits_per_dim(nll: Tensor, num_dims: int, added_bits: float = 0.0) -> Tensor:
+    """NLL / (D ln 2) + added bits.
+
+    Args:
+        nll: (N,) nats per image.
+        num_dims: D, values per image.
+        added_bits: log2 of the levels per unit, for a density; 0 for a mass.
+    """
+    return nll / (num_dims * math.log(2)) + added_bits
+
+
+def _compute(context: Context) -> dict[str, float | Measurement]:
+    assert isinstance(context.model, LikelihoodBound)
+    observation = context.model.observation
+    if observation not in CODES:
+        reason = "no_likelihood" if observation == "bernoulli_grey" else "undequantised_density"
+        return {"bits_per_dim": failure(reason, observation=observation)}
+    levels, added = CODES[observation]
+    rate, distortion = context.rate_distortion
+    values = bits_per_dim(rate + distortion, context.reference.images[0].numel(), added)
+    measured = mean_over_images(values, context, observation=observation, levels=levels)
+    return {"bits_per_dim": measured}
+
+
+METRIC = Metric(
+    "bits_per_dim",
+    (LikelihoodBound,),
+    (ValueSpec("bits_per_dim", "bits/dim", False),),
+    _compute,
+)

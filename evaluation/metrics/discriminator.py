@@ -1,0 +1,130 @@
+"""How well a discriminator tells real from generated, and whether it has memorised the train split.
+
+Equal counts of train, reference and generated images. Numbers of two models do not compare: a low
+accuracy means a good generator or a bad discriminator. A critic's scores are no logits, so it gets
+the two AUROCs and the gap only.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evaluation.context import Context, UnavailableError, judged
+from evaluation.metric import Measurement, Metric, ValueSpec, failure
+from evaluation.protocols import Discriminator, Sampler
+
+BINS = 15
+
+_PROBABILITY_VALUES = (
+    ValueSpec("disc_acc_real_train", "fraction", None),
+    ValueSpec("disc_acc_real_test", "fraction", None),
+    ValueSpec("disc_acc_fake", "fraction", None),
+    ValueSpec("disc_acc", "fraction", None),
+    ValueSpec("disc_brier", "raw", None),
+    ValueSpec("disc_logloss", "raw", None),
+    ValueSpec("disc_ece", "fraction", False, 0.0),
+)
+_SCORE_VALUES = (
+    ValueSpec("disc_auroc", "fraction", None),
+    ValueSpec("disc_gap", "ratio", None, 0.0),
+    ValueSpec("disc_membership_auroc", "fraction", None, 0.5),
+)
+
+
+def auroc(positive: Tensor, negative: Tensor) -> float:
+    """Mann-Whitney estimate of P(positive > negative) + P(equal) / 2, by mid-ranks.
+
+    Raises:
+        UnavailableError: A side is empty.
+    """
+    n, m = len(positive), len(negative)
+    if not n or not m:
+        raise UnavailableError("one_class")
+    _, group, counts = torch.cat([positive, negative]).unique(
+        return_inverse=True, return_counts=True
+    )
+    # Equal scores share the mean of the ranks that they take up.
+    ranks = (counts.cumsum(0).double() - (counts - 1) / 2)[group]
+    return ((ranks[:n].sum() - n * (n + 1) / 2) / (n * m)).item()
+
+
+def calibration_error(p: Tensor, is_real: Tensor, bins: int = BINS) -> float:
+    """Mean over equal-width bins of p of |mean p - share of real|, weighted by the bins' counts.
+
+    Args:
+        p: (N,) probabilities of being real.
+        is_real: (N,) zeros and ones.
+        bins: Number of bins on [0, 1].
+    """
+    index = (p.double() * bins).long().clamp(max=bins - 1)
+    difference = torch.zeros(bins, dtype=torch.float64)
+    difference.index_add_(0, index, p.double() - is_real.double())
+    return difference.abs().sum().item() / len(p)
+
+
+def gap(train: Tensor, test: Tensor) -> float | Measurement:
+    """The difference of the mean scores (N,) in units of their pooled standard deviation."""
+    spread = ((train.double().var() + test.double().var()) / 2).sqrt().item()
+    difference = (train.double().mean() - test.double().mean()).item()
+    if not spread:
+        return 0.0 if not difference else failure("constant_scores")
+    return difference / spread
+
+
+def probability_values(train: Tensor, test: Tensor, fake: Tensor) -> dict[str, float]:
+    """The values that need probabilities, from logits (N,) of the three sets in float64."""
+    logits = torch.cat([test, fake])
+    is_real = torch.cat([torch.ones_like(test), torch.zeros_like(fake)])
+    p = logits.sigmoid()
+    on_test, on_fake = (test >= 0).double().mean().item(), (fake < 0).double().mean().item()
+
+    def balanced(values: Tensor) -> float:
+        return (values[: len(test)].mean() + values[len(test) :].mean()).item() / 2
+
+    return {
+        "disc_acc_real_train": (train >= 0).double().mean().item(),
+        "disc_acc_real_test": on_test,
+        "disc_acc_fake": on_fake,
+        "disc_acc": (on_test + on_fake) / 2,
+        "disc_brier": balanced((p - is_real).square()),
+        "disc_logloss": balanced(
+            F.binary_cross_entropy_with_logits(logits, is_real, reduction="none")
+        ),
+        "disc_ece": calibration_error(p, is_real),
+    }
+
+
+def _scores(context: Context, images: Tensor) -> Tensor:
+    """(N,) float64 scores of images."""
+    model = context.model
+    assert isinstance(model, Discriminator)
+    with judged(model):
+        parts = [model.discriminate(x).flatten().cpu() for x in context.batches(images)]
+    scores = torch.cat(parts).double()
+    if not scores.isfinite().all():
+        raise UnavailableError("non_finite_scores")
+    return scores
+
+
+def _compute(context: Context) -> dict[str, float | Measurement]:
+    assert isinstance(context.model, Discriminator)
+    fakes, num = context.samples, min(context.num, len(context.train.images))
+    if num < 2:
+        raise UnavailableError("too_few_samples")
+    train, test, fake = (
+        _scores(context, images[:num])
+        for images in (context.train.images, context.reference.images, fakes)
+    )
+    values: dict[str, float | Measurement] = {
+        "disc_auroc": auroc(test, fake),
+        "disc_gap": gap(train, test),
+        "disc_membership_auroc": auroc(train, test),
+    }
+    if context.model.probabilistic:
+        return values | probability_values(train, test, fake)
+    return values | {spec.name: failure("not_supported") for spec in _PROBABILITY_VALUES}
+
+
+METRIC = Metric(
+    "discriminator", (Discriminator, Sampler), _PROBABILITY_VALUES + _SCORE_VALUES, _compute
+)

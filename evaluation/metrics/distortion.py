@@ -1,0 +1,21 @@
+"""Distortion: -E_q log p(x|z) in nats per image, the mean over images.
+
+One posterior draw per image, at beta = 1 whatever was trained. Values of different observation
+models are not comparable, so the model's is in `params`.
+"""
+
+from evaluation.context import Context
+from evaluation.metric import Measurement, Metric, ValueSpec, mean_over_images
+from evaluation.protocols import LikelihoodBound
+
+
+def _compute(context: Context) -> dict[str, float | Measurement]:
+    assert isinstance(context.model, LikelihoodBound)
+    _, distortion = context.rate_distortion
+    observation = context.model.observation
+    return {"distortion": mean_over_images(distortion, context, observation=observation, draws=1)}
+
+
+METRIC = Metric(
+    "distortion", (LikelihoodBound,), (ValueSpec("distortion", "nats/image", False),), _compute
+)

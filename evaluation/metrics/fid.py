@@ -1,0 +1,33 @@
+"""Frechet distance of features (Heusel et al. 2017), in percent of the real feature variance.
+
+Its bias grows as 1/n, so values at different n are different metrics. `params` says how much is
+the difference of the means and how much that of the covariances.
+"""
+
+from evaluation.context import Context
+from evaluation.metric import Measurement, Metric, ValueSpec
+from evaluation.moments import frechet_parts
+from evaluation.protocols import Sampler
+
+NAME = "fid_{extractor}"
+
+
+def _compute(context: Context) -> dict[str, float | Measurement]:
+    generated = context.sample_features
+    mean_part, covariance_part = frechet_parts(context.reference_features, generated)
+    n, d = generated.shape
+    params = {
+        "mean_part": mean_part,
+        "covariance_part": covariance_part,
+        # Legal, since the route is exact for any rank, but the value is then mostly bias.
+        "rank_deficient": n <= d,
+    }
+    return {NAME: Measurement(mean_part + covariance_part, params)}
+
+
+METRIC = Metric(
+    "fid",
+    (Sampler,),
+    (ValueSpec(NAME, "percent of real feature variance", False, 0.0),),
+    _compute,
+)

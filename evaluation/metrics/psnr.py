@@ -1,0 +1,30 @@
+"""Peak signal-to-noise ratio of reconstructions: dB of each image, then the mean over images.
+
+Not the ratio of the pooled error, which is another number.
+"""
+
+from torch import Tensor
+
+from evaluation.context import Context
+from evaluation.images import ROUNDING_MSE
+from evaluation.metric import Measurement, Metric, ValueSpec, mean_over_images
+from evaluation.metrics.mse import squared_error
+from evaluation.protocols import Reconstructor
+
+
+def peak_signal_to_noise(errors: Tensor) -> Tensor:
+    """-10 log10 of (N,) mean squared errors of images in [0, 1], in dB, at most 58.92.
+
+    The error is clamped at what rounding to 8 bits adds, so that a perfect image stays finite.
+    """
+    return -10 * errors.clamp(min=ROUNDING_MSE).log10()
+
+
+def _compute(context: Context) -> dict[str, float | Measurement]:
+    errors = squared_error(context.reference.images, context.reconstructions)
+    clamped = int((errors < ROUNDING_MSE).sum())
+    values = peak_signal_to_noise(errors)
+    return {"psnr": mean_over_images(values, context, data_range=1.0, clamped=clamped)}
+
+
+METRIC = Metric("psnr", (Reconstructor,), (ValueSpec("psnr", "dB", True),), _compute)

@@ -1,0 +1,65 @@
+"""What a model must offer to be measured: structural, so that no base class is asked for.
+
+A metric names the protocols that it requires; a model that lacks one gets a null record with the
+reason `not_supported`. All images are float32 (N, C, H, W) in [0, 1].
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws images."""
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        """(n, C, H, W) in [0, 1]; the same generator state gives the same images."""
+        ...
+
+
+@runtime_checkable
+class Reconstructor(Protocol):
+    """Encodes images and decodes them again."""
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The decoder's mean at the posterior mean, (N, C, H, W) in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class LikelihoodBound(Protocol):
+    """Bounds the log-likelihood from below.
+
+    Attributes:
+        observation: The observation model's name: `bernoulli_binary` (mass on 2 levels),
+            `bernoulli_grey` (cross-entropy, no likelihood), `gaussian` (density of undequantised
+            pixels), `discretised` (mass on 256 levels) or `dequantised` (density of
+            (u + U[0, 1)) / 256).
+    """
+
+    observation: str
+
+    def rate_distortion(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Rate KL(q(z|x) || p(z)) and distortion -E_q log p(x|z), each (N,) in nats per image.
+
+        Sums over the image at beta = 1, whatever the training objective was.
+        """
+        ...
+
+
+@runtime_checkable
+class Discriminator(Protocol):
+    """Tells real images from generated ones.
+
+    Attributes:
+        probabilistic: Whether the scores are logits of P(real), which only the logistic losses
+            train; the scores of hinge, least-squares, relativistic and Wasserstein losses are not.
+    """
+
+    probabilistic: bool
+
+    def discriminate(self, x: Tensor) -> Tensor:
+        """(N,) scores, higher for real."""
+        ...

@@ -1,0 +1,54 @@
+"""One measured value with everything that gives it meaning, as legal JSON."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """One value. Nothing in it depends on a clock, a host or a store: equal inputs, equal bytes.
+
+    Attributes:
+        name: Lower case; the extractor's name is part of it where one is used.
+        value: The value, or None with a `reason`.
+        unit: Such as `nats/image` or `percent of real feature variance`.
+        n_real: Real images compared with.
+        n_fake: Generated images, or None where the metric draws none.
+        reference: `dataset`, `split` and `sha256` of the real images.
+        extractor: `sha256:...` of the feature extractor, or None where none is used.
+        seed: `train`, `sample` and `metric`.
+        higher_is_better: The direction, or None for a diagnostic.
+        ideal: The target, where it is a point.
+        params: What the value was computed with, and its by-products.
+        interval: `method`, `level`, `low`, `high`, `resamples`, where a valid interval exists.
+        reason: Why there is no value, such as `not_supported`; None where there is one.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    n_real: int
+    n_fake: int | None
+    reference: Mapping[str, str]
+    extractor: str | None
+    seed: Mapping[str, int | None]
+    higher_is_better: bool | None
+    ideal: float | None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    interval: Mapping[str, Any] | None = None
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        """A value that JSON cannot hold becomes null with a reason; a null has to have one."""
+        if self.value is not None and not math.isfinite(self.value):
+            object.__setattr__(self, "value", None)
+            object.__setattr__(self, "interval", None)
+            object.__setattr__(self, "reason", "non_finite_value")
+        if (self.value is None) == (self.reason is None):
+            raise ValueError(f"{self.name}: a record has either a value or a reason")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain JSON values, its keys in the order above."""
+        return asdict(self)

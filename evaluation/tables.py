@@ -1,0 +1,144 @@
+"""The leaderboard as tables of text, made once for the page and for the Markdown file."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluation.comparison import Column, Leaderboard, Row, decimals, number
+
+#: Reasons of missing values in words; any other reason is shown as it is.
+REASONS = {
+    "not_supported": "the model cannot do what this metric needs",
+    "not_measured": "not measured",
+    "other_observation_model": "another observation model, whose values are not comparable",
+    "no_extractor": "there is no feature extractor for this data set",
+    "no_weights": "the extractor's weights are not here",
+    "too_few_samples": "too few images",
+    "non_finite_samples": "the model made images that are not finite",
+    "non_finite_value": "the value is not finite",
+}
+
+
+@dataclass(frozen=True)
+class TextCell:
+    """One cell as it is read.
+
+    Attributes:
+        mean: The mean, or a dash.
+        sd: The standard deviation over the seeds; empty where there is none.
+        exact: What to sort by: the mean in full precision, or None.
+        best: Whether it is the best of its column.
+        note: The mark of the footnote that says what is missing; empty where nothing is.
+    """
+
+    mean: str
+    sd: str
+    exact: float | None
+    best: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """One row: its model, its rank (None for a reference or without a value) and its cells."""
+
+    row: Row
+    rank: int | None
+    cells: Sequence[TextCell]
+
+    @property
+    def num_seeds(self) -> int | None:
+        """How many seeds stand behind the row; None for a reference."""
+        return None if self.row.family == "reference" else len(self.row.records)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled part of the leaderboard with its footnotes (mark, text)."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[TextRow]
+    notes: Sequence[tuple[str, str]]
+
+
+def tables(board: Leaderboard, rank_by: str) -> list[Table]:
+    """Splits the columns by who has them: all families (with a direction, then without), or one.
+
+    The first table is the leaderboard proper, `rank_by` in front.
+    """
+    present = list(dict.fromkeys(row.family for row in board.models))
+    shared: list[Column] = []
+    diagnostics: list[Column] = []
+    partial: dict[str, list[Column]] = {}
+    for column in board.columns:
+        found = [family for family in present if family in board.families(column)]
+        if column.key == rank_by or (found == present and column.higher_is_better is not None):
+            shared.append(column)
+        elif found == present:
+            diagnostics.append(column)
+        elif found:
+            partial.setdefault(" and ".join(f"{family.upper()}s" for family in found), []).append(
+                column
+            )
+    shared.sort(key=lambda column: column.key != rank_by)
+    groups = [("All models", shared), ("Diagnostics without a direction", diagnostics)]
+    groups += [(f"{families} only", columns) for families, columns in partial.items()]
+    return [_table(board, title, columns, rank_by) for title, columns in groups if columns]
+
+
+def empty_columns(board: Leaderboard) -> list[tuple[Column, str]]:
+    """The columns in which no model has a value, each with the reasons."""
+    found = []
+    for column in board.columns:
+        if not board.families(column):
+            cells = [board.cell(row, column) for row in board.models]
+            reasons = dict.fromkeys(_words(cell.reason) for cell in cells)
+            found.append((column, "; ".join(reasons)))
+    return found
+
+
+def _table(board: Leaderboard, title: str, columns: Sequence[Column], rank_by: str) -> Table:
+    ranked = board.ranked(rank_by)
+    ranking = board.column(rank_by)
+    notes: dict[str, str] = {}
+    rows = []
+    for row in (*board.models, *board.references):
+        empty = all(board.cell(row, column).mean is None for column in columns)
+        if empty and rank_by not in {column.key for column in columns}:
+            continue  # a row of dashes says nothing; the leaderboard proper shows every model
+        cells = [_cell(board, row, column, notes) for column in columns]
+        valued = row in board.models and board.cell(row, ranking).mean is not None
+        rows.append(TextRow(row, ranked.index(row) + 1 if valued else None, cells))
+    return Table(title, columns, rows, [(mark, text) for text, mark in notes.items()])
+
+
+def _cell(board: Leaderboard, row: Row, column: Column, notes: dict[str, str]) -> TextCell:
+    cell = board.cell(row, column)
+    places = decimals(board.cell(model, column).mean for model in board.models)
+    if row.family == "reference":
+        return TextCell(number(cell.mean, places), "", cell.mean, best=False, note="")
+    note = ""
+    if cell.mean is None:
+        note = _mark(_words(cell.reason), notes)
+    elif cell.n < len(row.records):
+        reasons = [
+            record["reason"]
+            for records in row.records.values()
+            for record in records
+            if record["name"] == column.metric and record["value"] is None
+        ]
+        text = f"{cell.n} of {len(row.records)} seeds: {_words(reasons[0] if reasons else None)}"
+        note = _mark(text, notes)
+    sd = "" if cell.std is None else number(cell.std, places)
+    return TextCell(number(cell.mean, places), sd, cell.mean, row.name in board.best(column), note)
+
+
+def _mark(text: str, notes: dict[str, str]) -> str:
+    """The footnote's letter: a, b, ..., z, aa, bb."""
+    index = len(notes)
+    return notes.setdefault(text, chr(ord("a") + index % 26) * math.ceil((index + 1) / 26))
+
+
+def _words(reason: str | None) -> str:
+    return REASONS.get(reason or "", (reason or "no reason given").replace("_", " "))

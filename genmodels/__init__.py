@@ -1,0 +1,1 @@
+"""Generative image models and their training: torch and pydantic, nothing else of the stack."""

@@ -1,0 +1,46 @@
+"""From a kind and its settings to a model; a kind is a file of genmodels/models, imported by name."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Any
+
+from genmodels import models
+from genmodels.base import GenerativeModel, ImageShape, ModelConfig
+
+
+def kinds() -> list[str]:
+    """The names of all kinds, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(models.__path__))
+
+
+def config_class(kind: str) -> type[ModelConfig]:
+    """The `Config` of a kind.
+
+    Raises:
+        ValueError: No such kind; names the nearest one.
+    """
+    return _module(kind).Config
+
+
+def build(settings: Mapping[str, Any], shape: ImageShape) -> GenerativeModel:
+    """Makes a model with undrawn weights.
+
+    Args:
+        settings: `kind` and every field of its `Config`.
+        shape: The images' shape.
+
+    Raises:
+        ValueError: An unknown kind, or settings that its `Config` refuses.
+    """
+    module = _module(str(settings.get("kind")))
+    return module.Model(module.Config.model_validate(dict(settings)), shape)
+
+
+def _module(kind: str) -> Any:
+    if kind not in kinds():
+        nearest = difflib.get_close_matches(kind, kinds(), n=1)
+        hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"kind {kind!r} is not one of {', '.join(kinds())}{hint}")
+    return importlib.import_module(f"genmodels.models.{kind}")

@@ -1,0 +1,25 @@
+"""Multilayer perceptrons over the flattened image."""
+
+from itertools import pairwise
+
+from torch import nn
+
+from genmodels.base import ImageShape
+from genmodels.networks.blocks import NetworkOptions, hidden
+
+
+def downward(shape: ImageShape, num_outputs: int, options: NetworkOptions) -> nn.Sequential:
+    """Images (N, C, H, W) to (N, num_outputs): encoders and discriminators."""
+    return nn.Sequential(nn.Flatten(), *_layers(shape.size, num_outputs, options))
+
+
+def upward(num_inputs: int, shape: ImageShape, options: NetworkOptions) -> nn.Sequential:
+    """(N, num_inputs) to raw images (N, C, H, W): decoders and generators."""
+    return nn.Sequential(*_layers(num_inputs, shape.size, options), nn.Unflatten(1, shape))
+
+
+def _layers(num_inputs: int, num_outputs: int, options: NetworkOptions) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for before, after in pairwise([num_inputs] + [options.width] * options.depth):
+        layers += hidden(nn.Linear(before, after), after, options)
+    return [*layers, nn.Linear(options.width, num_outputs)]

@@ -1,0 +1,283 @@
+"""The one loop: it owns freezing, gradients, clipping, optimisers, averages and the history.
+
+A model declares its phases and computes terms; nothing here knows a kind. The loop knows no logger,
+no file and no clock either: whoever runs it passes callbacks.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from genmodels.base import GenerativeModel, Phase
+from genmodels.ema import EMA
+from genmodels.networks.blocks import bind_dropout
+from genmodels.seeding import derive, generator
+
+Precision = Literal["fp32", "bf16"]
+Row = dict[str, float]
+
+#: A history has a row an epoch, or every second, third, ... epoch where that would be more rows.
+MAX_ROWS = 50
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What the loop is told beside the model's own config.
+
+    Attributes:
+        seed: The training seed.
+        precision: `bf16` runs the forward passes under autocast; losses stay in float32.
+        num_snapshots: How many times the run keeps samples of fixed latents.
+        snapshot_images: Samples in each.
+    """
+
+    seed: int
+    precision: Precision
+    num_snapshots: int
+    snapshot_images: int
+
+
+def _ignore(*_: object) -> None:
+    """The callback of somebody who does not listen."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What the loop tells the outside.
+
+    Attributes:
+        row: A finished row of the history.
+        progress: Steps done and the loss of the last phase, after every step.
+        checkpoint: Called after every step with a function that makes the resumable state; whoever
+            listens decides how often to call it.
+    """
+
+    row: Callable[[Row], None] = _ignore
+    progress: Callable[[int, Tensor], None] = _ignore
+    checkpoint: Callable[[Callable[[], dict[str, Any]]], None] = _ignore
+
+
+@dataclass
+class _Means:
+    """Running means of the logged terms between two rows."""
+
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        for key, value in terms.items():
+            value = value.detach().double()
+            self.sums[key] = self.sums[key] + value if key in self.sums else value
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def take(self) -> Row:
+        row = {key: total.item() / self.counts[key] for key, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return row
+
+
+class Trainer:
+    """Trains one model once.
+
+    Bit-identical on a CPU with the same thread count whether or not it was interrupted: everything
+    random is a function of (seed, step).
+    """
+
+    def __init__(
+        self, model: GenerativeModel, images: Tensor, valid: Tensor, settings: LoopSettings
+    ) -> None:
+        """Draws the initial weights.
+
+        Args:
+            model: On the device to train on.
+            images: (N, C, H, W) float32 in [0, 1], training split, on the same device.
+            valid: Validation split, likewise.
+            settings: Seed, precision and snapshots.
+
+        Raises:
+            ValueError: Fewer images than a batch, or a parameter outside the phases or in two.
+        """
+        config = model.config
+        if len(images) < config.batch_size:
+            raise ValueError(
+                f"batch_size {config.batch_size} is more than the {len(images)} training images"
+            )
+        self.model, self.images, self.valid, self.settings = model, images, valid, settings
+        model.initialise(generator(settings.seed, "weights"), images.mean(0).cpu())
+        self.phases = model.phases()
+        _check_phases(model, self.phases)
+        self.optimizers = {p.name: _optimizer(p, model) for p in self.phases}
+        averaged = model.averaged_module()
+        self.ema = EMA(averaged, config.ema_half_life) if config.ema_half_life else None
+        self.rng = torch.Generator(model.device)
+        bind_dropout(model, self.rng)
+        self.batches_per_step = max(phase.repeats for phase in self.phases)
+        self.steps_per_epoch = max(1, len(images) // (config.batch_size * self.batches_per_step))
+        self.step = 0
+        self.history: list[Row] = []
+        self.snapshots: dict[int, Tensor] = {}
+        self._means = _Means()
+        self._shuffled = (-1, torch.empty(0, dtype=torch.int64))
+
+    def run(self, callbacks: Callbacks | None = None) -> None:
+        """Trains from the present step to the end; the model then carries its averaged weights.
+
+        Raises:
+            FloatingPointError: A loss is not finite; names the phase, the term and the step.
+        """
+        callbacks = callbacks or Callbacks()
+        config = self.model.config
+        epochs = math.ceil(config.num_steps / self.steps_per_epoch)
+        row_every = self.steps_per_epoch * math.ceil(epochs / MAX_ROWS)
+        snapshot_steps = set(self._snapshot_steps())
+        self.model.train()
+        while self.step < config.num_steps:
+            loss = self._one_step(self.step)
+            self.step += 1
+            last = self.step == config.num_steps
+            if last and self.ema:
+                self.model.averaged_module().load_state_dict(self.ema.state)
+                self.model.recalibrate(generator(self.settings.seed, "recalibrate"))
+            if last or self.step % row_every == 0:
+                self.history.append(self._row())
+                callbacks.row(self.history[-1])
+            if self.step in snapshot_steps:
+                self.snapshots[self.step] = self._snapshot()
+            callbacks.progress(self.step, loss)
+            if not last:
+                callbacks.checkpoint(self.state)
+        self.model.eval()
+
+    def _one_step(self, step: int) -> Tensor:
+        config = self.model.config
+        for phase in self.phases:
+            for other in self.phases:
+                for parameter in other.parameters:
+                    parameter.requires_grad_(other is phase)
+            for repeat in range(phase.repeats):
+                loss = self._update(phase, step, repeat)
+        if self.ema:
+            self.ema.update(config.batch_size, (step + 1) * config.batch_size)
+        return loss
+
+    def _update(self, phase: Phase, step: int, repeat: int) -> Tensor:
+        config, optimizer = self.model.config, self.optimizers[phase.name]
+        learning_rate = config.learning_rate_at(step)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.rng.manual_seed(derive(self.settings.seed, "step", step, phase.name, repeat))
+        optimizer.zero_grad(set_to_none=True)
+        x = self._batch(step * self.batches_per_step + repeat)
+        with self._autocast():
+            terms = self.model.training_step(x, phase.name, step, self.rng)
+        loss = terms["loss"]
+        if not torch.isfinite(loss):
+            raise FloatingPointError(_not_finite(terms, phase.name, step))
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(phase.parameters, config.clip_norm or math.inf)
+        optimizer.step()
+        logged = {**terms, "grad_norm": norm, "learning_rate": torch.tensor(learning_rate)}
+        self._means.add({f"{phase.name}/{key}": value for key, value in logged.items()})
+        return loss
+
+    def _batch(self, number: int) -> Tensor:
+        """The `number`-th batch: an epoch is a permutation that depends on (seed, epoch) alone."""
+        size = self.model.config.batch_size
+        epoch, index = divmod(number, len(self.images) // size)
+        if self._shuffled[0] != epoch:
+            rng = generator(self.settings.seed, "shuffle", epoch)
+            order = torch.randperm(len(self.images), generator=rng)
+            self._shuffled = (epoch, order.to(self.images.device))
+        return self.images[self._shuffled[1][index * size : (index + 1) * size]]
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.settings.precision == "bf16"
+        return torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def _row(self) -> Row:
+        seed = self.settings.seed
+        with self._averaged():
+            rng = generator(seed, "valid", device=self.model.device)
+            watched = self.model.validation_step(self.valid, rng)
+        row: Row = {"epoch": math.ceil(self.step / self.steps_per_epoch), "step": self.step}
+        row |= self._means.take()
+        row |= {f"valid/{key}": value.double().mean().item() for key, value in watched.items()}
+        return row
+
+    def _snapshot_steps(self) -> list[int]:
+        total, count = self.model.config.num_steps, self.settings.num_snapshots
+        return [math.ceil(total * (i + 1) / count) for i in range(count)]
+
+    def _snapshot(self) -> Tensor:
+        rng = generator(self.settings.seed, "snapshot")
+        with self._averaged():
+            samples = self.model.sample(self.settings.snapshot_images, rng)
+        return samples.mul(255).round().to(torch.uint8).cpu()
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights inside the block, the trained ones again afterwards."""
+        if self.ema is None or self.step == self.model.config.num_steps:
+            yield  # after the last step the model carries the averaged weights for good
+            return
+        with self.ema.applied():
+            self.model.recalibrate(generator(self.settings.seed, "recalibrate"))
+            yield
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs: tensors, numbers, strings, lists and dicts."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "ema": self.ema.state if self.ema else None,
+            "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.items()},
+            "history": self.history,
+            "snapshots": self.snapshots,
+            "sums": self._means.sums,
+            "counts": self._means.counts,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes back to where `state` was taken."""
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        if self.ema:
+            self.ema.state = {key: value.clone() for key, value in state["ema"].items()}
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.history = [dict(row) for row in state["history"]]
+        self.snapshots = dict(state["snapshots"])
+        self._means = _Means(dict(state["sums"]), dict(state["counts"]))
+
+
+def _optimizer(phase: Phase, model: GenerativeModel) -> torch.optim.AdamW:
+    config = model.config
+    matrices = [p for p in phase.parameters if p.dim() > 1]
+    vectors = [p for p in phase.parameters if p.dim() <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        # torch refuses an integer beta, and YAML's `0` is one.
+        betas=(float(config.adam_beta1), float(config.adam_beta2)),
+        fused=True,
+    )
+
+
+def _check_phases(model: GenerativeModel, phases: tuple[Phase, ...]) -> None:
+    listed = [id(parameter) for phase in phases for parameter in phase.parameters]
+    if sorted(listed) != sorted(id(parameter) for parameter in model.parameters()):
+        raise ValueError(f"{type(model).__module__}: every parameter belongs in exactly one phase")
+
+
+def _not_finite(terms: Mapping[str, Tensor], phase: str, step: int) -> str:
+    culprits = [key for key, value in terms.items() if not torch.isfinite(value) and key != "loss"]
+    values = ", ".join(f"{key} = {terms[key].item()}" for key in culprits or ["loss"])
+    return f"phase {phase}, step {step}: {values} is not finite"

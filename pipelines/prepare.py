@@ -1,0 +1,136 @@
+"""Stage `prepare`: real images as uint8 arrays, split once, with a manifest of hashes.
+
+Writes `outputs/prepare/`: `<split>.npy` (N, C, H, W) uint8, `<split>_labels.npy` (N,) int64 where
+the data has labels, and `manifest.json`. Everything after this stage reads these files, as float32
+in [0, 1] through `pipelines.splits`.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines import datasets, files, params, paths
+from pipelines.datasets import Source
+from pipelines.errors import UserError, exit_on_user_error
+from pipelines.splits import SPLITS
+
+
+Indices = npt.NDArray[np.int64]
+
+
+def split_indices(source: Source, settings: params.Prepare) -> dict[str, Indices]:
+    """Draws the splits.
+
+    Random by default: a stratified split biases every real-against-real distance down, so that a
+    good model seems worse than it is. The official test set is used where there is one.
+
+    Returns:
+        For each split the positions in `source.images`, shuffled.
+    """
+    rng = np.random.default_rng(settings.split_seed)
+    everything = np.arange(len(source.images))
+    pool, test = everything[: source.num_pool], everything[source.num_pool :]
+    if settings.max_images is not None and settings.max_images < len(everything):
+        keep_test = round(settings.max_images * settings.test_fraction) if len(test) else 0
+        pool = np.sort(rng.permutation(pool)[: settings.max_images - keep_test])
+        test = np.sort(rng.permutation(test)[:keep_test])
+    fractions = {"valid": settings.valid_fraction}
+    if not len(test):
+        fractions["test"] = settings.test_fraction
+    stratified = settings.split_design == "stratified"
+    if stratified and source.labels is None:
+        raise UserError(
+            "params.yaml: prepare.split_design: 'stratified' needs labels, and "
+            f"{settings.dataset} has none; use 'random'"
+        )
+    groups = [pool]
+    if stratified and source.labels is not None:
+        groups = [pool[source.labels[pool] == c] for c in np.unique(source.labels[pool])]
+    parts: dict[str, list[Indices]] = {name: [] for name in SPLITS}
+    for group in groups:
+        shuffled, start = rng.permutation(group), 0
+        for name, fraction in fractions.items():
+            stop = start + round(fraction * len(group))
+            parts[name].append(shuffled[start:stop])
+            start = stop
+        parts["train"].append(shuffled[start:])
+    if len(test):
+        parts["test"].append(test)
+    return {name: rng.permutation(np.concatenate(parts[name])) for name in SPLITS}
+
+
+def check_classes(source: Source, splits: Mapping[str, Indices]) -> None:
+    """Refuses a split that a class is missing from: its metrics would compare different things.
+
+    Raises:
+        UserError: Names the class, its image count and the split.
+    """
+    for name, indices in splits.items():
+        if not len(indices):
+            raise UserError(
+                f"prepare: the {name} split is empty: {len(source.images)} images are too few "
+                "for prepare.valid_fraction and prepare.test_fraction"
+            )
+    if source.labels is None or source.class_names is None:
+        return
+    for label, class_name in enumerate(source.class_names):
+        total = int((source.labels == label).sum())
+        for name, indices in splits.items():
+            if not (source.labels[indices] == label).any():
+                raise UserError(
+                    f"prepare: class {class_name!r} has too few images ({total}): none of them "
+                    f"is in the {name} split; add images or set prepare.split_design: stratified"
+                )
+
+
+def write(source: Source, splits: Mapping[str, Indices], settings: params.Prepare) -> None:
+    """Writes the arrays and the manifest."""
+    manifest: dict[str, Any] = {
+        "dataset": settings.dataset,
+        "image_shape": list(source.images.shape[1:]),
+        "num_classes": len(source.class_names) if source.class_names else None,
+        "class_names": source.class_names,
+        "split_design": settings.split_design,
+        "split_seed": settings.split_seed,
+        "splits": {},
+    }
+    with files.new_folder(paths.PREPARE) as folder:
+        for name, indices in splits.items():
+            images = np.ascontiguousarray(source.images[indices])
+            np.save(folder / f"{name}.npy", images)
+            entry: dict[str, Any] = {"count": len(images), "sha256": _sha256(images)}
+            if source.labels is not None and source.class_names:
+                labels = source.labels[indices].astype("<i8")
+                np.save(folder / f"{name}_labels.npy", labels)
+                entry["labels_sha256"] = _sha256(labels)
+                entry["class_counts"] = np.bincount(
+                    labels, minlength=len(source.class_names)
+                ).tolist()
+            manifest["splits"][name] = entry
+        files.write_json(folder / "manifest.json", manifest)
+
+
+def _sha256(array: npt.NDArray[Any]) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+@exit_on_user_error
+def main() -> None:
+    """Runs the stage."""
+    settings = params.load().prepare
+    source = datasets.load(settings)
+    splits = split_indices(source, settings)
+    check_classes(source, splits)
+    write(source, splits, settings)
+    shape = "x".join(str(side) for side in source.images.shape[1:])
+    counts = ", ".join(f"{name} {len(indices):,}" for name, indices in splits.items())
+    size = math.prod(source.images.shape[1:]) * sum(map(len, splits.values())) / 1e6
+    print(f"{settings.dataset}: {counts} images of {shape} ({size:.1f} MB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Where a run comes from: its commit, its host and its process, and whether that process lives."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+
+import psutil
+
+from pipelines import paths
+
+
+def origin() -> dict[str, str]:
+    """Where a training runs: the host and process that `reap` looks at, and the commit."""
+    tags = {
+        "host": socket.gethostname(),
+        "pid": str(os.getpid()),
+        "process_start": f"{psutil.Process().create_time():.2f}",
+        "mlflow.source.name": "pipelines.train",
+        "mlflow.source.type": "LOCAL",
+        "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
+    }
+    commit = _git("rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+        tags["git.dirty"] = str(dirty).lower()
+    return {key: value for key, value in tags.items() if value}
+
+
+def _git(*arguments: str) -> str:
+    try:
+        command = ["git", "-C", str(paths.ROOT), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def is_alive(tags: Mapping[str, str]) -> bool:
+    """Whether the process of a run may live: on another host nobody here can tell."""
+    if tags.get("host") != socket.gethostname():
+        return True
+    try:
+        started = psutil.Process(int(tags["pid"])).create_time()
+    except (psutil.NoSuchProcess, KeyError, ValueError):
+        return False
+    return abs(started - float(tags["process_start"])) < 1

@@ -1,0 +1,163 @@
+"""Stage `publish`: makes the MLflow store complete from what the other stages wrote.
+
+Needed after a cache hit (no training ran, so nothing was logged), a lost database or a server that
+was away. It describes what ran: it trusts dvc.lock, not the working tree. Runs whose fingerprint is
+not in dvc.lock are history and left alone. A second call finds everything there and writes nothing.
+
+Writes `reports/tracking.json`: the fingerprints, no run ids and no time.
+"""
+
+import argparse
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from pipelines import completed_runs, files, fingerprint, params, paths, tracking, views
+from pipelines.completed_runs import MADE_BY, CompletedRun
+from pipelines.errors import UserError, exit_on_user_error
+from pipelines.runs import Run
+from pipelines.tracking import Store
+
+
+def publish() -> None:
+    """Completes the store and writes reports/tracking.json.
+
+    Raises:
+        UserError: A model or file is missing because nothing was reproduced yet.
+    """
+    settings = params.read_yaml(paths.PARAMS)
+    rank_by = _rank_by(settings)
+    lock = fingerprint.read_lock()
+    found = [done for model in settings["models"] for done in completed_runs.read(model, lock)]
+    report = _report_files()
+    report_hash = _hash(report.values())
+    store = tracking.open_store()
+    # Two publications at once would each write what the other is about to write.
+    with filelock.FileLock(f"{paths.MLFLOW_DB}.publish.lock"):
+        store.reap()
+        data = (_dataset(), completed_runs.data_md5(lock))
+        written = sum(_complete(store, done, data) for done in found)
+        written += _complete_report(store, report, report_hash)
+        _write_views(store, found, rank_by)
+    _write_tracking(found, report_hash)
+    if store.is_on:
+        print(f"MLflow: {len(found)} runs and the report are there, {written} of them written now")
+
+
+def _dataset() -> str:
+    return str(files.read_json(paths.PREPARE / "manifest.json", MADE_BY)["dataset"])
+
+
+def _rank_by(settings: Mapping[str, Any]) -> str:
+    # Section by section: the whole of params.yaml needs the models, and they need torch.
+    section = settings.get("report")
+    validate = functools.partial(params.Report.model_validate, section)
+    return params.check(validate, params.Report, f"{paths.PARAMS.name}: report").rank_by
+
+
+def _complete(store: Store, done: CompletedRun, data: tuple[str, str | None]) -> bool:
+    """Adds to a run what it lacks; returns whether anything was written."""
+    if not store.is_on:
+        return False
+    identity, digest = done.identity, done.digest()
+    run = store.run(tracking.PIPELINE, identity.name, identity.fingerprint, identity.tags())
+    if run.is_training:
+        return False
+    evaluated_before = run.tags.get("evaluated") == digest
+    epochs = {int(row["epoch"] or 0) for row in done.rows}
+    present = run.files() if run.tags.get("evaluated") else set()
+    snapshots = _missing_snapshots(done.snapshots, present)
+    complete = not snapshots and set(done.files) <= present and epochs <= run.logged_epochs()
+    if evaluated_before and complete:
+        return False
+    run.add_params(done.params)
+    run.log_rows(done.rows)
+    timings = {key: value for key, value in done.timings.items() if key not in run.metrics}
+    run.log_metrics({**done.metrics, **timings})
+    wanted = set(done.files) - present if evaluated_before else set(done.files)
+    for name in sorted(wanted):
+        _add_file(run, name, done.files[name])
+    for step, path in snapshots.items():
+        run.add_image(path, "samples", step)
+    if data[1]:
+        run.add_dataset(data[0], data[1], "outputs/prepare")
+    # Last: an equal tag says that everything before it was written.
+    run.finish("FINISHED")
+    run.set_tags({**done.tags, "mlflow.note.content": done.note, "evaluated": digest})
+    return True
+
+
+def _missing_snapshots(snapshots: Mapping[int, Path], present: set[str]) -> dict[int, Path]:
+    return {
+        step: path
+        for step, path in snapshots.items()
+        if not any(name.startswith(f"images/samples+step+{step}+") for name in present)
+    }
+
+
+def _add_file(run: Run, name: str, path: Path) -> None:
+    folder = Path(name).parent.as_posix()
+    run.add_file(path, None if folder == "." else folder)
+
+
+def _report_files() -> dict[str, Path]:
+    found = {path.name: path for path in (paths.REPORT, paths.COMPARISON, paths.LEADERBOARD)}
+    for path in found.values():
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
+    return found
+
+
+def _hash(contents: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in contents:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _complete_report(store: Store, report: Mapping[str, Path], digest: str) -> bool:
+    run = store.run(tracking.REPORTS, f"report-{digest[:8]}", digest, {})
+    missing = set(report) - run.files()
+    if not store.is_on or not missing:
+        return False
+    for name in sorted(missing):
+        run.add_file(report[name])
+    run.set_tags({"mlflow.note.content": report[paths.COMPARISON.name].read_text("utf-8")})
+    run.finish("FINISHED")
+    return True
+
+
+def _write_views(store: Store, found: Sequence[CompletedRun], rank_by: str) -> None:
+    names: dict[str, bool | None] = {}
+    for done in found:
+        for record in done.records:
+            if record["value"] is not None:
+                names.setdefault(record["name"], record["higher_is_better"])
+    # A diagnostic has no better or worse, so it is no column of a leaderboard.
+    columns = [name for name, better in names.items() if better is not None]
+    store.tag_experiment(tracking.PIPELINE, views.tags(columns, rank_by, bool(names.get(rank_by))))
+
+
+def _write_tracking(found: Sequence[CompletedRun], report_hash: str) -> None:
+    runs: dict[str, dict[str, str]] = {}
+    for done in found:
+        seeds = runs.setdefault(done.identity.model, {})
+        seeds[str(done.identity.seed)] = done.identity.fingerprint
+    files.write_json(paths.TRACKING, {"runs": runs, "report": report_hash})
+
+
+@exit_on_user_error
+def main() -> None:
+    """Completes the MLflow store from the files of the last `dvc repro`."""
+    argparse.ArgumentParser(
+        prog="python -m pipelines.publish", description=main.__doc__
+    ).parse_args()
+    publish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""What the stages before the report have left behind, read back and checked for completeness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.comparison import Row
+from pipelines import files, paths
+from pipelines.errors import UserError
+from pipelines.params import Params
+
+PICTURES = ("samples", "reconstructions", "interpolations")
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One model.
+
+    Attributes:
+        row: Its place in the comparison.
+        settings: What it was trained with: its flat entry of params.yaml.
+        histories: For each seed the training curves, one row an epoch.
+        pictures: PNG files of the first seed by name; a model has those it is capable of.
+    """
+
+    row: Row
+    settings: Mapping[str, Any]
+    histories: Mapping[str, pd.DataFrame]
+    pictures: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything the report shows.
+
+    Attributes:
+        models: In the order of params.yaml.
+        references: Rows of real images to read the models against.
+        manifest: What `prepare` says about the data.
+        card: What `features` says about the extractor.
+    """
+
+    models: list[ModelResult]
+    references: list[Row]
+    manifest: Mapping[str, Any]
+    card: Mapping[str, Any]
+
+
+def read(params: Params) -> Results:
+    """Reads the outs of all stages.
+
+    Which models and seeds there are is told by params.yaml alone: a folder that an earlier setting
+    has left behind does not count.
+
+    Raises:
+        UserError: A file is missing, broken or from other seeds; the stage to run is named.
+    """
+    manifest = files.read_json(paths.PREPARE / "manifest.json", "dvc repro prepare")
+    card = files.read_json(paths.FEATURES / "card.json", "dvc repro features")
+    floor = files.read_json(paths.FEATURES / "floor.json", "dvc repro features")
+    models = [_model(name, params.seeds) for name in params.models]
+    return Results(models, _references(floor), manifest, card)
+
+
+def _references(floor: Mapping[str, Any]) -> list[Row]:
+    """The measured rows of real images, then what theory expects of two sets of real images."""
+    measured = [
+        _reference(name, {key: (r["value"], r["reason"]) for key, r in records.items()})
+        for name, records in floor["rows"].items()
+    ]
+    expected = {key: (value, "not_supported") for key, value in floor["analytic"].items()}
+    return [*measured, _reference("analytic", expected)]
+
+
+def _reference(name: str, values: Mapping[str, tuple[float | None, str | None]]) -> Row:
+    """A reference is drawn once: its values have no spread."""
+    summary = {
+        key: {"mean": value, "std": None, "n": int(value is not None), "reason": reason}
+        for key, (value, reason) in values.items()
+    }
+    return Row(name, "reference", "reference", {}, summary, {})
+
+
+def _model(name: str, seeds: list[int]) -> ModelResult:
+    wanted = [str(seed) for seed in seeds]
+    evaluate, train = f"dvc repro evaluate@{name}", f"dvc repro train@{name}"
+    summary = files.read_json(paths.METRICS / f"{name}.json", evaluate)
+    records_path = paths.EVALUATE / name / "records.json"
+    records = files.read_json(records_path, evaluate)["seeds"]
+    if set(records) != set(wanted):
+        raise UserError(
+            f"{records_path}: holds seeds {', '.join(records)}, params.yaml asks for "
+            f"{', '.join(wanted)}; `{evaluate}` makes it anew"
+        )
+    config = files.read_json(paths.TRAIN / name / wanted[0] / "config.json", train)
+    row = Row(
+        name,
+        summary["kind"],
+        summary["family"],
+        summary["cost"],
+        summary["metrics"],
+        {seed: records[seed] for seed in wanted},
+    )
+    histories = {
+        seed: _read_history(paths.TRAIN / name / seed / "history.csv", train) for seed in wanted
+    }
+    return ModelResult(
+        row, config["settings"], histories, _pictures(name, wanted[0], evaluate)
+    )
+
+
+def _read_history(path: Path, made_by: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `{made_by}` makes it") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise UserError(f"{path}: not a table ({error}); `{made_by}` makes it anew") from None
+
+
+def _pictures(name: str, seed: str, made_by: str) -> dict[str, bytes]:
+    folder = paths.EVALUATE / name / seed
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; `{made_by}` makes it")
+    found = {picture: folder / f"{picture}.png" for picture in PICTURES}
+    return {picture: path.read_bytes() for picture, path in found.items() if path.is_file()}

@@ -1,0 +1,46 @@
+"""The prepared images as the other stages see them: float32 (N, C, H, W) in [0, 1]."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines import files, paths
+from pipelines.errors import UserError
+
+SPLITS = ("train", "valid", "test")
+MADE_BY = "dvc repro prepare"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split in memory: `images` (N, C, H, W) float32 in [0, 1], `labels` (N,) int64 or None."""
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+
+
+def load_manifest() -> dict[str, Any]:
+    """The manifest: data set, image shape, classes, and each split's count and SHA-256."""
+    manifest: dict[str, Any] = files.read_json(paths.PREPARE / "manifest.json", MADE_BY)
+    return manifest
+
+
+def load_split(name: str) -> Split:
+    """Reads a split.
+
+    Args:
+        name: `train`, `valid` or `test`.
+
+    Raises:
+        UserError: The stage has not run.
+    """
+    path = paths.PREPARE / f"{name}.npy"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
+    images = torch.from_numpy(np.load(path, allow_pickle=False)).to(torch.float32).div_(255)
+    labels = paths.PREPARE / f"{name}_labels.npy"
+    if not labels.is_file():
+        return Split(images, None)
+    return Split(images, torch.from_numpy(np.load(labels, allow_pickle=False)))

@@ -1,0 +1,320 @@
+"""Stage `train`: one model, all its seeds, with progress, a live MLflow curve and resume after a kill.
+
+`python -m pipelines.train vae` trains the entry `models.vae`. This process coordinates: it shows the
+progress and talks to MLflow, so that a slow store slows no training. Each seed is a process of its
+own. Writes `outputs/train/<model>/<seed>/` (weights.pt, config.json, history.csv, snapshots.pt),
+`reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
+"""
+
+import argparse
+import csv
+import functools
+import io
+import os
+import platform
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from torch import Tensor
+
+from genmodels import checkpoint
+from genmodels.base import ImageShape
+from genmodels.build import build
+from genmodels.cost import num_parameters
+from genmodels.training import Callbacks, LoopSettings, Row, Trainer
+from pipelines import files, fingerprint, params, paths, splits, tracking, workers
+from pipelines.errors import UserError, exit_on_user_error
+from pipelines.params import Params
+from pipelines.progress import Progress
+from pipelines.runs import Identity, Run
+
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+SECONDS_BETWEEN_MESSAGES = 0.5
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker has its data and model; `rows` were trained before an interruption."""
+
+    step: int
+    rows: list[Row]
+    family: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How far a worker is."""
+
+    step: int
+    loss: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A worker has written its folder."""
+
+    timing: dict[str, Any]
+
+
+def train_seed(
+    name: str, settings: Params, device: str, folder: Path, seed: int, send: workers.Send
+) -> None:
+    """Trains one seed in a process of its own and writes its folder.
+
+    Args:
+        name: A key of `models:`.
+        settings: All of params.yaml.
+        device: `cpu` or `cuda`.
+        folder: The model's new output folder; `<seed>/` is made below it.
+        seed: The training seed.
+        send: Receives `Started`, rows (dicts), `Trained` and `Finished`.
+    """
+    entry = settings.models[name]
+    images = splits.load_split("train").images.to(device)
+    valid = splits.load_split("valid").images.to(device)
+    model = build(entry, ImageShape(*images.shape[1:])).to(device)
+    loop = LoopSettings(
+        seed,
+        settings.train.precision,
+        settings.train.num_snapshots,
+        settings.train.snapshot_images,
+    )
+    try:
+        trainer = Trainer(model, images, valid, loop)
+    except ValueError as error:
+        raise UserError(f"params.yaml: models.{name}: {error}") from None
+    clock = _Clock(trainer, checkpoint_path(name, seed), device, send)
+    clock.resume()
+    send(Started(trainer.step, trainer.history, model.family))
+    trainer.run(Callbacks(send, clock.progress, clock.checkpoint))
+    clock.save(trainer.state)
+    _write_seed(folder / str(seed), name, entry, seed, trainer)
+    send(Finished(clock.timing()))
+
+
+class _Clock:
+    """What depends on time around a training: checkpoints, messages, durations."""
+
+    def __init__(self, trainer: Trainer, path: Path, device: str, send: workers.Send) -> None:
+        self.trainer, self.path, self.device, self.send = trainer, path, device, send
+        self.before = {"seconds": 0.0, "cpu_seconds": 0.0, "resumed": 0}
+        self.wall, self.cpu = time.monotonic(), time.process_time()
+        self.saved = self.sent = self.wall
+        self.sent_step = 0
+
+    def resume(self) -> None:
+        if not self.path.is_file():
+            return
+        try:
+            state = checkpoint.load(self.path, self.device)
+        except ValueError as error:
+            raise UserError(f"{error}; delete it to start anew") from None
+        self.before = state.pop("clock")
+        self.before["resumed"] += 1
+        self.trainer.load_state(state)
+        self.sent_step = self.trainer.step
+
+    def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
+        if time.monotonic() - self.saved >= SECONDS_BETWEEN_CHECKPOINTS:
+            self.save(state)
+            self.saved = time.monotonic()
+
+    def save(self, state: Callable[[], dict[str, Any]]) -> None:
+        checkpoint.save(self.path, {**state(), "clock": self.spent()})
+
+    def spent(self) -> dict[str, Any]:
+        return {
+            "seconds": self.before["seconds"] + time.monotonic() - self.wall,
+            "cpu_seconds": self.before["cpu_seconds"] + time.process_time() - self.cpu,
+            "resumed": self.before["resumed"],
+        }
+
+    def progress(self, step: int, loss: Tensor) -> None:
+        now = time.monotonic()
+        if now - self.sent < SECONDS_BETWEEN_MESSAGES:
+            return
+        speed = (step - self.sent_step) * self.trainer.model.config.batch_size / (now - self.sent)
+        self.send(Trained(step, loss.item(), speed))
+        self.sent, self.sent_step = now, step
+
+    def timing(self) -> dict[str, Any]:
+        spent = self.spent()
+        config = self.trainer.model.config
+        total = config.num_steps * config.batch_size
+        return {
+            **spent,
+            "images_per_second": total / max(spent["seconds"], 1e-9),
+            "steps": config.num_steps,
+            "device": self.device,
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        }
+
+
+def _write_seed(
+    folder: Path, name: str, entry: dict[str, Any], seed: int, trainer: Trainer
+) -> None:
+    model = trainer.model
+    settings = {"kind": model.config.kind, "settings": entry, "image_shape": list(model.shape)}
+    weights = {key: value.cpu() for key, value in model.state_dict().items()}
+    checkpoint.save(folder / "weights.pt", {**settings, "model": weights})
+    card = {"model": name, "family": model.family, "seed": seed, **settings}
+    files.write_json(folder / "config.json", {**card, "num_parameters": num_parameters(model)})
+    files.write_text(folder / "history.csv", as_csv(trainer.history))
+    checkpoint.save(folder / "snapshots.pt", {"snapshots": trainer.snapshots})
+
+
+def as_csv(rows: list[Row]) -> str:
+    """A history as CSV, numbers in full precision."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+@functools.cache
+def checkpoint_path(model: str, seed: int) -> Path:
+    """Where a run's resume checkpoint lies: outside the DVC outs, keyed by what determines the run."""
+    return paths.CHECKPOINTS / fingerprint.from_files(model, seed) / "checkpoint.pt"
+
+
+class _Coordinator:
+    """Shows the progress of the workers and logs their rows live."""
+
+    def __init__(self, name: str, settings: Params) -> None:
+        self.name, self.settings = name, settings
+        self.entry = settings.models[name]
+        self.total = self.entry["num_steps"]
+        self.runs: dict[int, Run] = {}
+        self.timing: dict[str, Any] = {}
+        self.bars = Progress(name, settings.seeds, self.total)
+
+    def handle(self, seed: int, message: Any) -> None:
+        """Takes a worker's message."""
+        if isinstance(message, Started):
+            if message.step:
+                self.bars.say(f"{self.name} seed {seed}: resumed at step {message.step:,}")
+            self.runs[seed] = self._start_run(seed, message.family)
+            self.runs[seed].log_rows(message.rows)
+        elif isinstance(message, Trained):
+            left = self.total - message.step
+            left *= self.entry["batch_size"] / max(message.images_per_second, 1e-9)
+            speed = f"{message.images_per_second:,.0f}"
+            shown = {"loss": f"{message.loss:.3g}", "images/s": speed, "left": f"{left:.0f} s"}
+            self.bars.update(seed, message.step, **shown)
+        elif isinstance(message, Finished):
+            self.timing[str(seed)] = message.timing
+            self.bars.finish(seed)
+        else:
+            self.runs[seed].log_rows([message])
+
+    def _start_run(self, seed: int, family: str) -> Run:
+        digest = fingerprint.from_files(self.name, seed)
+        identity = Identity(self.name, self.entry["kind"], family, seed, digest)
+        settings = {**self.entry, "train": self.settings.train.model_dump(), "seed": seed}
+        tags = {"torch": torch.__version__}
+        return tracking.open_store().start_run(identity, settings, tags)
+
+    def finish(self, status: str) -> None:
+        """Ends the MLflow runs that were started."""
+        for run in self.runs.values():
+            run.finish(status)
+
+
+@contextmanager
+def only_trainer(name: str) -> Iterator[None]:
+    """Refuses a second trainer of the same model in this checkout: both would write its folder.
+
+    A trainer survives the `dvc` that started it when that is killed on a system without
+    parent-death signals.
+
+    Raises:
+        UserError: Names the process that holds the model.
+    """
+    path = paths.OUTPUTS / ".locks" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, timeout=0)
+    holder = path.with_suffix(".pid")
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        pid = holder.read_text() if holder.is_file() else "unknown"
+        raise UserError(f"{name} is being trained already, by process {pid}") from None
+    try:
+        files.write_text(holder, str(os.getpid()))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def train(name: str, settings: Params) -> None:
+    """Trains all seeds of a model.
+
+    Raises:
+        UserError: The settings do not fit, a loss is not finite, or a worker was killed.
+    """
+    device = workers.choose_device(settings.train.device)
+    coordinator = _Coordinator(name, settings)
+    status = "FAILED"
+    try:
+        with files.new_folder(paths.TRAIN / name) as folder, coordinator.bars:
+            job = functools.partial(train_seed, name, settings, device, folder)
+            threads = settings.train.threads
+            workers.run(
+                job, settings.seeds, device=device, threads=threads, handle=coordinator.handle
+            )
+            rows = [
+                {"seed": seed} | row
+                for seed in settings.seeds
+                for row in _read_csv(folder / str(seed) / "history.csv")
+            ]
+        files.write_text(paths.HISTORY / f"{name}.csv", as_csv(rows))
+        timing = {str(seed): coordinator.timing[str(seed)] for seed in settings.seeds}
+        files.write_json(paths.TIMING / "train" / f"{name}.json", timing)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        coordinator.finish(status)
+    # Only now: until the stage has succeeded a checkpoint may be the only copy of a finished seed.
+    for seed in settings.seeds:
+        shutil.rmtree(checkpoint_path(name, seed).parent, ignore_errors=True)
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@exit_on_user_error
+def main() -> None:
+    """Runs the stage for one model."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.train", description=__doc__)
+    parser.add_argument("model", help="a key of models: in params.yaml")
+    name = parser.parse_args().model
+    settings = params.load()
+    settings.require_model(name)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if "DVC_STAGE" in os.environ:  # a killed dvc must not leave its trainer behind
+        workers.die_with_parent()
+    with only_trainer(name):
+        train(name, settings)
+
+
+if __name__ == "__main__":
+    main()

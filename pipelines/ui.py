@@ -1,0 +1,104 @@
+"""Opens the MLflow UI on the store of this checkout, with links to the pages worth seeing first.
+
+The plain start page of MLflow shows a table without metrics, so the first link is the saved view
+`leaderboard`. Before the server starts, the store is completed, which heals a lost database.
+"""
+
+import argparse
+import os
+import socket
+import sys
+
+from pipelines import paths, publish, tracking, views
+from pipelines.errors import UserError, exit_on_user_error
+
+HOST = "127.0.0.1"
+
+
+def complete_store() -> None:
+    """Publishes what the last `dvc repro` left; without outputs says so in one line."""
+    try:
+        publish.publish()
+    except UserError as error:
+        print(f"nothing to publish yet: {error}")
+
+
+def check_port(port: int) -> None:
+    """Refuses a port that is taken.
+
+    Raises:
+        UserError: Names the port and the option that chooses another.
+    """
+    with socket.socket() as listener:
+        # As the server does it: connections of a server that just ended do not block the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError:
+            raise UserError(
+                f"port {port} is taken; choose another one with `--port {port + 1}`"
+            ) from None
+
+
+def links(server: str) -> dict[str, str]:
+    """What to open, by name, the most useful first; empty if the store is away."""
+    store = tracking.open_store()
+    pipeline = store.experiment_id(tracking.PIPELINE)
+    reports = store.experiment_id(tracking.REPORTS)
+    if pipeline is None or reports is None:
+        return {}
+    found = {
+        "leaderboard": views.link(server, pipeline, views.LEADERBOARD),
+        "by model": views.link(server, pipeline, views.BY_MODEL),
+        "curves": views.link(server, pipeline, views.CURVES),
+        "reports": f"{server}/#/experiments/{reports}/runs",
+    }
+    if paths.REPORT.is_file():
+        found["report file"] = str(paths.REPORT)
+    return found
+
+
+def server_command(port: int) -> list[str]:
+    """The command of a server that only this machine reaches."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+    # Another name in the Host header means that a foreign page talks to the server.
+    hosts = f"{HOST}:{port},localhost:{port}"
+    origins = f"http://{HOST}:{port},http://localhost:{port}"
+    command += ["--allowed-hosts", hosts, "--cors-allowed-origins", origins]
+    command += ["--backend-store-uri", tracking.store_uri()]
+    command += ["--artifacts-destination", str(paths.MLFLOW_ARTIFACTS.absolute())]
+    return [*command, "--workers", "1"]
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.ui",
+        description="Completes the MLflow store, prints links and serves the UI until Ctrl-C.",
+    )
+    parser.add_argument(
+        "--port", type=int, default=5000, help=f"the port on {HOST} (default: %(default)s)"
+    )
+    return parser.parse_args()
+
+
+@exit_on_user_error
+def main() -> None:
+    """Prints the links, then becomes the server; a store behind a server is already served."""
+    port = parse().port
+    uri = tracking.store_uri()
+    served_elsewhere = tracking.is_remote(uri)
+    if not served_elsewhere:
+        check_port(port)
+    complete_store()
+    server = uri.rstrip("/") if served_elsewhere else f"http://{HOST}:{port}"
+    for name, address in links(server).items():
+        print(f"{name:>12}  {address}", flush=True)
+    if not served_elsewhere:
+        sys.stdout.flush()
+        command = server_command(port)
+        os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

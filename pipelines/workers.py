@@ -1,0 +1,137 @@
+"""One process per seed, with a given number of threads each, and their messages.
+
+On a CPU the seeds of a model run side by side: two processes of one thread have 1.1 to 1.2 times
+the throughput of one process of two threads, do not collapse on a busy machine, and compute bits
+that do not depend on the number of cores. A worker dies with its parent.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+
+from pipelines.errors import UserError
+
+Send = Callable[[Any], None]
+#: A module-level function (or a partial of one) of a key and a function that sends messages.
+Job = Callable[[int, Send], None]
+
+_PR_SET_PDEATHSIG = 1
+
+
+class _Failed(UserError):
+    """What stopped a worker, in one line."""
+
+
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_device(wanted: str) -> str:
+    """Turns `auto`, `cpu` or `cuda` into a device that is there.
+
+    Raises:
+        UserError: CUDA is asked for and absent.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise UserError("params.yaml: train.device: 'cuda', but torch sees no GPU; use auto or cpu")
+    return "cuda" if available and wanted != "cpu" else "cpu"
+
+
+def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
+    """Linux sends this process the signal when its parent ends, also when it is killed with -9."""
+    parent = os.getppid()
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number)
+    if os.getppid() != parent:  # it ended before the call
+        os.kill(os.getpid(), signal_number)
+
+
+def run(
+    job: Job,
+    keys: Sequence[int],
+    *,
+    device: str,
+    threads: int,
+    handle: Callable[[int, Any], None],
+) -> None:
+    """Runs `job` once per key.
+
+    Args:
+        job: Called as `job(key, send)` in a process of its own.
+        keys: The seeds.
+        device: `cpu`: as many at once as cores / threads. `cuda`: one after another.
+        threads: Torch's threads in each process.
+        handle: Receives (key, message) of every message, in this process.
+
+    Raises:
+        UserError: A worker failed or was killed; the others are stopped.
+    """
+    # A fork has torch imported already. CUDA does not survive one.
+    context = multiprocessing.get_context("fork" if device == "cpu" else "spawn")
+    at_once = max(1, num_cores() // threads) if device == "cpu" else 1
+    waiting = list(keys)
+    running: dict[Connection, tuple[int, BaseProcess]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                key = waiting.pop(0)
+                ours, theirs = context.Pipe(duplex=False)
+                process = context.Process(target=_work, args=(job, key, threads, theirs))
+                process.start()
+                theirs.close()
+                running[ours] = (key, process)
+            for connection in wait(list(running)):
+                assert isinstance(connection, Connection)
+                key, process = running[connection]
+                try:
+                    message = connection.recv()
+                except EOFError:
+                    del running[connection]
+                    process.join()
+                    if process.exitcode:
+                        raise _Failed(f"seed {key}: {_ending(process.exitcode)}") from None
+                    continue
+                if isinstance(message, _Failed):
+                    raise message
+                handle(key, message)
+    finally:
+        for _, process in running.values():
+            process.kill()
+            process.join()
+
+
+def _work(job: Job, key: int, threads: int, connection: Connection) -> None:
+    die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends this one
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(threads)
+    try:
+        job(key, connection.send)
+    except (UserError, FloatingPointError) as error:
+        with suppress(BrokenPipeError):
+            connection.send(_Failed(f"seed {key}: {error}"))
+    except MemoryError:
+        connection.send(_Failed(f"seed {key}: out of memory"))
+    except Exception:
+        # A bug of ours: the traceback is worth more here than in the parent.
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def _ending(exitcode: int) -> str:
+    if exitcode < 0:
+        return f"the worker was ended by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    return f"the worker ended with exit code {exitcode}; its traceback stands above"

@@ -1,0 +1,104 @@
+"""Models without any training, an extractor without any data: what the metrics are tried on."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from evaluation.context import Context, RealImages, Seeds
+from evaluation.features import Classifier, Extractor
+from evaluation.images import quantise
+
+SHAPE = (1, 12, 12)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def pictures(n: int, seed: int, classes: int = 4) -> Tensor:
+    """Noise around one of four patterns or fewer, as 8-bit images."""
+    rng = torch.Generator().manual_seed(seed)
+    patterns = torch.rand((4, *SHAPE), generator=torch.Generator().manual_seed(99))
+    which = torch.randint(classes, (n,), generator=rng)
+    return quantise(0.5 * patterns[which] + 0.3 * torch.rand((n, *SHAPE), generator=rng))
+
+
+@pytest.fixture
+def extractor() -> Extractor:
+    network = Classifier(SHAPE, 4, 4, 8)
+    network.initialise(torch.Generator().manual_seed(1))
+    return Extractor(network, image_shape=SHAPE, num_classes=4, width=4, num_features=8, scale=10.0)
+
+
+@pytest.fixture
+def reference() -> RealImages:
+    return RealImages(pictures(40, 1), None, "toy", "test", "ab" * 32)
+
+
+@pytest.fixture
+def train() -> RealImages:
+    return RealImages(pictures(60, 2), None, "toy", "train", "cd" * 32)
+
+
+class Everything(nn.Module):
+    """A model that can do all that a metric may ask for, with dropout that must stay asleep."""
+
+    probabilistic = True
+
+    def __init__(self, observation: str = "bernoulli_binary") -> None:
+        super().__init__()
+        self.observation = observation
+        self.weight = nn.Parameter(torch.tensor(0.9))
+        self.noise = nn.Dropout(0.5)
+
+    def sample(self, n: int, rng: torch.Generator) -> Tensor:
+        return self.noise(self.weight * torch.rand((n, *SHAPE), generator=rng))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return self.noise(self.weight * x)
+
+    def rate_distortion(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        z = torch.randn(len(x), generator=rng)
+        return z.square(), 10 + x.flatten(1).sum(1) + z
+
+    def discriminate(self, x: Tensor) -> Tensor:
+        return self.noise(x).flatten(1).mean(1, keepdim=True) - 0.4
+
+
+@pytest.fixture
+def model() -> Everything:
+    return Everything()
+
+
+@pytest.fixture
+def make_model():
+    return Everything
+
+
+@pytest.fixture
+def make_pictures():
+    return pictures
+
+
+@pytest.fixture
+def make_context(extractor, reference, train):
+    def make(model: object, **changed) -> Context:
+        given = {
+            "reference": reference,
+            "train": train,
+            "extractor": extractor,
+            "seeds": Seeds(train=0, sample=1, metric=2),
+            "batch_size": 16,
+        }
+        return Context(model, **(given | changed))
+
+    return make

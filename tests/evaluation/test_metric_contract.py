@@ -1,0 +1,143 @@
+"""What every file in `evaluation/metrics/` must fulfil; a new one is found by itself."""
+
+import importlib
+import json
+import math
+import re
+
+import pytest
+import torch
+
+from evaluation import metric as registry
+from evaluation.context import Seeds
+from evaluation.metric import Measurement, Metric
+from evaluation.protocols import Discriminator, LikelihoodBound, Reconstructor, Sampler
+from evaluation.runner import Settings, evaluate
+
+NAMES = registry.available()
+UNITS = {
+    "nats/image",
+    "bits/dim",
+    "dB",
+    "fraction",
+    "ratio",
+    "z",
+    "raw",
+    "percent of real feature variance",
+}
+
+
+@pytest.fixture(params=NAMES)
+def metric(request) -> Metric:
+    return registry.load(request.param)
+
+
+@pytest.fixture
+def judge(reference, train, extractor):
+    def run(model: object, name: str, **changed):
+        settings = Settings(Seeds(train=0, sample=1, metric=2), max_samples=30, batch_size=16)
+        given = {"reference": reference, "train": train, "extractor": extractor} | changed
+        return evaluate(model, [name], settings=settings, **given).records
+
+    return run
+
+
+def test_there_are_metrics() -> None:
+    assert {"fid", "kid", "elbo", "mse"} <= set(NAMES)
+
+
+def test_a_metric_has_the_name_of_its_file_and_a_docstring(metric) -> None:
+    module = importlib.import_module(f"evaluation.metrics.{metric.name}")
+    assert module.METRIC is metric
+    assert module.__doc__
+
+
+def test_a_metric_is_described_completely(metric) -> None:
+    assert metric.requires
+    assert set(metric.requires) <= {Sampler, Reconstructor, LikelihoodBound, Discriminator}
+    assert metric.values
+    for spec in metric.values:
+        assert re.fullmatch(r"[a-z0-9_]+", spec.name.format(extractor="classifier"))
+        assert spec.unit in UNITS
+        assert spec.higher_is_better in {True, False, None}
+
+
+def test_value_names_are_unique_over_all_metrics() -> None:
+    names = [spec.name for name in NAMES for spec in registry.load(name).values]
+    assert len(names) == len(set(names))
+
+
+def test_a_capable_model_gets_every_value_as_legal_json(metric, judge, model) -> None:
+    records = judge(model, metric.name)
+    assert len(records) == len(metric.values)
+    for record in records:
+        assert record.reason is None
+        assert math.isfinite(record.value)
+        assert record.unit
+        assert record.n_real == 30
+        assert json.loads(json.dumps(record.to_dict(), allow_nan=False)) == record.to_dict()
+
+
+def test_a_model_that_can_do_nothing_gets_nulls_with_a_reason(metric, judge) -> None:
+    records = judge(object(), metric.name)
+    assert len(records) == len(metric.values)
+    assert {(record.value, record.reason) for record in records} == {(None, "not_supported")}
+
+
+def test_equal_seeds_give_equal_records_and_leave_the_global_state_alone(
+    metric, judge, model
+) -> None:
+    before = torch.get_rng_state()
+    first, second = judge(model, metric.name), judge(model, metric.name)
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+    assert model.noise.training
+
+
+def test_a_model_of_nans_gets_nulls_with_a_reason(metric, judge, make_model) -> None:
+    class Broken(make_model):
+        def sample(self, n, rng):
+            return super().sample(n, rng) * torch.nan
+
+        def reconstruct(self, x):
+            return super().reconstruct(x) * torch.nan
+
+        def rate_distortion(self, x, rng):
+            rate, distortion = super().rate_distortion(x, rng)
+            return rate * torch.nan, distortion
+
+    for record in judge(Broken(), metric.name):
+        assert record.value is None
+        assert record.reason.startswith("non_finite")
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_images_give_a_value_or_a_null_with_a_reason(
+    metric, judge, model, reference, n: int
+) -> None:
+    for record in judge(model, metric.name, reference=reference.first(n)):
+        if Sampler in metric.requires or n == 0:
+            assert (record.value, record.reason) == (None, "too_few_samples")
+        else:
+            assert math.isfinite(record.value)
+
+
+def test_without_an_extractor_its_values_are_null_and_keep_their_names(
+    metric, judge, model
+) -> None:
+    for record in judge(model, metric.name, extractor=None):
+        assert record.extractor is None
+        if record.name.endswith("_classifier"):
+            assert (record.value, record.reason) == (None, "no_extractor")
+        else:
+            assert record.reason is None
+
+
+def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ValueError, match="unknown metric 'fidd', did you mean 'fid'"):
+        registry.load("fidd")
+
+
+def test_a_metric_may_return_plain_numbers() -> None:
+    assert Measurement(1.0) == Measurement(1.0, {}, None, None)

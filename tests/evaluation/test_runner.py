@@ -1,0 +1,115 @@
+import pytest
+import torch
+
+from evaluation.context import Seeds
+from evaluation.metric import load
+from evaluation.runner import FixedImages, Settings, evaluate, evaluate_images
+
+SETTINGS = Settings(Seeds(train=3, sample=1, metric=2), max_samples=30, batch_size=16)
+
+
+@pytest.fixture
+def sets(reference, train, extractor):
+    return {"reference": reference, "train": train, "extractor": extractor}
+
+
+def test_a_record_says_what_its_value_is_of(model, sets) -> None:
+    fid, mse = evaluate(model, ["fid", "mse"], settings=SETTINGS, **sets).records
+    assert fid.name == "fid_classifier"
+    assert (fid.n_real, fid.n_fake, mse.n_fake) == (30, 30, None)
+    assert fid.reference == {"dataset": "toy", "split": "test", "sha256": "ab" * 32}
+    assert fid.extractor == f"sha256:{sets['extractor'].sha256}"
+    assert mse.extractor is None
+    assert fid.seed == {"train": 3, "sample": 1, "metric": 2}
+    assert (fid.higher_is_better, fid.ideal) == (False, 0)
+    assert fid.params["mean_part"] + fid.params["covariance_part"] == pytest.approx(fid.value)
+    assert fid.params["rank_deficient"] is False
+    assert mse.interval["low"] < mse.value < mse.interval["high"]
+
+
+def test_fewer_images_than_features_are_flagged(model, sets) -> None:
+    settings = Settings(SETTINGS.seeds, max_samples=8)
+    (fid,) = evaluate(model, ["fid"], settings=settings, **sets).records
+    assert fid.params["rank_deficient"] is True
+
+
+def test_the_model_samples_once_for_all_metrics_and_progress_is_told(sets, make_model) -> None:
+    class Counting(make_model):
+        drawn = 0
+
+        def sample(self, n, rng):
+            self.drawn += n
+            return super().sample(n, rng)
+
+    model, told = Counting(), []
+    names = ["fid", "kid", "inception_score", "discriminator"]
+    evaluation = evaluate(model, names, settings=SETTINGS, progress=told.append, **sets)
+    assert model.drawn == 30
+    assert told == names
+    assert evaluation.samples.shape == (30, 1, 12, 12)
+
+
+def test_samples_are_judged_after_rounding_to_eight_bits(make_context, model) -> None:
+    samples = make_context(model).samples
+    assert torch.equal(samples, (samples * 255).round() / 255)
+
+
+def test_a_sampling_seed_gives_the_samples(model, sets) -> None:
+    one, two = (evaluate(model, ["fid"], settings=SETTINGS, **sets).samples for _ in range(2))
+    other = Settings(Seeds(3, 9, 2), 30, 16)
+    assert torch.equal(one, two)
+    assert not torch.equal(one, evaluate(model, ["fid"], settings=other, **sets).samples)
+
+
+def test_a_model_without_a_sampler_has_no_samples(sets) -> None:
+    assert evaluate(object(), ["fid"], settings=SETTINGS, **sets).samples is None
+
+
+def test_images_of_another_shape_are_refused(sets) -> None:
+    class Wrong:
+        def sample(self, n, rng):
+            return torch.zeros(n, 3, 12, 12)
+
+    with pytest.raises(ValueError, match=r"Wrong.sample\(16\) returned shape \(16, 3, 12, 12\)"):
+        evaluate(Wrong(), ["fid"], settings=SETTINGS, **sets)
+
+
+def test_stored_features_are_used_and_equal_fresh_ones(sets, model) -> None:
+    reference, extractor = sets["reference"], sets["extractor"]
+    fresh = evaluate(model, ["fid", "kid"], settings=SETTINGS, **sets).records
+    stored = type(reference)(
+        reference.images, extractor.features(reference.images), "toy", "test", "ab" * 32
+    )
+    sets["reference"] = stored
+    again = evaluate(model, ["fid", "kid"], settings=SETTINGS, **sets).records
+    # Features of a slice and slices of features differ in the last bits of float32 at most.
+    for one, two in zip(fresh, again, strict=True):
+        assert one.value == pytest.approx(two.value, rel=1e-4)
+
+
+def test_fixed_images_are_dealt_in_order(make_pictures, rng) -> None:
+    images = make_pictures(7, 0)
+    fixed = FixedImages(images)
+    assert torch.equal(torch.cat([fixed.sample(4, rng), fixed.sample(3, rng)]), images)
+
+
+def test_a_fixed_set_is_compared_at_equal_counts(sets, make_pictures) -> None:
+    settings = Settings(Seeds(None, 0, 0), 1000, 16)
+    images = make_pictures(25, 3)
+    evaluation = evaluate_images(images, ["fid", "elbo"], settings=settings, **sets)
+    fid, elbo = evaluation.records
+    assert (fid.n_real, fid.n_fake, fid.seed["train"]) == (25, 25, None)
+    assert torch.equal(evaluation.samples, images)
+    assert elbo.reason == "not_supported"
+
+
+def test_the_same_images_are_at_no_distance(sets) -> None:
+    reference = sets["reference"]
+    settings = Settings(Seeds(None, 0, 0), 1000)
+    (fid,) = evaluate_images(reference.images, ["fid"], settings=settings, **sets).records
+    assert fid.value == pytest.approx(0, abs=1e-8)
+
+
+def test_all_values_of_a_metric_come_in_the_order_of_its_specs(sets, model) -> None:
+    records = evaluate(model, ["discriminator"], settings=SETTINGS, **sets).records
+    assert [r.name for r in records] == [spec.name for spec in load("discriminator").values]

@@ -1,0 +1,146 @@
+"""A project in a folder of its own: outputs as the stages leave them, and an MLflow store."""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipelines import fingerprint, paths, tracking
+
+MODELS = {"vae": "vae", "gan": "gan"}
+SEEDS = (0, 1)
+EPOCHS = 4
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty checkout: every path of the project lies in it, and no store is open."""
+    root, home = paths.ROOT, paths.HOME
+    for name, value in list(vars(paths).items()):
+        if isinstance(value, Path):
+            base = home if value.is_relative_to(home) else root
+            monkeypatch.setattr(paths, name, tmp_path / value.relative_to(base))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking.open_store.cache_clear()
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with MLflow's tables and nothing in them: making one takes seconds."""
+    from mlflow import MlflowClient  # noqa: TID251
+
+    path = tmp_path_factory.mktemp("database") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store_home(checkout: Path, database: Path) -> Iterator[Path]:
+    """A checkout with an empty store."""
+    shutil.copy(database, checkout / "mlflow.db")
+    yield checkout
+    tracking.open_store.cache_clear()
+
+
+@pytest.fixture
+def reproduced(store_home: Path) -> Path:
+    """A checkout as `dvc repro` leaves it, with an empty store."""
+    write_outputs(store_home)
+    return store_home
+
+
+def write_outputs(root: Path) -> None:
+    write_params_and_lock(root)
+    write_json(root / "outputs/prepare/manifest.json", {"dataset": "mnist5k"})
+    for position, model in enumerate(MODELS):
+        for seed in SEEDS:
+            write_run(root, model, seed, position)
+        write_evaluation(root, model, position)
+    (root / "reports/index.html").write_text("<h1>Which model is better</h1>")
+    (root / "reports/comparison.md").write_text("| model | fid |\n| --- | --- |\n| vae | 3 |\n")
+    (root / "reports/leaderboard.csv").write_text("model,fid\nvae,3\n")
+
+
+def write_params_and_lock(root: Path) -> None:
+    models, stages = {}, {"prepare": {"outs": [{"path": "outputs/prepare", "md5": f"{7:032}.dir"}]}}
+    for model, kind in MODELS.items():
+        entry = {"kind": kind, "beta": 1.0, "widths": [8, 16], "sigma": None}
+        models[model] = entry
+        settings = {f"models.{model}": entry, "seeds": list(SEEDS), "train": {"threads": 1}}
+        stages[f"train@{model}"] = {
+            "deps": [{"path": f"genmodels/models/{kind}.py", "md5": "0" * 32}],
+            "params": {"params.yaml": settings},
+            "outs": [{"path": f"outputs/train/{model}", "md5": f"{8:032}.dir"}],
+        }
+    # JSON is YAML.
+    write_json(root / "dvc.lock", {"schema": "2.0", "stages": stages})
+    write_json(root / "params.yaml", {"models": models, "report": {"rank_by": "fid_classifier"}})
+
+
+def write_run(root: Path, model: str, seed: int, position: int) -> None:
+    folder = root / f"outputs/train/{model}/{seed}"
+    config = {"model": model, "kind": MODELS[model], "family": model, "seed": seed}
+    write_json(folder / "config.json", config)
+    phase = "vae" if model == "vae" else "generator"
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", "step", f"{phase}/loss", "valid/elbo"])
+        for epoch in range(1, EPOCHS + 1):
+            loss = "nan" if (model, epoch) == ("gan", 2) else 100 / epoch + seed
+            elbo = -100 / epoch - position - seed if model == "vae" else ""
+            writer.writerow([epoch, epoch * 10, loss, elbo])
+    for step in (20, 40):
+        write_picture(folder / f"samples/step_{step:06}.png", step * 5)
+
+
+def write_evaluation(root: Path, model: str, position: int) -> None:
+    names = {"fid_classifier": False, "elbo": True, "kid_classifier": False, "rate": None}
+    seeds, summary = {}, {}
+    for seed in SEEDS:
+        values = {"fid_classifier": 3.0 + position + seed, "elbo": -90.0 - seed, "rate": 20.0}
+        values |= {"kid_classifier": 0.5 + position}
+        if model == "gan":
+            values["elbo"] = values["rate"] = None
+        seeds[str(seed)] = [record(name, values[name], names[name]) for name in names]
+        for name, value in values.items():
+            n = 0 if value is None else len(SEEDS)
+            summary[name] = {"mean": value, "std": value and 0.1, "n": n}
+        for picture in ("samples", "interpolations"):
+            write_picture(root / f"outputs/evaluate/{model}/{seed}/{picture}.png", 90)
+    document = {"model": model, "kind": MODELS[model], "family": model, "seeds": seeds}
+    write_json(root / f"outputs/evaluate/{model}/records.json", document)
+    cost = {"num_parameters": 1000, "multiply_adds_sample": 5, "multiply_adds_train": 9}
+    write_json(root / f"reports/metrics/{model}.json", {"cost": cost, "metrics": summary})
+    clock = {"seconds": 12.5, "images_per_second": 900.0, "cpu_seconds": 12.0}
+    clock |= {"versions": {"torch": "2.13.0"}, "device": "cpu"}
+    timing = {str(seed): clock for seed in SEEDS}
+    write_json(root / f"outputs/timing/train/{model}.json", timing)
+    write_json(root / f"outputs/timing/evaluate/{model}.json", {"0": {"seconds": 3.0}})
+
+
+def record(name: str, value: float | None, higher_is_better: bool | None) -> dict[str, object]:
+    reason = "not_supported" if value is None else None
+    direction = {"higher_is_better": higher_is_better}
+    return {"name": name, "value": value, "reason": reason} | direction
+
+
+def write_json(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def write_picture(path: Path, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (56, 56), level).save(path)
+
+
+@pytest.fixture
+def fingerprints(reproduced: Path) -> dict[tuple[str, int], str]:
+    """The fingerprint of each run of `reproduced`."""
+    keys = [(model, seed) for model in MODELS for seed in SEEDS]
+    return {key: fingerprint.from_lock(*key) for key in keys}

@@ -1,0 +1,301 @@
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import paths, publish, tracking
+from pipelines.errors import UserError
+from pipelines.runs import Identity
+
+# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+
+RUNS = [("vae", 0), ("vae", 1), ("gan", 0), ("gan", 1)]
+
+
+def client() -> Any:
+    from mlflow import MlflowClient  # noqa: TID251
+
+    return MlflowClient(tracking.store_uri())
+
+
+def runs(experiment: str = "pipeline") -> list[Any]:
+    found = client().get_experiment_by_name(experiment)
+    return list(client().search_runs([found.experiment_id], order_by=["attributes.run_name ASC"]))
+
+
+def run_of(model: str, seed: int) -> Any:
+    wanted = (model, str(seed))
+    return next(r for r in runs() if (r.data.tags["model"], r.data.tags["seed"]) == wanted)
+
+
+def artifacts(run: Any, folder: str | None = None) -> list[str]:
+    names: list[str] = []
+    for item in client().list_artifacts(run.info.run_id, folder):
+        names += artifacts(run, item.path) if item.is_dir else [item.path]
+    return sorted(names)
+
+
+def content() -> dict[str, Any]:
+    """Everything in the store that a second publication could add to."""
+    everything: dict[str, Any] = {}
+    for run in [*runs(), *runs("reports")]:
+        history = {
+            key: [(p.step, p.value) for p in client().get_metric_history(run.info.run_id, key)]
+            for key in run.data.metrics
+        }
+        files = artifacts(run)
+        stamps = [
+            path.stat().st_mtime_ns
+            for path in sorted(paths.MLFLOW_ARTIFACTS.rglob("*"))
+            if path.is_file()
+        ]
+        everything[run.info.run_id] = (history, files, stamps, run.data.tags, run.info.end_time)
+    return everything
+
+
+def test_an_empty_store_gets_a_run_for_each_model_and_seed_and_one_for_the_report(
+    reproduced: Path, fingerprints: dict[tuple[str, int], str]
+) -> None:
+    publish.publish()
+    names = [f"{model}-s{seed}-{fingerprints[model, seed][:8]}" for model, seed in RUNS]
+    assert sorted(run.info.run_name for run in runs()) == sorted(names)
+    assert {run.info.status for run in runs()} == {"FINISHED"}
+    assert len(runs("reports")) == 1
+
+
+def test_a_run_holds_settings_curves_values_and_pictures(
+    reproduced: Path, fingerprints: dict[tuple[str, int], str]
+) -> None:
+    publish.publish()
+    run = run_of("vae", 1)
+    assert run.data.params == {
+        "kind": "vae",
+        "beta": "1.0",
+        "widths": "[8, 16]",
+        "sigma": "null",
+        "train.threads": "1",
+        "seed": "1",
+    }
+    history = client().get_metric_history(run.info.run_id, "valid/elbo")
+    assert [(point.step, point.value) for point in history] == [
+        (epoch, -100 / epoch - 1) for epoch in range(1, 5)
+    ]
+    expected = {
+        "evaluate/fid_classifier": 4.0,
+        "evaluate/elbo": -91.0,
+        "best/elbo": -26.0,
+        "cost/num_parameters": 1000.0,
+        "cost/train_seconds": 12.5,
+        "train/vae/loss": 26.0,
+        "train/step": 40.0,
+    }
+    assert {key: run.data.metrics[key] for key in expected} == expected
+    assert run.data.tags["fingerprint"] == fingerprints["vae", 1]
+    assert run.data.tags["dvc.model_md5"] == f"{8:032}.dir"
+    assert run.data.tags["version.torch"] == "2.13.0"
+    assert run.inputs.dataset_inputs[0].dataset.digest == f"{7:032}.dir"
+    assert "| fid_classifier | 4 | 4 ± 0.1 (n=2) | lower |" in run.data.tags["mlflow.note.content"]
+    found = artifacts(run)
+    assert {"config.json", "history.csv", "evaluate/records.json"} <= set(found)
+    assert {"evaluate/samples.png", "evaluate/interpolations.png"} <= set(found)
+    assert sum(name.startswith("images/samples+step+") for name in found) == 4
+
+
+def test_a_value_that_a_model_cannot_have_is_named_instead_of_logged(reproduced: Path) -> None:
+    publish.publish()
+    run = run_of("gan", 0)
+    assert "evaluate/elbo" not in run.data.metrics
+    assert run.data.tags["not_evaluated"] == "elbo: not_supported, rate: not_supported"
+    assert run.data.tags["non_finite"] == "train/generator/loss"
+
+
+def test_a_second_publication_writes_nothing(reproduced: Path) -> None:
+    publish.publish()
+    before = content()
+    tracking.open_store.cache_clear()
+    publish.publish()
+    assert content() == before
+
+
+def test_a_forced_repro_with_other_durations_adds_no_point(reproduced: Path) -> None:
+    publish.publish()
+    before = content()
+    path = reproduced / "outputs/timing/train/vae.json"
+    path.write_text(path.read_text().replace("12.5", "13.5"))
+    publish.publish()
+    assert content() == before
+
+
+def test_a_new_evaluation_updates_its_run(reproduced: Path) -> None:
+    publish.publish()
+    path = reproduced / "outputs/evaluate/vae/records.json"
+    path.write_text(path.read_text().replace('"value": 4.0', '"value": 2.5'))
+    publish.publish()
+    assert len(runs()) == 4
+    run = run_of("vae", 1)
+    assert run.data.metrics["evaluate/fid_classifier"] == 2.5
+    elbo = client().get_metric_history(run.info.run_id, "evaluate/elbo")
+    assert len(elbo) == 1
+    stored = client().download_artifacts(run.info.run_id, "evaluate/records.json")
+    assert Path(stored).read_text() == path.read_text()
+
+
+def test_a_deleted_database_is_filled_again(reproduced: Path, database: Path) -> None:
+    publish.publish()
+    before = {run.info.run_name: (run.data.metrics, run.data.params) for run in runs()}
+    paths.MLFLOW_DB.write_bytes(database.read_bytes())
+    tracking.open_store.cache_clear()
+    publish.publish()
+    assert {run.info.run_name: (run.data.metrics, run.data.params) for run in runs()} == before
+
+
+def test_a_deleted_artifact_is_written_again(reproduced: Path) -> None:
+    publish.publish()
+    run = run_of("vae", 0)
+    before = artifacts(run)
+    folder = paths.MLFLOW_ARTIFACTS / "pipeline" / run.info.run_id / "artifacts"
+    (folder / "evaluate/samples.png").unlink()
+    publish.publish()
+    assert artifacts(run) == before
+
+
+def test_a_run_that_training_left_half_done_is_completed(
+    reproduced: Path, fingerprints: dict[tuple[str, int], str]
+) -> None:
+    store = tracking.open_store()
+    identity = Identity("vae", "vae", "vae", 0, fingerprints["vae", 0])
+    run = store.start_run(identity, {"beta": 1.0}, {})
+    run.log_rows([{"epoch": 1.0, "step": 10.0, "vae/loss": 100.0, "valid/elbo": -100.0}])
+    run.finish("FAILED")
+    publish.publish()
+    assert len(runs()) == 4
+    found = run_of("vae", 0)
+    history = client().get_metric_history(found.info.run_id, "train/vae/loss")
+    assert [point.step for point in history] == [1, 2, 3, 4]
+    assert found.info.status == "FINISHED"
+    assert found.data.params["train.threads"] == "1"
+
+
+def test_a_run_in_training_and_runs_of_the_past_are_left_alone(
+    reproduced: Path, fingerprints: dict[tuple[str, int], str]
+) -> None:
+    store = tracking.open_store()
+    living = Identity("vae", "vae", "vae", 0, fingerprints["vae", 0])
+    store.start_run(living, {}, {})
+    past = Identity("old", "vae", "vae", 0, "f" * 64)
+    store.start_run(past, {}, {}).finish("FINISHED")
+    publish.publish()
+    assert len(runs()) == 5
+    assert run_of("vae", 0).info.status == "RUNNING"
+    assert "evaluate/fid_classifier" not in run_of("vae", 0).data.metrics
+    assert run_of("old", 0).data.metrics == {}
+
+
+def test_another_report_is_another_run(reproduced: Path) -> None:
+    publish.publish()
+    (reproduced / "reports/index.html").write_text("<h1>New</h1>")
+    publish.publish()
+    found = runs("reports")
+    assert len(found) == 2
+    assert artifacts(found[0]) == ["comparison.md", "index.html", "leaderboard.csv"]
+    assert found[0].data.tags["mlflow.note.content"].startswith("| model | fid |")
+
+
+def test_the_leaderboard_view_shows_our_metrics_best_first(reproduced: Path) -> None:
+    publish.publish()
+    tags = client().get_experiment_by_name("pipeline").tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    view = json.loads(tags["mlflow.sharedViewState.leaderboard"])
+    assert view["selectedColumns"][:3] == [
+        "metrics.`evaluate/fid_classifier`",
+        "metrics.`evaluate/elbo`",
+        "metrics.`evaluate/kid_classifier`",
+    ]
+    assert view["orderByKey"] == "metrics.`evaluate/fid_classifier`"
+    assert view["orderByAsc"] is True
+
+
+def test_tracking_json_holds_fingerprints_and_nothing_of_the_store(
+    reproduced: Path, fingerprints: dict[tuple[str, int], str]
+) -> None:
+    publish.publish()
+    text = paths.TRACKING.read_text()
+    found = json.loads(text)
+    seeds_of = found["runs"].items()
+    by_run = {(model, int(seed)): seeds[seed] for model, seeds in seeds_of for seed in seeds}
+    assert by_run == fingerprints
+    assert set(found) == {"runs", "report"}
+    for run in [*runs(), *runs("reports")]:
+        assert run.info.run_id not in text
+    assert str(reproduced) not in text
+    assert socket.gethostname() not in text
+    publish.publish()
+    assert paths.TRACKING.read_text() == text
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_a_server_that_is_down_costs_one_warning_and_little_time(
+    reproduced: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port()}")
+    start = time.monotonic()
+    publish.publish()
+    assert time.monotonic() - start < 5
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "make publish" in captured.err
+    assert captured.out == ""
+    assert paths.TRACKING.is_file()
+    # The server is back.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    tracking.open_store.cache_clear()
+    publish.publish()
+    assert len(runs()) == 4
+
+
+REMOVED: list[tuple[str, str]] = [
+    ("dvc.lock", "dvc.lock: no such file"),
+    ("outputs/train/vae/0/history.csv", "history.csv: no such file"),
+    ("outputs/evaluate/gan/records.json", "records.json: no such file"),
+    ("reports/index.html", "index.html: no such file"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), REMOVED)
+def test_a_missing_output_is_one_line_that_names_dvc_repro(
+    reproduced: Path, name: str, message: str
+) -> None:
+    (reproduced / name).unlink()
+    with pytest.raises(UserError, match=message) as error:
+        publish.publish()
+    assert "dvc repro" in str(error.value)
+    assert not paths.TRACKING.exists()
+
+
+def test_a_model_that_was_never_trained_is_named(reproduced: Path) -> None:
+    settings = json.loads(paths.PARAMS.read_text())
+    settings["models"]["iwae"] = {"kind": "iwae"}
+    paths.PARAMS.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=r"model iwae is not in it; `dvc repro`"):
+        publish.publish()
+
+
+def test_the_command_says_what_it_did(
+    reproduced: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["publish"])
+    publish.main()
+    assert (
+        capsys.readouterr().out
+        == "MLflow: 4 runs and the report are there, 5 of them written now\n"
+    )

