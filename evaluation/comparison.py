@@ -1,4 +1,4 @@
-"""Models side by side: the leaderboard, the best of each column, the verdict, the number format.
+"""Models side by side: the leaderboard, the best of each column, the number format.
 
 Nothing here knows a metric by name. A column's unit, direction and ideal come from the records that
 fill it (`higher_is_better` None marks a diagnostic, which nobody wins).
@@ -7,7 +7,6 @@ fill it (`higher_is_better` None marks a diagnostic, which nobody wins).
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -228,8 +227,9 @@ def decimals(values: Iterable[float | None]) -> int:
     sizes = [abs(value) for value in values if value]
     if not sizes:
         return 2
-    fewest = 2 if max(sizes) < 100 else 1 if max(sizes) < 10_000 else 0
-    places = min(max(2 - math.floor(math.log10(max(sizes))), fewest), 8)
+    top = max(sizes)
+    fewest = 3 if top <= 1 else 2 if top < 100 else 1 if top < 10_000 else 0
+    places = min(max(2 - math.floor(math.log10(top)), fewest), 8)
     most = places + 2
     while places < most and min(sizes) < 0.5 * 10**-places:
         places += 1
@@ -253,89 +253,8 @@ def mean_and_sd(cell: Cell, places: int) -> str:
 
 def count(value: int) -> str:
     """A count in three digits: 842, 12.3 k, 4.56 M."""
-    for scale, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= scale:
-            return f"{value / scale:.3g} {suffix}" if value < 1000 * scale else f"{value:.2e}"
-    return str(value)
-
-
-def verdict(board: Leaderboard, key: str) -> str:
-    """Which model is best, by how much, and whether to believe it.
-
-    Args:
-        board: The comparison.
-        key: The column to rank by.
-
-    Returns:
-        One to three sentences of plain text.
-
-    Raises:
-        ValueError: No such column, or it has no direction.
-    """
-    column = board.column(key)
-    ranked = [row for row in board.ranked(key) if board.cell(row, column).mean is not None]
-    if not ranked:
-        return f"No model has a value of {key}."
-    places = decimals(board.cell(row, column).mean for row in board.models)
-    best = board.cell(ranked[0], column)
-    extreme = "highest" if column.higher_is_better else "lowest"
-    seeds = f"{best.n} seed{'s' if best.n != 1 else ''}"
-    start = f"{ranked[0].name} has the {extreme} {key}: {mean_and_sd(best, places)} ({seeds})"
-    if len(ranked) == 1:
-        return f"{start}. No other model has a value to compare it with."
-    second = board.cell(ranked[1], column)
-    if best.mean is None or second.mean is None:  # ranked holds rows with a value
-        raise AssertionError("a ranked row has no value")
-    gap = abs(best.mean - second.mean)
-    share = f" ({gap / abs(second.mean) * 100:.0f} %)" if second.mean else ""
-    return (
-        f"{start}, {number(gap, places)}{share} better than {ranked[1].name} at "
-        f"{mean_and_sd(second, places)}. {_belief(board, column, ranked)}{_floor(board, column)}"
-    )
-
-
-def _floor(board: Leaderboard, column: Column) -> str:
-    for row in board.references:
-        mean = board.cell(row, column).mean
-        if mean is not None:
-            places = decimals(board.cell(model, column).mean for model in board.models)
-            return f" Held-out real images score {number(mean, places)}."
-    return ""
-
-
-def _belief(board: Leaderboard, column: Column, ranked: Sequence[Row]) -> str:
-    first, second = (board.values(row, column) for row in ranked[:2])
-    apart = min(first) > max(second) or max(first) < min(second)
-    ranges = f"The ranges over the seeds {'do not overlap' if apart else 'overlap'}"
-    fewest = min(len(first), len(second))
-    # The exact permutation test is the yardstick: below this it cannot reach 0.05 whatever the data.
-    smallest_p = 2 / math.comb(len(first) + len(second), len(first))
-    if smallest_p > 0.05:
-        plural = "s" if fewest != 1 else ""
-        return f"{ranges}; a difference is not testable with {fewest} seed{plural}."
-    p, pairs = _adjusted_p(board, column, ranked)
-    test = f"Welch's t test, Holm-adjusted over {pairs} pair{'s' if pairs != 1 else ''}"
-    return f"{ranges}; {test}: p = {p:.2g}."
-
-
-def _adjusted_p(board: Leaderboard, column: Column, ranked: Sequence[Row]) -> tuple[float, int]:
-    """The p of the first pair among all pairs, since the best pair was picked from this table."""
-    from scipy import stats  # noqa: PLC0415  (a second of start-up that few reports need)
-
-    testable = [row for row in ranked if len(board.values(row, column)) >= 2]
-    found: list[tuple[float, bool]] = []
-    for a, b in combinations(testable, 2):
-        one, two = board.cell(a, column), board.cell(b, column)
-        if one.std or two.std:
-            p = stats.ttest_ind_from_stats(
-                one.mean, one.std, one.n, two.mean, two.std, two.n, equal_var=False
-            ).pvalue
-        else:  # no spread at all: equal or different beyond doubt
-            p = float(one.mean == two.mean)
-        found.append((float(p), (a, b) == (ranked[0], ranked[1])))
-    adjusted = 0.0
-    for rank, (p, wanted) in enumerate(sorted(found, key=lambda pair: pair[0])):
-        adjusted = max(adjusted, min(1.0, p * (len(found) - rank)))
-        if wanted:
-            break
-    return adjusted, len(found)
+    for scale, suffix in ((1, ""), (1e3, " k"), (1e6, " M"), (1e9, " G")):
+        digits = f"{value / scale:.3g}"
+        if float(digits) < 1000:  # after rounding, so that 999,999 is 1 M
+            return digits + suffix
+    return f"{value:.2e}"

@@ -175,12 +175,8 @@ class Context:
         assert isinstance(self.model, LikelihoodBound)
         rng = torch.Generator().manual_seed(self.seeds.sample)
         with judged(self.model):
-            pairs = [
-                self.model.rate_distortion(x, rng) for x in self.batches(self.reference.images)
-            ]
-        rate, distortion = (
-            torch.cat(part).to("cpu", torch.float64) for part in zip(*pairs, strict=True)
-        )
+            pair = self.model.rate_distortion(self.reference.images.to(_device(self.model)), rng)
+        rate, distortion = (part.to("cpu", torch.float64) for part in pair)
         return rate, distortion
 
     def _need_extractor(self) -> Extractor:

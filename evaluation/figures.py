@@ -28,7 +28,7 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 #: Stands for the page's text colour while matplotlib draws.
 NEUTRAL = "#010203"
-STYLE: Mapping[str, Any] = {
+STYLE: Mapping[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -83,7 +83,7 @@ def curve_plot(curves: Sequence[Curves], title: str, x_label: str) -> str:
     Args:
         curves: What to draw; values that are not finite leave a hole.
         title: Stands above the plot and, for screen readers, for the whole of it.
-        x_label: Name and unit of x.
+        x_label: Name of x, which counts something: its ticks are whole numbers.
 
     Returns:
         An SVG element.
@@ -104,6 +104,7 @@ def curve_plot(curves: Sequence[Curves], title: str, x_label: str) -> str:
             margin = 0.06 * float(np.ptp(values)) or 0.5
             axes.set_ylim(float(values.min()) - margin, float(values.max()) + margin)
         axes.set_xlabel(x_label)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
     return _svg(draw, title, (4.2, 2.8))
 
@@ -134,7 +135,11 @@ def scatter_plot(
         means = []
         for model in points:
             seeds = np.array(model.seeds, dtype=np.float64)
-            look = {"color": _colour(model.style), "marker": _marker(model.style), "ls": "none"}
+            look: dict[str, Any] = {
+                "color": _colour(model.style),
+                "marker": _marker(model.style),
+                "ls": "none",
+            }
             axes.plot(*seeds.T, ms=3, alpha=0.55, mew=0, **look)
             axes.plot(*seeds.mean(0)[:, None], ms=7.5, mew=0, **look)
             means.append(seeds.mean(0))
@@ -150,7 +155,9 @@ def scatter_plot(
             axes.set_ylim(min(bottom, floor - 0.08 * (top - floor)), top)
             axes.axhline(floor, color=NEUTRAL, alpha=0.5, lw=0.8, ls=(0, (5, 3)))
             spot = axes.get_yaxis_transform()
-            axes.annotate("held-out real images", (0.01, floor), (0, 3), spot, "offset points", size=7)
+            axes.annotate(
+                "held-out real images", (0.01, floor), (0, 3), spot, "offset points", size=7
+            )
         if equal_sums:
             _draw_equal_sums(axes)
         _draw_names(axes, [model.name for model in points], np.array(means))
@@ -231,4 +238,6 @@ def _svg(draw: Callable[[Axes], None], title: str, size: tuple[float, float]) ->
     label = html.escape(title, quote=True)
     # Without a fixed size the page scales it by its viewBox.
     text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" stroke-linejoin="round" ', 1)
+    return text.replace(
+        "<svg ", f'<svg role="img" aria-label="{label}" stroke-linejoin="round" ', 1
+    )

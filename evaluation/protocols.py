@@ -44,7 +44,9 @@ class LikelihoodBound(Protocol):
     def rate_distortion(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Rate KL(q(z|x) || p(z)) and distortion -E_q log p(x|z), each (N,) in nats per image.
 
-        Sums over the image at beta = 1, whatever the training objective was.
+        Sums over the image at beta = 1, whatever the training objective was. Called once with all
+        images: the model cuts them into batches itself, after it has drawn its noise, so that no
+        value depends on the batch size.
         """
         ...
 

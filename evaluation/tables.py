@@ -16,6 +16,8 @@ REASONS = {
     "too_few_samples": "too few images",
     "non_finite_samples": "the model made images that are not finite",
     "non_finite_value": "the value is not finite",
+    "no_likelihood": "a Bernoulli on grey values is no likelihood of the data",
+    "undequantised_density": "a density has no bound on pixels that are not dequantised",
 }
 
 

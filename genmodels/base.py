@@ -40,7 +40,7 @@ class ModelConfig(BaseModel):
         learning_rate_end: The last learning rate as a fraction of the first; 1 where constant.
         adam_beta1: Decay of the first moment.
         adam_beta2: Decay of the second moment.
-        weight_decay: Decoupled weight decay of the weight matrices (AdamW), not of biases and norms.
+        weight_decay: Decoupled weight decay (AdamW) of weight matrices, not of biases and norms.
         clip_norm: The gradient norm is clipped to this; null for never.
         ema_half_life: Half-life in images of the averaged weights; 0 for none.
     """
@@ -117,7 +117,7 @@ class GenerativeModel(nn.Module, ABC):
 
         Args:
             rng: The only source of randomness, on the CPU.
-            mean_image: (C, H, W) in [0, 1], the mean of the training images; a decoder starts there.
+            mean_image: (C, H, W) in [0, 1], mean of the training images; a decoder starts there.
         """
 
     @abstractmethod
@@ -154,7 +154,7 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def sample_latent(self, n: int, rng: torch.Generator) -> Tensor:
-        """(n, latent_dim) draws from the prior, on the model's device, the same for the same rng."""
+        """(n, latent_dim) draws from the prior on the model's device, the same for the same rng."""
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ class GenerativeModel(nn.Module, ABC):
         return self
 
     def recalibrate(self, rng: torch.Generator) -> None:
-        """Re-estimates what averaged weights make stale (batch norm statistics); nothing by default."""
+        """Re-estimates what averaged weights make stale: batch norm statistics."""
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""From a kind and its settings to a model; a kind is a file of genmodels/models, imported by name."""
+"""From a kind and its settings to a model; a kind is a file of genmodels/models."""
 
 import difflib
 import importlib

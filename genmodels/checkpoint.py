@@ -32,7 +32,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a checkpoint of plain tensors ({reason})") from None
     if not isinstance(state, dict):
         raise ValueError(f"{path}: not a checkpoint of plain tensors ({type(state).__name__})")

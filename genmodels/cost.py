@@ -12,9 +12,11 @@ from genmodels.networks.blocks import bind_dropout
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Counts with torch's own formulas. (Its FlopCounterMode cannot follow a gradient penalty.)"""
+    """Counts floating-point operations with torch's own formulas; its `FlopCounterMode` cannot follow a gradient penalty."""
 
-    flops = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
 
     def __torch_dispatch__(
         self,
@@ -55,6 +57,6 @@ def multiply_adds_train(model: GenerativeModel) -> int:
                 parameter.requires_grad_(True)
             for _ in range(phase.repeats):
                 loss = model.training_step(x.clone(), phase.name, 0, rng)["loss"]
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
     model.eval()
     return counter.flops // 2 // len(x)

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights, with its half-life in images (Karras et al. 2018, 2020)."""
+"""Exponential moving average of weights, its half-life in images (Karras et al. 2018, 2020)."""
 
 import contextlib
 from collections.abc import Iterator

@@ -70,8 +70,8 @@ class _Means:
     counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
-        for key, value in terms.items():
-            value = value.detach().double()
+        for key, term in terms.items():
+            value = term.detach().double()
             self.sums[key] = self.sums[key] + value if key in self.sums else value
             self.counts[key] = self.counts.get(key, 0) + 1
 
@@ -178,7 +178,7 @@ class Trainer:
         loss = terms["loss"]
         if not torch.isfinite(loss):
             raise FloatingPointError(_not_finite(terms, phase.name, step))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(phase.parameters, config.clip_norm or math.inf)
         optimizer.step()
         logged = {**terms, "grad_norm": norm, "learning_rate": torch.tensor(learning_rate)}

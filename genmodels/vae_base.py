@@ -1,4 +1,4 @@
-"""The base VAE: distortion and rate in nats per image; a kind overrides one hook, its regulariser."""
+"""The base VAE: distortion and rate, nats per image; a kind overrides one hook, its regulariser."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -43,7 +43,9 @@ class VAEConfig(ModelConfig):
 
 
 class VAEBase(GenerativeModel):
-    """q(z | x) = N(mean, diag exp(logvar)), prior N(0, I), decoder p(x | z) (Kingma & Welling 2014).
+    """q(z | x) = N(mean, diag exp(logvar)), p(z) = N(0, I), decoder p(x | z).
+
+    Kingma & Welling 2014 (arXiv 1312.6114).
 
     Without batch norm: the objective of an image must not depend on its batch mates.
     """
@@ -77,12 +79,10 @@ class VAEBase(GenerativeModel):
         A bias per pixel where the last layer is dense, per channel where it is convolutional.
         """
         draw_weights(self, rng)
-        last = [part for part in self.decoder if isinstance(part, nn.Linear | nn.ConvTranspose2d)][
-            -1
-        ]
+        last = [m for m in self.decoder if isinstance(m, nn.Linear | nn.ConvTranspose2d)][-1]
         per_bias = mean_image if isinstance(last, nn.Linear) else mean_image.mean((1, 2))
-        with torch.no_grad():
-            last.bias.copy_(torch.logit(per_bias.flatten().clamp(0.001, 0.999)))
+        start = torch.logit(per_bias.flatten().clamp(0.001, 0.999))
+        last.bias = nn.Parameter(start.to(last.weight))
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase."""

@@ -9,7 +9,7 @@ P = ParamSpec("P")
 
 
 class UserError(ValueError):
-    """A mistake of the user's: one line that names the key or file, the value and what is allowed."""
+    """A mistake of the user's, in one line: the key or file, the value and what is allowed."""
 
 
 def exit_on_user_error(command: Callable[P, None]) -> Callable[P, None]:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: everything is written beside its place and then renamed into it."""
+"""Files that are whole or absent: written beside their place, then renamed into it."""
 
 import contextlib
 import hashlib
@@ -50,7 +50,7 @@ def read_json(path: Path, made_by: str) -> Any:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yields a folder to fill; it takes the place of `path` when the block ends without an error."""
+    """Yields a folder to fill, which takes the place of `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)

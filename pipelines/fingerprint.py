@@ -21,11 +21,16 @@ MADE_BY = "dvc repro"
 
 
 def fingerprint(
-    entry: Mapping[str, Any], train: Mapping[str, Any], seed: int, deps: Mapping[str, str]
+    model: str,
+    entry: Mapping[str, Any],
+    train: Mapping[str, Any],
+    seed: int,
+    deps: Mapping[str, str],
 ) -> str:
     """Hashes what determines a run.
 
     Args:
+        model: Its name, as two names with equal settings are two runs with a folder each.
         entry: The model's entry of `models:`.
         train: Section `train`.
         seed: The training seed.
@@ -34,7 +39,7 @@ def fingerprint(
     Returns:
         64 hexadecimal digits, the same for equal content in any order of keys.
     """
-    content = {"model": entry, "train": train, "seed": seed, "deps": deps}
+    content = {"model": model, "entry": entry, "train": train, "seed": seed, "deps": deps}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
@@ -51,7 +56,7 @@ def from_files(model: str, seed: int) -> str:
         raise UserError(f"{paths.PARAMS.name}: models.{model}: no such model")
     stage = params.read_yaml(paths.DVC_YAML)["stages"]["train"]["do"]
     deps = [_resolve(dep, model, entry) for dep in stage["deps"]]
-    return fingerprint(entry, settings["train"], seed, {dep: _md5(dep) for dep in deps})
+    return fingerprint(model, entry, settings["train"], seed, {dep: _md5(dep) for dep in deps})
 
 
 def _resolve(dep: str, model: str, entry: Mapping[str, Any]) -> str:
@@ -121,7 +126,8 @@ def from_lock(model: str, seed: int, lock: Mapping[str, Any] | None = None) -> s
             f"not {seed}; `{MADE_BY}` trains it"
         )
     deps = {dep["path"]: dep["md5"] for dep in lock[f"train@{model}"]["deps"]}
-    return fingerprint(settings[f"models.{model}"], settings["train"], seed, deps)
+    entry = settings[f"models.{model}"]
+    return fingerprint(model, entry, settings["train"], seed, deps)
 
 
 def out_md5(stage: str, path: str, lock: Mapping[str, Any]) -> str | None:

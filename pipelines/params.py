@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML  # noqa: TID251
+from ruamel.yaml.error import YAMLError  # noqa: TID251
 
 from pipelines import paths
 from pipelines.errors import UserError, exit_on_user_error
@@ -131,7 +132,8 @@ def load(path: Path | None = None) -> Params:
         path: The file; by default the one of this checkout.
 
     Raises:
-        UserError: The first mistake: its full key, the value, what is allowed, the nearest spelling.
+        UserError: The first mistake: its full key, the value, what is allowed and, for a
+            misspelling, the nearest name.
     """
     path = path or paths.PARAMS
     raw = read_yaml(path)
@@ -140,10 +142,11 @@ def load(path: Path | None = None) -> Params:
     params = check(functools.partial(Params.model_validate, raw), Params, path.name)
     if len(set(params.seeds)) != len(params.seeds):
         raise UserError(f"{path.name}: seeds: {params.seeds} names a seed twice")
-    if params.prepare.valid_fraction + params.prepare.test_fraction >= 1:
+    valid, test = params.prepare.valid_fraction, params.prepare.test_fraction
+    if valid + test >= 1:
         raise UserError(
             f"{path.name}: prepare.valid_fraction + prepare.test_fraction: "
-            f"{params.prepare.valid_fraction} + {params.prepare.test_fraction} leaves nothing to train on"
+            f"{valid} + {test} leaves nothing to train on"
         )
     for name, entry in params.models.items():
         _check_model(name, entry, path.name)
@@ -153,8 +156,9 @@ def load(path: Path | None = None) -> Params:
 def _check_model(name: str, entry: Mapping[str, Any], file: str) -> None:
     """Checks one entry of `models:` against the `Config` of its kind.
 
-    The kinds are imported by name at run time. A stage that merely checks the entries (prepare, say)
-    thereby does not depend on the code of every model, and DVC does not re-run it when one changes.
+    The kinds are imported by name at run time. A stage that merely checks the entries (prepare,
+    say) thereby does not depend on the code of every model, and DVC does not re-run it when one
+    changes.
     """
     check(
         functools.partial(_ModelName.model_validate, {"name": name}), _ModelName, f"{file}: models"
@@ -201,12 +205,14 @@ def _one_line(error: Any, section: type[BaseModel], where: str) -> str:
     value = _show(error["input"])
     if error["type"] == "extra_forbidden":
         allowed = _fields_at(section, keys[:-1])
-        return f"{place}: unknown key (value {value}){_suggest(keys[-1], allowed)}; allowed: {', '.join(allowed)}"
+        nearest = _suggest(keys[-1], allowed)
+        return f"{place}: unknown key (value {value}){nearest}; allowed: {', '.join(allowed)}"
     if error["type"] == "missing":
         return f"{place}: this key is missing; {_describe(section, keys)}"
     message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"{place}: {value} is not allowed: {message}"
+    if error["type"] == "value_error":  # a contradiction between keys, which it names itself
+        return f"{place}: {message}"
+    return f"{place}: {value} is not allowed: {message[0].lower()}{message[1:]}"
 
 
 def _describe(section: type[BaseModel], keys: list[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 #: The checkout: what DVC tracks lies below it. In `dvc exp run --temp` this is a copy.
 ROOT = Path(__file__).resolve().parent.parent
 
-#: The real checkout, also from inside a temporary experiment copy: stores that outlive a run lie here.
+#: The real checkout, also from inside a copy: stores that outlive a run lie here.
 HOME = Path(os.environ.get("DVC_ROOT", ROOT))
 
 PARAMS = ROOT / "params.yaml"

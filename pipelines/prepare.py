@@ -18,7 +18,6 @@ from pipelines.datasets import Source
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.splits import SPLITS
 
-
 Indices = npt.NDArray[np.int64]
 
 

@@ -19,7 +19,7 @@ import filelock
 from pipelines import completed_runs, files, fingerprint, params, paths, tracking, views
 from pipelines.completed_runs import MADE_BY, CompletedRun
 from pipelines.errors import UserError, exit_on_user_error
-from pipelines.runs import Run
+from pipelines.runs import Run, metric_name
 from pipelines.tracking import Store
 
 
@@ -69,7 +69,7 @@ def _complete(store: Store, done: CompletedRun, data: tuple[str, str | None]) ->
         return False
     evaluated_before = run.tags.get("evaluated") == digest
     epochs = {int(row["epoch"] or 0) for row in done.rows}
-    present = run.files() if run.tags.get("evaluated") else set()
+    present = run.files()
     snapshots = _missing_snapshots(done.snapshots, present)
     complete = not snapshots and set(done.files) <= present and epochs <= run.logged_epochs()
     if evaluated_before and complete:
@@ -132,14 +132,26 @@ def _complete_report(store: Store, report: Mapping[str, Path], digest: str) -> b
 
 
 def _write_views(store: Store, found: Sequence[CompletedRun], rank_by: str) -> None:
-    names: dict[str, bool | None] = {}
+    directions: dict[str, bool | None] = {}
     for done in found:
         for record in done.records:
             if record["value"] is not None:
-                names.setdefault(record["name"], record["higher_is_better"])
-    # A diagnostic has no better or worse, so it is no column of a leaderboard.
-    columns = [name for name, better in names.items() if better is not None]
-    store.tag_experiment(tracking.PIPELINE, views.tags(columns, rank_by, bool(names.get(rank_by))))
+                directions.setdefault(record["name"], record["higher_is_better"])
+    tags = views.tags(
+        # A diagnostic has no better or worse, so it is no column of a leaderboard.
+        metrics=[name for name, better in directions.items() if better is not None],
+        rank_by=rank_by,
+        higher_is_better=bool(directions.get(rank_by)),
+        models=dict.fromkeys(done.identity.model for done in found),
+        curves=dict.fromkeys(
+            metric_name(column)
+            for done in found
+            for row in done.rows[:1]
+            for column in row
+            if "/" in column
+        ),
+    )
+    store.tag_experiment(tracking.PIPELINE, tags)
 
 
 def _write_tracking(found: Sequence[CompletedRun], report_hash: str) -> None:

@@ -1,7 +1,7 @@
 """Stage `report`: one page that opens offline, one Markdown file, one CSV file.
 
-Writes `reports/index.html`, `reports/comparison.md` and `reports/leaderboard.csv`. Equal inputs give
-equal bytes: nothing in them comes from a clock, a host, a commit or a store.
+Writes `reports/index.html`, `reports/comparison.md` and `reports/leaderboard.csv`. Equal inputs
+give equal bytes: nothing in them comes from a clock, a host, a commit or a store.
 """
 
 import base64
@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from evaluation import comparison, tables
+from evaluation import comparison, tables, verdict
 from evaluation.comparison import Leaderboard
 from pipelines import files, params, paths, report_inputs, report_plots
 from pipelines.errors import UserError, exit_on_user_error
@@ -37,10 +37,10 @@ LIMITS = (
     "Values in feature space belong to this extractor, this data and this number of images. "
     "fid_classifier is not the Inception FID of papers: it is comparable neither with published "
     "numbers nor across extractors, data sets or n.",
-    "The Frechet distance of finite sets is biased upwards, about as 1/n, so even real images do not "
-    "score 0. Two models closer to each other than such rows vary should not be ranked.",
-    "Few training seeds say little: up to three a side, no permutation test can reach 0.05, whatever "
-    "the values. Ranges over seeds are ranges, not confidence intervals.",
+    "The Fréchet distance of finite sets is biased upwards, about as 1/n, so even real images do "
+    "not score 0. Two models closer to each other than such rows vary should not be ranked.",
+    "Few training seeds say little: up to three a side, no permutation test can reach 0.05, "
+    "whatever the values. Ranges over seeds are ranges, not confidence intervals.",
     "Discriminators of two models are not comparable: a low accuracy is a good generator or a bad "
     "discriminator. Likelihoods compare only within one observation model.",
     "A distance to the test images rewards copies of the training images as much as new images of "
@@ -121,7 +121,7 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         "title": "Generative models compared",
         "board": board,
         "rank_by": board.column(rank_by),
-        "verdict": comparison.verdict(board, rank_by),
+        "verdict": verdict.verdict(board, rank_by),
         "seeds": settings.seeds,
         "looks": looks,
         "tables": tables.tables(board, rank_by),
@@ -203,14 +203,18 @@ def _settings(models: Sequence[ModelResult]) -> list[dict[str, Any]]:
         members = [model for model in models if model.row.family == family]
         lines = []
         for key in dict.fromkeys(key for model in members for key in model.settings):
-            values = [_show(model.settings[key]) if key in model.settings else "" for model in members]
+            values = [
+                _show(model.settings[key]) if key in model.settings else "" for model in members
+            ]
             lines.append({"key": key, "values": values, "differs": len(set(values)) > 1})
         blocks.append({"family": family, "models": [m.row.name for m in members], "lines": lines})
     return blocks
 
 
 def _show(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
 
 
 def _definitions(names: Sequence[str], board: Leaderboard) -> list[dict[str, Any]]:

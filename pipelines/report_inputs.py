@@ -107,9 +107,7 @@ def _model(name: str, seeds: list[int]) -> ModelResult:
     histories = {
         seed: _read_history(paths.TRAIN / name / seed / "history.csv", train) for seed in wanted
     }
-    return ModelResult(
-        row, config["settings"], histories, _pictures(name, wanted[0], evaluate)
-    )
+    return ModelResult(row, config["settings"], histories, _pictures(name, wanted[0], evaluate))
 
 
 def _read_history(path: Path, made_by: str) -> pd.DataFrame:

@@ -57,7 +57,9 @@ def curves(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> list[Plo
     groups: dict[tuple[str, str], list[ModelResult]] = {}
     for model in models:
         keys = ("likelihood", "sigma", "binarize")
-        told = [f"{key} {model.settings[key]}" for key in keys if model.settings.get(key) is not None]
+        told = [
+            f"{key} {model.settings[key]}" for key in keys if model.settings.get(key) is not None
+        ]
         groups.setdefault((model.row.family, ", ".join(told)), []).append(model)
     return [_curve_group(family, told, found, marks) for (family, told), found in groups.items()]
 
@@ -134,7 +136,8 @@ def _rate_distortion(
     )
     caption = (
         "Dotted lines join equal sums of rate and distortion, which is minus the ELBO: "
-        "nearer the lower left corner is a tighter bound; along a line, bits move between code and decoder."
+        "nearer the lower left corner is a tighter bound; along a line, nats move between the "
+        "code and the decoder."
     )
     return [Plots("Rate-distortion plane", caption, [point.name for point in points], [plot])]
 

@@ -137,7 +137,7 @@ class Run:
         rows = [row for row in rows if int(row["epoch"] or 0) not in logged]
         points = []
         for row in rows:
-            named = {_metric_name(key): value for key, value in row.items() if key != "epoch"}
+            named = {metric_name(key): value for key, value in row.items() if key != "epoch"}
             named[ROW_MARK] = named.pop(ROW_MARK)
             points += [(key, value, int(row["epoch"] or 0)) for key, value in named.items()]
         self._log_points(points)
@@ -214,7 +214,8 @@ def _log(client: Any, run_id: str, **batch: Any) -> None:
     client.log_batch(run_id, **batch)
 
 
-def _metric_name(column: str) -> str:
+def metric_name(column: str) -> str:
+    """The MLflow name of a column of history.csv: `train/` is put before a phase."""
     return column if column.startswith("valid/") else f"train/{column}"
 
 

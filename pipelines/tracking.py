@@ -7,7 +7,9 @@ lies in files below outputs/, from which `python -m pipelines.publish` completes
 
 import argparse
 import functools
+import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -58,12 +60,16 @@ class Store:
         import sqlalchemy.exc  # noqa: PLC0415
 
         mlflow = _mlflow()
+        # It tells of every table that it makes, and a warning of ours comes once.
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
         self.entities = mlflow.entities
         # OSError covers a full disk, the lock's time-out and every error of requests.
         self._errors = (mlflow.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)
         try:
             # Two processes that create the tables of a fresh SQLite file crash one another.
             with self._lock():
+                if not is_remote(self.uri):
+                    _probe(self.uri)
                 self._client = mlflow.MlflowClient(self.uri, self.uri)
                 for name in DESCRIPTIONS:
                     self._experiments[name] = self._experiment(name)
@@ -92,7 +98,7 @@ class Store:
 
     def _switch_off(self, error: BaseException) -> None:
         self._client = None
-        reason = " ".join(str(error).split())[:160]
+        reason = hide_password(" ".join(str(error).split())[:160])
         print(
             f"warning: tracking is off, the MLflow store does not answer ({reason}); "
             "`make publish` completes it later",
@@ -180,6 +186,22 @@ def open_store() -> Store:
     return Store()
 
 
+def hide_password(text: str) -> str:
+    """Text without the credentials of an address."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
+def _probe(uri: str) -> None:
+    """Fails at once where MLflow would try a database again and again for 100 s."""
+    import sqlalchemy  # noqa: PLC0415
+
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
 def _mlflow() -> Any:
     """MLflow costs 1.4 s to import, so only a process that talks to the store does."""
     import mlflow  # noqa: PLC0415, TID251
@@ -194,7 +216,7 @@ def main() -> None:
     parser.add_argument("command", choices=["init"], help="create the store where it is missing")
     parser.parse_args()
     if open_store().is_on:
-        print(f"MLflow store: {store_uri()}")
+        print(f"MLflow store: {hide_password(store_uri())}")
 
 
 if __name__ == "__main__":

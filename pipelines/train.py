@@ -1,8 +1,8 @@
-"""Stage `train`: one model, all its seeds, with progress, a live MLflow curve and resume after a kill.
+"""Stage `train`: one model, all its seeds, resumable, with progress and live curves.
 
-`python -m pipelines.train vae` trains the entry `models.vae`. This process coordinates: it shows the
-progress and talks to MLflow, so that a slow store slows no training. Each seed is a process of its
-own. Writes `outputs/train/<model>/<seed>/` (weights.pt, config.json, history.csv, snapshots.pt),
+`python -m pipelines.train vae` trains the entry `models.vae`. This process coordinates: it shows
+the progress and talks to MLflow, so that a slow store slows no training. Each seed is a process of
+its own. Writes `outputs/train/<model>/<seed>/` (weights.pt, config.json, history.csv, snapshots.pt),
 `reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
 """
 
@@ -183,7 +183,7 @@ def as_csv(rows: list[Row]) -> str:
 
 @functools.cache
 def checkpoint_path(model: str, seed: int) -> Path:
-    """Where a run's resume checkpoint lies: outside the DVC outs, keyed by what determines the run."""
+    """Where a run's checkpoint lies: outside the DVC outs, keyed by what determines the run."""
     return paths.CHECKPOINTS / fingerprint.from_files(model, seed) / "checkpoint.pt"
 
 

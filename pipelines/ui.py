@@ -51,7 +51,7 @@ def links(server: str) -> dict[str, str]:
         "leaderboard": views.link(server, pipeline, views.LEADERBOARD),
         "by model": views.link(server, pipeline, views.BY_MODEL),
         "curves": views.link(server, pipeline, views.CURVES),
-        "reports": f"{server}/#/experiments/{reports}/runs",
+        "reports": views.link(server, reports),
     }
     if paths.REPORT.is_file():
         found["report file"] = str(paths.REPORT)
@@ -65,9 +65,13 @@ def server_command(port: int) -> list[str]:
     hosts = f"{HOST}:{port},localhost:{port}"
     origins = f"http://{HOST}:{port},http://localhost:{port}"
     command += ["--allowed-hosts", hosts, "--cors-allowed-origins", origins]
-    command += ["--backend-store-uri", tracking.store_uri()]
     command += ["--artifacts-destination", str(paths.MLFLOW_ARTIFACTS.absolute())]
     return [*command, "--workers", "1"]
+
+
+def server_environment() -> dict[str, str]:
+    """The environment of the server: an address may hold a password, and `ps` shows arguments."""
+    return os.environ | {"MLFLOW_BACKEND_STORE_URI": tracking.store_uri()}
 
 
 def parse() -> argparse.Namespace:
@@ -92,12 +96,15 @@ def main() -> None:
         check_port(port)
     complete_store()
     server = uri.rstrip("/") if served_elsewhere else f"http://{HOST}:{port}"
-    for name, address in links(server).items():
-        print(f"{name:>12}  {address}", flush=True)
+    found = links(server)
+    if not found:
+        raise UserError("there is no MLflow store to show; the warning above says why")
+    for name, address in found.items():
+        print(f"{name:>12}  {tracking.hide_password(address)}")
+    print("The assistant on the right hides columns; closed once, it stays closed.", flush=True)
     if not served_elsewhere:
-        sys.stdout.flush()
         command = server_command(port)
-        os.execv(command[0], command)
+        os.execve(command[0], command, server_environment())
 
 
 if __name__ == "__main__":

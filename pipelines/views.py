@@ -5,26 +5,35 @@ the tag nor the keys, so they are written here alone and the browser test looks 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 LEADERBOARD, BY_MODEL, CURVES = "leaderboard", "by_model", "curves"
 
-#: What the run table shows besides the metrics.
+# The table's own columns: ticks, name, age, duration.
+_TICK, _NAME, _AGE, _DURATION = "0", "attributes.`Run Name`", "runDateAndNestInfo", "duration"
+_WIDTHS = {_TICK: 60, _NAME: 210, _AGE: 80, _DURATION: 80}
 _COST = ("cost/num_parameters", "cost/train_seconds")
 
 
-def tags(metrics: Sequence[str], rank_by: str, higher_is_better: bool) -> dict[str, str]:
+def tags(
+    metrics: Sequence[str],
+    rank_by: str,
+    higher_is_better: bool,
+    models: Iterable[str],
+    curves: Iterable[str],
+) -> dict[str, str]:
     """The views as tags of an experiment.
 
     Args:
         metrics: Names of evaluated values, in the order of the columns.
         rank_by: The one that ranks; it comes first.
         higher_is_better: Its direction.
+        models: All models.
+        curves: Names of all metrics that are curves.
     """
     ordered = [rank_by, *(name for name in metrics if name != rank_by)]
-    names = [f"evaluate/{name}" for name in ordered] + list(_COST)
-    columns = [f"metrics.`{name}`" for name in names]
+    columns = [f"metrics.`{name}`" for name in (*(f"evaluate/{n}" for n in ordered), *_COST)]
     state: dict[str, Any] = {
         "searchFilter": "",
         "orderByKey": columns[0],
@@ -34,23 +43,55 @@ def tags(metrics: Sequence[str], rank_by: str, higher_is_better: bool) -> dict[s
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
+        # Unordered, the table puts `cost/` before `evaluate/`, and ours out of sight.
+        "columnOrder": [_TICK, _NAME, *columns, _DURATION, _AGE],
+        "columnWidths": _WIDTHS | dict.fromkeys(columns, 140),
         "runListHidden": False,
         "groupBy": None,
         "groupsExpanded": {},
     }
     by_model = {
-        "aggregateFunction": "average",
-        "groupByKeys": [{"mode": "tag", "groupByData": "model"}],
+        "groupBy": {
+            "aggregateFunction": "average",
+            "groupByKeys": [{"mode": "tag", "groupByData": "model"}],
+        },
+        "groupsExpanded": {f"tag.model.{model}": False for model in models},
     }
     views = {
         LEADERBOARD: state,
-        BY_MODEL: state | {"groupBy": by_model},
-        CURVES: state | {"runsHiddenMode": "SHOW_ALL"},
+        BY_MODEL: state | by_model,
+        CURVES: state | _charts(curves),
     }
     return {f"mlflow.sharedViewState.{key}": json.dumps(view) for key, view in views.items()}
 
 
-def link(server: str, experiment_id: str, view: str) -> str:
-    """The address that opens a view, such as `http://127.0.0.1:5000/#/experiments/1/runs?...`."""
-    address = f"{server}/#/experiments/{experiment_id}/runs?viewStateShareKey={view}"
+def _charts(curves: Iterable[str]) -> dict[str, Any]:
+    """The chart page: validation first, then each phase; final values folded away."""
+    folders = {name.rpartition("/")[0] for name in curves}
+    shown = sorted(folders, key=lambda folder: (folder != "valid", folder))
+    sections = [(folder, True) for folder in shown if folder != "train"]
+    sections += [(folder, False) for folder in ("evaluate", "best", "cost", "train")]
+    return {
+        "runsHiddenMode": "SHOW_ALL",
+        "isAccordionReordered": True,
+        "compareRunCharts": [],
+        "compareRunSections": [
+            {"uuid": name, "name": name, "display": display, "isReordered": True, "deleted": False}
+            for name, display in sections
+        ],
+    }
+
+
+def link(server: str, experiment_id: str, view: str | None = None) -> str:
+    """The address of an experiment's runs, in one of the views.
+
+    Args:
+        server: Such as `http://127.0.0.1:5000`.
+        experiment_id: Of the experiment.
+        view: One of the views above, or None for the plain table.
+    """
+    # Without the workflow type the menu offers chat traces, judges and prompts.
+    address = f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    if view is not None:
+        address += f"&viewStateShareKey={view}"
     return f"{address}&compareRunsMode=CHART" if view == CURVES else address

@@ -28,7 +28,7 @@ Job = Callable[[int, Send], None]
 _PR_SET_PDEATHSIG = 1
 
 
-class _Failed(UserError):
+class _FailedError(UserError):
     """What stopped a worker, in one line."""
 
 
@@ -80,7 +80,7 @@ def run(
         UserError: A worker failed or was killed; the others are stopped.
     """
     # A fork has torch imported already. CUDA does not survive one.
-    context = multiprocessing.get_context("fork" if device == "cpu" else "spawn")
+    context: Any = multiprocessing.get_context("fork" if device == "cpu" else "spawn")
     at_once = max(1, num_cores() // threads) if device == "cpu" else 1
     waiting = list(keys)
     running: dict[Connection, tuple[int, BaseProcess]] = {}
@@ -102,9 +102,9 @@ def run(
                     del running[connection]
                     process.join()
                     if process.exitcode:
-                        raise _Failed(f"seed {key}: {_ending(process.exitcode)}") from None
+                        raise _FailedError(f"seed {key}: {_ending(process.exitcode)}") from None
                     continue
-                if isinstance(message, _Failed):
+                if isinstance(message, _FailedError):
                     raise message
                 handle(key, message)
     finally:
@@ -122,9 +122,9 @@ def _work(job: Job, key: int, threads: int, connection: Connection) -> None:
         job(key, connection.send)
     except (UserError, FloatingPointError) as error:
         with suppress(BrokenPipeError):
-            connection.send(_Failed(f"seed {key}: {error}"))
+            connection.send(_FailedError(f"seed {key}: {error}"))
     except MemoryError:
-        connection.send(_Failed(f"seed {key}: out of memory"))
+        connection.send(_FailedError(f"seed {key}: out of memory"))
     except Exception:
         # A bug of ours: the traceback is worth more here than in the parent.
         traceback.print_exc()

@@ -1,1 +1,1 @@
-"""One file per kind of model, each with a `Config` and a `Model`; kinds never import one another."""
+"""One file a kind of model, with a `Config` and a `Model`; kinds never import one another."""

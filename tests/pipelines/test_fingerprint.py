@@ -164,6 +164,12 @@ def test_the_seed_changes_the_fingerprint(project: Path) -> None:
     assert fingerprint.from_files("vae", 0) != fingerprint.from_files("vae", 1)
 
 
+def test_two_names_with_equal_settings_are_two_runs(project: Path) -> None:
+    text = PARAMS + "  twin:\n    gamma: 3\n    kind: gan\n"
+    (project / "params.yaml").write_text(text)
+    assert fingerprint.from_files("twin", 0) != fingerprint.from_files("gan_r1", 0)
+
+
 def test_another_model_and_an_added_seed_leave_the_fingerprint_alone(project: Path) -> None:
     before = fingerprint.from_files("vae", 0)
     text = PARAMS.replace("gamma: 3", "gamma: 4").replace("  - 1\n", "  - 1\n  - 2\n")

@@ -114,12 +114,16 @@ def test_a_value_that_a_model_cannot_have_is_named_instead_of_logged(reproduced:
     assert run.data.tags["non_finite"] == "train/generator/loss"
 
 
-def test_a_second_publication_writes_nothing(reproduced: Path) -> None:
+def test_a_second_publication_writes_nothing(
+    reproduced: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     publish.publish()
     before = content()
     tracking.open_store.cache_clear()
+    capsys.readouterr()
     publish.publish()
     assert content() == before
+    assert capsys.readouterr().out.endswith("0 of them written now\n")
 
 
 def test_a_forced_repro_with_other_durations_adds_no_point(reproduced: Path) -> None:
@@ -162,6 +166,18 @@ def test_a_deleted_artifact_is_written_again(reproduced: Path) -> None:
     (folder / "evaluate/samples.png").unlink()
     publish.publish()
     assert artifacts(run) == before
+
+
+def test_a_publication_that_was_interrupted_is_completed_without_a_duplicate(
+    reproduced: Path,
+) -> None:
+    publish.publish()
+    run = run_of("vae", 0)
+    before = artifacts(run)
+    client().delete_tag(run.info.run_id, "evaluated")
+    publish.publish()
+    assert artifacts(run_of("vae", 0)) == before
+    assert "evaluated" in run_of("vae", 0).data.tags
 
 
 def test_a_run_that_training_left_half_done_is_completed(

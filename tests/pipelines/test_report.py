@@ -5,16 +5,17 @@ import csv
 import functools
 import json
 import re
+import resource
+import shutil
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import torch
 
-from evaluation import pictures
+from evaluation import comparison, pictures
 from pipelines import params, paths, report, report_inputs
 from pipelines.errors import UserError
 
@@ -23,9 +24,24 @@ EPOCHS = 12
 SHA = "5f0c" * 16
 CHECKOUT = paths.ROOT
 VALUES = {
-    "fid_classifier": {"vae": (8.41, 8.93), "beta_vae": (14.2, 15.1), "gan": (5.2, 7.9), "gan_r1": (3.11, 3.52)},
-    "kid_classifier": {"vae": (1.21, 1.30), "beta_vae": (2.2, 2.4), "gan": (0.51, 0.9), "gan_r1": (-0.011, 0.02)},
-    "is_classifier": {"vae": (8.1, 8.2), "beta_vae": (7.4, 7.3), "gan": (8.9, 8.6), "gan_r1": (9.2, 9.3)},
+    "fid_classifier": {
+        "vae": (8.41, 8.93),
+        "beta_vae": (14.2, 15.1),
+        "gan": (5.2, 7.9),
+        "gan_r1": (3.11, 3.52),
+    },
+    "kid_classifier": {
+        "vae": (1.21, 1.30),
+        "beta_vae": (2.2, 2.4),
+        "gan": (0.51, 0.9),
+        "gan_r1": (-0.011, 0.02),
+    },
+    "is_classifier": {
+        "vae": (8.1, 8.2),
+        "beta_vae": (7.4, 7.3),
+        "gan": (8.9, 8.6),
+        "gan_r1": (9.2, 9.3),
+    },
     "mse": {"vae": (0.0101, 0.0103), "beta_vae": (0.0232, 0.0229)},
     "elbo": {"vae": (-101.2, -101.9), "beta_vae": (-118.8, -119.1)},
     "rate": {"vae": (26.1, 26.4), "beta_vae": (11.9, 12.2)},
@@ -35,7 +51,7 @@ VALUES = {
     "disc_acc_fake": {"gan": (0.83, None), "gan_r1": (0.55, 0.57)},
     "disc_auroc": {"gan": (0.88, 0.91), "gan_r1": (0.6, 0.61)},
     "disc_gap": {"gan": (0.41, 0.52), "gan_r1": (0.05, 0.06)},
-}  # fmt: skip
+}
 DIRECTIONS = {"fid_classifier": False, "kid_classifier": False, "is_classifier": True, "mse": False}
 DIRECTIONS |= {"elbo": True, "distortion": False}
 UNITS = {"fid_classifier": "percent of real feature variance", "elbo": "nats/image"}
@@ -78,7 +94,8 @@ def digits() -> torch.Tensor:
 
 def write_params(root: Path) -> None:
     base = params.load(CHECKOUT / "params.yaml").model_dump()
-    first = {kind: next(m for m in base["models"].values() if m["kind"] == kind) for kind in ("vae", "gan")}  # fmt: skip
+    entries = list(base["models"].values())
+    first = {kind: next(e for e in entries if e["kind"] == kind) for kind in ("vae", "gan")}
     base["models"] = {name: copy.deepcopy(first[kind]) for name, kind in MODELS.items()}
     base["models"]["beta_vae"]["beta"] = 4.0
     base["models"]["gan_r1"]["learning_rate"] = 5e-4
@@ -133,8 +150,11 @@ def write_model(root: Path, position: int, name: str, entry: dict) -> None:
         summary[metric] |= {} if found else {"reason": "not_supported"}
     identity = {"model": name, "kind": entry["kind"], "family": family}
     write_json(root / f"outputs/evaluate/{name}/records.json", {**identity, "seeds": seeds})
-    cost = {"num_parameters": 412_345 + 90_000 * position, "multiply_adds_sample": 1_900_000 + position * 400_000}  # fmt: skip
-    cost["multiply_adds_train"] = 9_000_000 * (position + 1)
+    cost = {
+        "num_parameters": 412_345 + 90_000 * position,
+        "multiply_adds_sample": 1_900_000 + 400_000 * position,
+        "multiply_adds_train": 9_000_000 * (position + 1),
+    }
     document = {**identity, "seeds": list(SEEDS), "cost": cost, "metrics": summary}
     write_json(root / f"reports/metrics/{name}.json", document)
     for seed in SEEDS:
@@ -177,16 +197,32 @@ def write_project(root: Path) -> None:
         write_model(root, position, name, entries[name])
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("built")
+    write_project(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def rendered(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("rendered")
+    shutil.copytree(built, root, dirs_exist_ok=True)
+    run_stage(root)
+    return root
+
+
 @pytest.fixture
-def project(checkout: Path) -> Path:
+def project(checkout: Path, built: Path) -> Path:
     """A checkout in which every stage but `report` has run."""
-    write_project(checkout)
+    shutil.copytree(built, checkout, dirs_exist_ok=True)
     return checkout
 
 
 @pytest.fixture
-def page(project: Path) -> str:
-    report.main()
+def page(checkout: Path, rendered: Path) -> str:
+    """The page of a checkout in which every stage has run."""
+    shutil.copytree(rendered, checkout, dirs_exist_ok=True)
     return paths.REPORT.read_text("utf-8")
 
 
@@ -200,6 +236,13 @@ for name, value in list(vars(paths).items()):
         setattr(paths, name, pathlib.Path(sys.argv[1]) / value.relative_to(root))
 report.main()
 """
+
+
+def run_stage(root: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", PATCHED_MAIN, str(root)]
+    subprocess.run(command, cwd=CHECKOUT, check=True, timeout=120)
+
+
 LOADING = {"src", "href", "srcset", "data", "poster", "action", "xlink:href"}
 
 
@@ -229,17 +272,12 @@ def as_number(text: str) -> float:
     return float(text.replace(comparison.MINUS, "-").replace(",", ""))
 
 
-def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
-    written = []
-    for name in ("one", "two"):
-        root = tmp_path / name
-        root.mkdir()
-        write_project(root)
-        command = [sys.executable, "-W", "error", "-c", PATCHED_MAIN, str(root)]
-        subprocess.run(command, cwd=CHECKOUT, check=True, timeout=120)
-        reports = ("index.html", "comparison.md", "leaderboard.csv")
-        written.append([(root / "reports" / file).read_bytes() for file in reports])
-    assert written[0] == written[1]
+def test_two_processes_write_the_same_bytes(project: Path, rendered: Path) -> None:
+    run_stage(project)
+    for name in ("index.html", "comparison.md", "leaderboard.csv"):
+        assert (project / "reports" / name).read_bytes() == (
+            rendered / "reports" / name
+        ).read_bytes()
 
 
 def test_nothing_in_the_page_is_loaded_from_elsewhere(page: str) -> None:
@@ -254,7 +292,8 @@ def test_nothing_in_the_page_is_loaded_from_elsewhere(page: str) -> None:
 
 def test_no_id_of_the_page_stands_for_two_different_things(page: str) -> None:
     shapes: dict[str, set[str]] = {}
-    for name, rest in re.findall(r'<(?:path|clipPath) id="([^"]+)"(.*?)(?=<(?:path|clipPath|/defs))', page, re.DOTALL):  # fmt: skip
+    drawn = r'<(?:path|clipPath) id="([^"]+)"(.*?)(?=<(?:path|clipPath|/defs))'
+    for name, rest in re.findall(drawn, page, re.DOTALL):
         shapes.setdefault(name, set()).add(rest.split(">")[0])
     assert shapes
     assert all(len(shape) == 1 for shape in shapes.values())
@@ -431,9 +470,9 @@ def test_the_page_is_small_enough_to_send(page: str) -> None:
 
 
 def test_the_stage_starts_quickly() -> None:
-    start = time.process_time()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     subprocess.run([sys.executable, "-c", "import pipelines.report"], cwd=CHECKOUT, check=True)
-    assert time.process_time() - start < 4
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 4
 
 
 @pytest.mark.slow
@@ -461,7 +500,9 @@ def test_the_page_works_in_a_browser_in_both_themes_and_on_a_phone(page: str) ->
         tab.click("#theme")
         light = tab.evaluate(colour)
         too_wide = tab.evaluate("document.documentElement.scrollWidth > innerWidth")
-        names = "[...document.querySelector('table').tBodies[0].rows].map(r => r.cells[0].dataset.v)"
+        names = (
+            "[...document.querySelector('table').tBodies[0].rows].map(r => r.cells[0].dataset.v)"
+        )
         tab.click("table >> text=kid_")
         up = tab.evaluate(names)
         tab.click("table >> text=kid_")

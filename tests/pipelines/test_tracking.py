@@ -208,6 +208,17 @@ def test_a_store_that_fails_in_the_middle_is_switched_off_with_one_warning(
     assert runs()[0].data.metrics == {}
 
 
+def test_a_database_that_cannot_be_opened_is_one_warning_without_its_password(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{checkout}/nosuch/mlflow.db")
+    begin = time.monotonic()
+    start().finish("FINISHED")
+    assert time.monotonic() - begin < 5
+    assert capsys.readouterr().err.count("\n") == 1
+    assert tracking.hide_password("to http://me:secret@host/x") == "to http://***@host/x"
+
+
 def test_a_database_that_is_none_is_one_warning(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,10 @@ def test_calibration_error_is_that_of_the_positive_class() -> None:
     assert calibration_error(unsure, is_real) == pytest.approx(0.2, abs=1e-6)
 
 
+def test_certainty_falls_into_the_last_bin_and_bins_do_not_cancel() -> None:
+    assert calibration_error(scores(0.9, 1.0), scores(1, 0)) == pytest.approx(0.55, abs=1e-12)
+
+
 def test_calibration_error_is_that_of_torchmetrics(rng) -> None:
     from torchmetrics.functional.classification import binary_calibration_error
 

@@ -1,0 +1,66 @@
+# Each target does all of its own set-up: Python 3.11 or newer, git and make are all that is needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+READY := $(VENV)/ready
+PORT ?= 5000
+# DVC calls `python`, which has to be the environment's.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A settled environment is part of a reproducible result.
+unexport PYTHONPATH
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro ui publish report smoke test check bench dag clean
+
+help: ## this text
+	@echo "make repro runs the pipeline, make ui shows its runs, make test checks the code."
+	@echo
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## virtual environment, pinned packages, MLflow store
+
+$(READY): pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (about 1.9 GB, a few minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/python -m pipelines.tracking init
+	@touch $(READY)
+
+repro: $(READY) ## the whole pipeline: data, features, training, evaluation, report, MLflow
+	@python -m pipelines.params
+	dvc repro
+	@echo
+	@echo "report: $(CURDIR)/reports/index.html"
+	@echo "runs:   make ui"
+
+ui: $(READY) ## the MLflow UI on 127.0.0.1, port $(PORT), with a store that is complete
+	@python -m pipelines.ui --port $(PORT)
+
+publish: $(READY) ## complete the MLflow store from the files
+	python -m pipelines.publish
+
+report: $(READY) ## the report and what it needs
+	dvc repro report
+
+smoke: $(READY) ## all stages on tiny data, in a temporary clone
+	pytest -q tests/test_smoke.py
+
+test: check ## check, and all tests
+	pytest -q
+
+check: $(READY) ## ruff, mypy, import contracts
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-cache
+
+bench: $(READY) ## throughput of the loop beside a bare one, also on busy cores; start-up of each stage
+	python -m tests.bench.throughput
+	python -m tests.bench.start_up
+
+dag: $(READY) ## draw the pipeline into the README
+	python -m tests.readme
+
+clean: ## caches of tools; never outputs or databases
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find pipelines genmodels evaluation tests -name __pycache__ -type d -prune -exec rm -rf {} +

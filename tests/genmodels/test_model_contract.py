@@ -1,0 +1,189 @@
+"""What every kind promises, over every entry of params.yaml: a new kind is found by itself."""
+
+import pytest
+import torch
+
+from evaluation.protocols import Discriminator, LikelihoodBound, Reconstructor, Sampler
+from genmodels import cost
+from genmodels.base import ImageShape
+from genmodels.build import build, config_class, kinds
+from genmodels.seeding import generator
+from genmodels.training import LoopSettings, Trainer
+from tests.conftest import presets, small_model
+
+NAMES = list(presets())
+SHAPES = [(1, 8, 8), (3, 8, 11), (1, 28, 28), (3, 33, 20), (1, 65, 128)]
+
+
+def trainer(model, images, seed=0, **changes) -> Trainer:
+    settings = {"precision": "fp32", "num_snapshots": 2, "snapshot_images": 4} | changes
+    return Trainer(model, images[:48], images[48:], LoopSettings(seed, **settings))
+
+
+def test_every_kind_has_an_entry_in_params_yaml():
+    assert kinds()
+    assert {entry["kind"] for entry in presets().values()} == set(kinds())
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_no_setting_has_a_default(kind):
+    fields = config_class(kind).model_fields
+    assert [name for name, field in fields.items() if not field.is_required()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("architecture", ["mlp", "conv"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_of_any_shape_come_out_as_they_went_in(name, architecture, shape):
+    entry = presets()[name] | {"width": 2, "latent_dim": 2, "architecture": architecture}
+    model = build(entry, ImageShape(*shape))
+    x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    model.initialise(generator(0, "weights"), x.mean(0))
+    assert model.sample(2, generator(0, "sample")).shape == (2, *shape)
+    for phase in model.phases():
+        assert model.training_step(x, phase.name, 0, generator(0, "step"))["loss"].isfinite()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_are_reproducible_images_that_ignore_the_global_generator(name, preset):
+    model = preset(name).train()
+    before = torch.get_rng_state()
+    first = model.sample(5, generator(1, "sample"))
+    torch.rand(3)
+    second = model.sample(5, generator(1, "sample"))
+    assert torch.equal(first, second)
+    assert first.dtype == torch.float32
+    assert first.min() >= 0
+    assert first.max() <= 1
+    assert model.training
+    assert all(part.training for part in model.modules())
+    torch.set_rng_state(before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_does_not_depend_on_its_batch_mates(name, preset):
+    model = preset(name)
+    z = model.sample_latent(6, generator(0, "z"))
+    alone = torch.cat([model.decode(row[None]) for row in z])
+    torch.testing.assert_close(model.decode(z), alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_leaves_the_global_generator_alone(name, preset, images):
+    run = trainer(preset(name, num_steps=4, dropout=0.2), images)
+    before = torch.get_rng_state()
+    run.run()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("stop", [1, 5])
+def test_a_resumed_run_equals_an_uninterrupted_one(name, stop, images, tmp_path):
+    from genmodels import checkpoint
+    from genmodels.training import Callbacks
+
+    class KilledError(Exception):
+        pass
+
+    def make():
+        return trainer(small_model(presets()[name], num_steps=8, dropout=0.1), images)
+
+    def kill(state):
+        if interrupted.step == stop:
+            checkpoint.save(tmp_path / "checkpoint.pt", state())
+            raise KilledError
+
+    whole, interrupted, resumed = make(), make(), make()
+    whole.run()
+    with pytest.raises(KilledError):
+        interrupted.run(Callbacks(checkpoint=kill))
+    resumed.load_state(checkpoint.load(tmp_path / "checkpoint.pt"))
+    resumed.run()
+    assert resumed.history == whole.history
+    _assert_equal(resumed.state(), whole.state())
+
+
+def _assert_equal(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            _assert_equal(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            _assert_equal(x, y)
+    else:
+        assert a == b
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_seed_is_another_run(name, images):
+    runs = [
+        trainer(small_model(presets()[name], num_steps=2), images, seed=seed) for seed in (0, 1)
+    ]
+    for run in runs:
+        run.run()
+    assert runs[0].history != runs[1].history
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_phase_touches_the_parameters_of_another(name, preset, images):
+    model = preset(name)
+    run = trainer(model, images)
+    for phase in model.phases():
+        others = [
+            p for other in model.phases() if other.name != phase.name for p in other.parameters
+        ]
+        before = [p.detach().clone() for p in others]
+        own = [p.detach().clone() for p in phase.parameters]
+        for p in model.parameters():
+            p.requires_grad_(False)
+        for p in phase.parameters:
+            p.requires_grad_(True)
+        run._update(phase, 0, 0)
+        assert all(torch.equal(a, b) for a, b in zip(before, others, strict=True))
+        assert any(not torch.equal(a, b) for a, b in zip(own, phase.parameters, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_that_is_not_finite_names_phase_term_and_step(name, preset, images):
+    model = preset(name, num_steps=4)
+    run = trainer(model, images)
+    phase = model.phases()[0]
+    with torch.no_grad():
+        phase.parameters[-1].fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=f"phase {phase.name}, step 0: .* = nan"):
+        run.run()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_trains_close_to_float32(name, images):
+    losses = []
+    for precision in ("fp32", "bf16"):
+        run = trainer(small_model(presets()[name], num_steps=6), images, precision=precision)
+        run.run()
+        first = run.model.phases()[0].name
+        losses.append(run.history[-1][f"{first}/loss"])
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_offers_what_its_family_promises(name, preset):
+    model = preset(name)
+    assert isinstance(model, Sampler)
+    assert isinstance(model, Reconstructor) == (model.family == "vae")
+    assert isinstance(model, LikelihoodBound) == (model.family == "vae")
+    assert isinstance(model, Discriminator) == (model.family == "gan")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_are_counted(name, preset):
+    model = preset(name, architecture="mlp", depth=1)
+    assert cost.num_parameters(model) == sum(p.numel() for p in model.parameters())
+    # z (3) -> 4 hidden units -> 144 pixels
+    assert cost.multiply_adds_sample(model) == 3 * 4 + 4 * 144
+    assert cost.multiply_adds_train(model) > 3 * cost.multiply_adds_sample(model)

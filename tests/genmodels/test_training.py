@@ -1,0 +1,103 @@
+import pytest
+import torch
+
+from genmodels.base import Phase
+from genmodels.training import LoopSettings, Trainer
+from tests.conftest import presets, small_model
+
+SETTINGS = LoopSettings(0, "fp32", 3, 4)
+
+
+def make(images, name="vae", **changes):
+    return Trainer(small_model(presets()[name], **changes), images[:48], images[48:], SETTINGS)
+
+
+def test_an_epoch_sees_each_image_once(images):
+    run = make(images, batch_size=8)
+    epoch = torch.cat([run._batch(number) for number in range(6)])
+    assert torch.equal(epoch.flatten(1).sum(1).sort()[0], images[:48].flatten(1).sum(1).sort()[0])
+    assert not torch.equal(run._batch(0), run._batch(6))
+    assert torch.equal(run._batch(6), make(images, batch_size=8)._batch(6))
+
+
+def test_the_history_has_a_row_an_epoch_and_one_at_the_end(images):
+    run = make(images, num_steps=8)  # 3 steps an epoch
+    run.run()
+    assert [row["step"] for row in run.history] == [3, 6, 8]
+    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+    assert len({tuple(row) for row in run.history}) == 1
+
+
+def test_a_long_history_is_thinned_to_whole_epochs(images, monkeypatch):
+    monkeypatch.setattr("genmodels.training.MAX_ROWS", 2)
+    run = make(images, num_steps=12)
+    run.run()
+    assert [row["epoch"] for row in run.history] == [2, 4]
+
+
+def test_snapshots_are_kept_at_equal_distances_to_the_last_step(images):
+    run = make(images, num_steps=9)
+    run.run()
+    assert list(run.snapshots) == [3, 6, 9]
+    assert all(s.dtype == torch.uint8 and len(s) == 4 for s in run.snapshots.values())
+
+
+def test_weight_decay_shrinks_matrices_and_leaves_biases_alone(images):
+    plain, decayed = (
+        make(images, num_steps=5, weight_decay=decay, learning_rate=1e-9) for decay in (0.0, 1e6)
+    )
+    before = {k: v.clone() for k, v in decayed.model.state_dict().items()}
+    decayed.run()
+    plain.run()
+    for key, value in decayed.model.state_dict().items():
+        ratio = 0.999**5 if before[key].dim() > 1 else 1.0
+        torch.testing.assert_close(value, before[key] * ratio, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_takes_effect_and_is_reproducible(images):
+    runs = [make(images, num_steps=3, dropout=dropout) for dropout in (0.0, 0.5, 0.5)]
+    for run in runs:
+        run.run()
+    losses = [run.history[-1]["vae/loss"] for run in runs]
+    assert losses[0] != losses[1]
+    assert losses[1] == losses[2]
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(images):
+    run = make(images, clip_norm=1e-3, num_steps=1)
+    run._one_step(0)
+    total = sum(p.grad.square().sum() for p in run.model.parameters()).sqrt()
+    assert total.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_learning_rate_follows_its_schedule(images):
+    run = make(
+        images, num_steps=6, learning_rate_schedule="cosine", learning_rate_end=0.1, batch_size=48
+    )
+    run.run()
+    rates = [row["vae/learning_rate"] for row in run.history]
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates == sorted(rates, reverse=True)
+    # The last update is the one before the schedule's end.
+    assert rates[-1] == pytest.approx(run.model.config.learning_rate_at(5), rel=1e-6)
+
+
+def test_the_trained_model_carries_the_averaged_weights(images):
+    run = make(images, name="gan_r1", num_steps=4, ema_half_life=1000)
+    run.run()
+    for key, value in run.model.generator.state_dict().items():
+        if not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            assert torch.equal(value, run.ema.state[key])
+
+
+def test_more_batch_than_images_is_refused(images):
+    with pytest.raises(ValueError, match="batch_size 128 is more than the 48 training images"):
+        make(images, batch_size=128)
+
+
+def test_a_parameter_outside_the_phases_is_refused(images):
+    model = small_model(presets()["vae"])
+    phase = Phase("vae", model.phases()[0].parameters[:-1])
+    model.phases = lambda: (phase,)
+    with pytest.raises(ValueError, match="exactly one phase"):
+        Trainer(model, images, images, SETTINGS)
