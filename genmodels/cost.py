@@ -12,7 +12,10 @@ from genmodels.networks.blocks import bind_dropout
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Counts floating-point operations with torch's own formulas; its `FlopCounterMode` cannot follow a gradient penalty."""
+    """Counts operations with torch's own formulas.
+
+    Torch's `FlopCounterMode` would do, but cannot follow a gradient penalty.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -150,6 +150,7 @@ def load(path: Path | None = None) -> Params:
         )
     for name, entry in params.models.items():
         _check_model(name, entry, path.name)
+    _check_metrics(params, path.name)
     return params
 
 
@@ -172,6 +173,24 @@ def _check_model(name: str, entry: Mapping[str, Any], file: str) -> None:
         )
     config = build.config_class(kind)
     check(functools.partial(config.model_validate, entry), config, f"{file}: models.{name}")
+
+
+def _check_metrics(params: Params, file: str) -> None:
+    """Checks the metrics' names, likewise without depending on their code."""
+    metric = importlib.import_module("evaluation.metric")
+    try:
+        loaded = [metric.load(name) for name in params.evaluate.metrics]
+    except ValueError as error:
+        raise UserError(f"{file}: evaluate.metrics: {error}") from None
+    values = [
+        spec.name.format(extractor="classifier") for chosen in loaded for spec in chosen.values
+    ]
+    # A value that depends on the observation model has its name as a suffix.
+    if not params.report.rank_by.startswith(tuple(values)):
+        raise UserError(
+            f"{file}: report.rank_by: {params.report.rank_by!r} is not measured"
+            f"{_suggest(params.report.rank_by, values)}; evaluate.metrics gives {', '.join(values)}"
+        )
 
 
 class _ModelName(Section):

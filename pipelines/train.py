@@ -2,8 +2,8 @@
 
 `python -m pipelines.train vae` trains the entry `models.vae`. This process coordinates: it shows
 the progress and talks to MLflow, so that a slow store slows no training. Each seed is a process of
-its own. Writes `outputs/train/<model>/<seed>/` (weights.pt, config.json, history.csv, snapshots.pt),
-`reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
+its own. Writes `outputs/train/<model>/<seed>/` (weights.pt, config.json, history.csv,
+snapshots.pt), `reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
 """
 
 import argparse
@@ -221,7 +221,7 @@ class _Coordinator:
         digest = fingerprint.from_files(self.name, seed)
         identity = Identity(self.name, self.entry["kind"], family, seed, digest)
         settings = {**self.entry, "train": self.settings.train.model_dump(), "seed": seed}
-        tags = {"torch": torch.__version__}
+        tags = {"version.torch": torch.__version__}
         return tracking.open_store().start_run(identity, settings, tags)
 
     def finish(self, status: str) -> None:

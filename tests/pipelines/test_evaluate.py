@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from genmodels import checkpoint
+from genmodels.build import build
+from pipelines import evaluate, paths
+from pipelines.errors import UserError
+from tests.conftest import SMALL, presets, small_model
+
+
+def record(name, value, reason=None):
+    return {"name": name, "value": value, "reason": reason}
+
+
+def test_the_summary_is_mean_and_standard_deviation_over_the_seeds():
+    records = {
+        "0": [record("fid", 1.0), record("elbo", None, "not_supported"), record("kid", None, "x")],
+        "1": [record("fid", 4.0), record("elbo", None, "not_supported"), record("kid", 2.0)],
+    }
+    assert evaluate.summarise(records) == {
+        "fid": {"mean": 2.5, "std": pytest.approx(4.5**0.5), "n": 2},
+        "elbo": {"mean": None, "std": None, "n": 0, "reason": "not_supported"},
+        "kid": {"mean": 2.0, "std": None, "n": 1},
+    }
+
+
+@pytest.mark.parametrize("name", ["vae", "gan_r1"])
+def test_interpolations_begin_and_end_at_draws_of_the_prior_and_keep_their_length(name):
+    model = small_model(presets()[name], latent_dim=16)
+    seen = []
+    decode = model.decode
+    model.decode = lambda z: (seen.append(z), decode(z))[1]
+    images = evaluate.interpolate(model, seed=0)
+    (z,) = seen
+    assert images.shape == (64, 1, 12, 12)
+    path = z.reshape(8, 8, 16)
+    drawn = model.sample_latent(16, evaluate.generator(0, "interpolations"))
+    torch.testing.assert_close(path[:, 0], drawn[:8], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(path[:, -1], drawn[8:], rtol=1e-4, atol=1e-5)
+    lengths = path.norm(dim=2)
+    low = torch.minimum(lengths[:, :1], lengths[:, -1:])
+    assert (lengths >= 0.8 * low).all()
+
+
+def test_a_trained_model_is_read_back_as_it_was_written(checkout):
+    entry = presets()["vae"] | SMALL
+    model = small_model(entry)
+    state = {"settings": entry, "image_shape": [1, 12, 12], "model": model.state_dict()}
+    checkpoint.save(paths.TRAIN / "vae" / "0" / "weights.pt", state)
+    loaded = evaluate.load_model("vae", 0)
+    assert not loaded.training
+    z = torch.zeros(2, 3)
+    assert torch.equal(loaded.decode(z), model.decode(z))
+    assert type(loaded) is type(build(entry, model.shape))
+
+
+def test_a_model_that_was_not_trained_is_named(checkout):
+    with pytest.raises(UserError, match=r"weights.pt: no such file; `dvc repro train@vae` makes"):
+        evaluate.load_model("vae", 0)
+
+
+def test_a_damaged_model_is_named(checkout):
+    path = paths.TRAIN / "vae" / "0" / "weights.pt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="not a checkpoint of plain tensors"):
+        evaluate.load_model("vae", 0)
