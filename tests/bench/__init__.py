@@ -1,0 +1,1 @@
+"""Benchmarks: no tests, run by `make bench`."""

@@ -1,0 +1,27 @@
+"""Seconds from starting each stage to the begin of its own work: imports and checks of settings.
+
+`python -m tests.bench.start_up`: the minimum of three starts, in a process that stops there.
+"""
+
+import subprocess
+import sys
+import time
+
+from pipelines import params, paths
+
+PROGRAM = "import pipelines.{stage}; from pipelines import params; params.load()"
+
+
+def main() -> None:
+    """Prints a line a stage."""
+    for stage in params.read_yaml(paths.DVC_YAML)["stages"]:
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", PROGRAM.format(stage=stage)], check=True)
+            seconds.append(time.perf_counter() - start)
+        print(f"{stage}: {min(seconds):.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

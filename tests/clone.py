@@ -1,0 +1,87 @@
+"""A clone of this checkout, as it is in the working tree, for tests that run the real pipeline."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines import params
+from tests.closure import ROOT
+
+#: Small enough for a test on a busy machine; the rest is the shipped params.yaml.
+SMALL_MODEL = {"num_steps": 12, "batch_size": 16, "width": 4, "latent_dim": 4}
+
+
+class Clone:
+    """A git repository with the pipeline on tiny data, and commands in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = self._git("ls-files", "-co", "--exclude-standard", cwd=ROOT).stdout.split("\n")
+        for name in filter(None, listed):
+            if (ROOT / name).is_file() and name != "dvc.lock":
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        self._git("init", "-q")
+        self.settings: dict[str, Any] = params.read_yaml(ROOT / "params.yaml")
+        self.settings["prepare"]["max_images"] = 300
+        self.settings["features"] |= {"epochs": 1, "width": 4, "num_features": 8}
+        self.settings["evaluate"]["grid_images"] = 16
+        self.settings["train"] |= {"num_snapshots": 2, "snapshot_images": 8}
+        models = self.settings["models"]
+        self.settings["models"] = {name: models[name] | SMALL_MODEL for name in ("vae", "gan_r1")}
+        self.write_params()
+        self._git("add", "-A")
+        self._git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "clone")
+
+    def write_params(self) -> None:
+        """Writes `self.settings`: JSON is YAML, too."""
+        (self.folder / "params.yaml").write_text(json.dumps(self.settings, indent=1))
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command in the clone with this interpreter first in PATH."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment() | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a shell in which the virtual environment is active."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
+        folder = str(Path(sys.executable).parent)
+        return kept | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+    def dvc(self, *arguments: str) -> str:
+        """Runs DVC; returns what it printed.
+
+        Raises:
+            AssertionError: It failed.
+        """
+        done = self.run(sys.executable, "-m", "dvc", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def repro(self, *arguments: str) -> list[str]:
+        """Runs `dvc repro`; returns the names of the stages that were run."""
+        printed = self.dvc("repro", *arguments).split("\n")
+        return [line.split("'")[1] for line in printed if line.startswith("Running stage")]
+
+    def would_run(self) -> set[str]:
+        """The stages that `dvc repro` would run, told by `dvc repro --dry`."""
+        return set(self.repro("--dry"))
+
+    def _git(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=cwd or self.folder,
+            check=True,
+            capture_output=True,
+            text=True,
+        )

@@ -1,0 +1,285 @@
+"""All stages on tiny real data, in a clone, with the real DVC and MLflow; then what users do to it.
+
+One clone is used by all tests in turn, each leaves it reproduced.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.clone import Clone
+
+pytestmark = pytest.mark.slow
+
+ALL = ["prepare", "features", "train@vae", "train@gan_r1", "evaluate@vae", "evaluate@gan_r1"]
+AFTER = {"report", "publish"}
+REPORTS = ("index.html", "leaderboard.csv", "comparison.md", "tracking.json")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    clone = Clone(tmp_path_factory.mktemp("clone"))
+    ran = clone.repro()
+    assert set(ran) == {*ALL, *AFTER}
+    assert ran[-2:] == ["report", "publish"]
+    return clone
+
+
+def outs(clone):
+    """The hashes of everything that has to be reproducible."""
+    files = sorted(
+        path
+        for top in ("outputs", "reports")
+        for path in (clone.folder / top).rglob("*")
+        if path.is_file() and "timing" not in path.parts and ".locks" not in path.parts
+    )
+    assert files
+    return {
+        str(path.relative_to(clone.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def query(clone, sql):
+    with sqlite3.connect(clone.folder / "mlflow.db") as connection:
+        rows = connection.execute(sql).fetchall()
+    connection.close()
+    return rows
+
+
+def runs(clone):
+    """Name, status and number of points of each run."""
+    return sorted(
+        query(
+            clone,
+            "select runs.name, runs.status, count(metrics.key) from runs "
+            "left join metrics using (run_uuid) group by run_uuid",
+        )
+    )
+
+
+def test_each_stage_writes_what_people_look_at(clone):
+    for model in ("vae", "gan_r1"):
+        summary = json.loads((clone.folder / f"reports/metrics/{model}.json").read_text())
+        assert summary["seeds"] == [0, 1]
+        assert summary["metrics"]["fid_classifier"]["n"] == 2
+        assert summary["cost"]["multiply_adds_train"] > 0
+        for seed in ("0", "1"):
+            folder = clone.folder / "outputs/evaluate" / model / seed
+            found = {p.name for p in folder.iterdir()}
+            expected = {"samples.png", "interpolations.png", "training"}
+            assert found == expected | ({"reconstructions.png"} if model == "vae" else set())
+            assert len(list((folder / "training").iterdir())) == 2
+    vae, gan = (
+        json.loads((clone.folder / f"reports/metrics/{model}.json").read_text())["metrics"]
+        for model in ("vae", "gan_r1")
+    )
+    assert vae["elbo"]["n"] == 2
+    assert vae["disc_acc"] == {"mean": None, "std": None, "n": 0, "reason": "not_supported"}
+    assert gan["disc_acc"]["n"] == 2
+    assert gan["mse"]["reason"] == "not_supported"
+
+
+def test_a_second_repro_runs_nothing(clone):
+    assert clone.repro() == []
+    assert "up to date" in clone.dvc("status")
+
+
+def test_one_finished_run_per_model_and_seed_without_duplicated_points(clone):
+    names = [name.rsplit("-", 1)[0] for name, _, _ in runs(clone)]
+    assert names == ["gan_r1-s0", "gan_r1-s1", "report", "vae-s0", "vae-s1"]
+    assert {status for _, status, _ in runs(clone)} == {"FINISHED"}
+    doubled = query(
+        clone, "select count(*) c from metrics group by run_uuid, key, step having c > 1"
+    )
+    assert doubled == []
+
+
+def test_a_lost_database_is_rebuilt_from_the_files(clone):
+    before = runs(clone)
+    for path in clone.folder.glob("mlflow.db*"):
+        path.unlink()
+    done = clone.run(sys.executable, "-m", "pipelines.publish")
+    assert done.returncode == 0, done.stderr
+    assert runs(clone) == before
+    again = clone.run(sys.executable, "-m", "pipelines.publish")
+    assert "0 of them written now" in again.stdout
+    assert runs(clone) == before
+
+
+def test_no_out_names_a_run_a_place_or_a_host(clone):
+    host = os.uname().nodename
+    # A host called "vm" would be found in any compressed file.
+    needles = [str(clone.folder)] + [host] * (len(host) > 5)
+    needles += [row[0] for row in query(clone, "select run_uuid from runs")]
+    for name in outs(clone):
+        content = (clone.folder / name).read_bytes()
+        for needle in needles:
+            assert needle.encode() not in content, f"{name} holds {needle}"
+
+
+def test_a_changed_beta_runs_that_model_only_and_changing_it_back_runs_nothing_anew(clone):
+    before = outs(clone)
+    clone.settings["models"]["vae"]["beta"] = 2.0
+    clone.write_params()
+    assert set(clone.repro()) == {"train@vae", "evaluate@vae", *AFTER}
+    assert outs(clone) != before
+    clone.settings["models"]["vae"]["beta"] = 1.0
+    clone.write_params()
+    printed = clone.dvc("repro")
+    assert "Stage 'train@vae' is cached - skipping run" in printed
+    assert outs(clone) == before
+    # Both betas are in the store: the second one's curve came from the run cache's files.
+    assert len([name for name, _, _ in runs(clone) if name.startswith("vae-s0")]) == 2
+
+
+def test_a_new_entry_runs_its_own_stages_and_a_removed_one_leaves_the_report(clone):
+    page = (clone.folder / "reports/index.html").read_bytes()
+    clone.settings["models"]["vae_two"] = dict(clone.settings["models"]["vae"], latent_dim=2)
+    clone.write_params()
+    assert set(clone.repro()) == {"train@vae_two", "evaluate@vae_two", *AFTER}
+    assert b"vae_two" in (clone.folder / "reports/index.html").read_bytes()
+    del clone.settings["models"]["vae_two"]
+    clone.write_params()
+    assert set(clone.repro()) <= AFTER
+    assert (clone.folder / "outputs/train/vae_two").is_dir()
+    assert (clone.folder / "reports/index.html").read_bytes() == page
+    for out in ("outputs/train", "outputs/evaluate"):  # as `dvc gc -w` and a clean-up would
+        shutil.rmtree(clone.folder / out / "vae_two")
+    for out in ("outputs/timing/train", "outputs/timing/evaluate", "reports/metrics"):
+        (clone.folder / out / "vae_two.json").unlink()
+    (clone.folder / "reports/history/vae_two.csv").unlink()
+    clone.repro()
+
+
+def test_an_edit_of_one_kind_runs_no_stage_of_another(clone):
+    path = clone.folder / "genmodels/models/gan.py"
+    before = path.read_bytes()
+    path.write_bytes(before + b"\n# edited\n")
+    try:
+        assert clone.would_run() == {"train@gan_r1", "evaluate@gan_r1", *AFTER}
+    finally:
+        path.write_bytes(before)
+    assert clone.repro() == []
+
+
+def test_a_forced_repro_gives_the_same_bytes_and_no_second_run(clone):
+    before, known = outs(clone), runs(clone)
+    clone.repro("-f", "-s", "train@gan_r1", "evaluate@gan_r1", "report", "publish")
+    assert outs(clone) == before
+    assert runs(clone) == known
+
+
+TRAIN_SLOWLY = """
+import time
+from pipelines import train
+train.SECONDS_BETWEEN_CHECKPOINTS = 0
+train.SECONDS_BETWEEN_MESSAGES = 0
+save = train.checkpoint.save
+def slow(path, state):
+    save(path, state)
+    time.sleep(0.3)
+train.checkpoint.save = slow
+train.main()
+"""
+
+
+def test_a_killed_training_resumes_to_the_same_bytes_in_the_same_runs(clone):
+    before = outs(clone)
+    clone.settings["models"]["vae"]["learning_rate"] = 2e-3
+    clone.write_params()
+    clone.repro()
+    uninterrupted, known = outs(clone), runs(clone)
+    # The same once more, without its cached results and its MLflow runs, and killed half-way.
+    for path in clone.folder.glob("mlflow.db*"):
+        path.unlink()
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", TRAIN_SLOWLY, "vae"],
+        cwd=clone.folder,
+        env=clone.environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    _wait_for(lambda: len(list(clone.folder.glob(".checkpoints/*/checkpoint.pt"))) == 2)
+    time.sleep(1)
+    os.kill(trainer.pid, signal.SIGKILL)
+    trainer.wait()
+    assert list(clone.folder.glob(".checkpoints/*/checkpoint.pt"))
+    assert {status for _, status, _ in runs(clone)} == {"RUNNING"}
+    resumed = clone.run(sys.executable, "-m", "pipelines.train", "vae")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "seed 0: resumed at step" in resumed.stderr
+    assert "seed 1: resumed at step" in resumed.stderr
+    assert not list(clone.folder.glob(".checkpoints/*/*.pt"))
+    assert clone.repro() == []
+    assert outs(clone) == uninterrupted
+    assert clone.run(sys.executable, "-m", "pipelines.publish").returncode == 0
+    now = [run for run in known if run[0] in {name for name, _, _ in runs(clone)}]
+    assert runs(clone) == now
+    clone.settings["models"]["vae"]["learning_rate"] = 1e-3
+    clone.write_params()
+    clone.repro()
+    assert outs(clone) == before
+
+
+def _wait_for(condition):
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited a minute in vain")
+
+
+def test_a_second_trainer_of_a_model_is_refused_with_the_holder_s_pid(clone):
+    first = subprocess.Popen(
+        [sys.executable, "-c", TRAIN_SLOWLY, "gan_r1"],
+        cwd=clone.folder,
+        env=clone.environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(lambda: (clone.folder / "outputs/.locks/gan_r1.pid").is_file())
+        second = clone.run(sys.executable, "-m", "pipelines.train", "gan_r1")
+        assert second.returncode == 1
+        expected = f"error: gan_r1 is being trained already, by process {first.pid}\n"
+        assert second.stderr == expected
+    finally:
+        first.terminate()
+        assert first.wait() == 130
+    assert clone.run(sys.executable, "-m", "pipelines.train", "gan_r1").returncode == 0
+    assert clone.repro() == []
+
+
+def test_a_server_that_is_away_stops_no_training_and_publish_completes_the_store(clone):
+    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    known = runs(clone)
+    for path in clone.folder.glob("mlflow.db*"):
+        path.unlink()
+    trained = clone.run(sys.executable, "-m", "pipelines.train", "gan_r1", **away)
+    assert trained.returncode == 0
+    assert trained.stderr.count("warning: tracking is off") == 1
+    published = clone.run(sys.executable, "-m", "pipelines.publish", **away)
+    assert published.returncode == 0
+    assert clone.run(sys.executable, "-m", "pipelines.publish").returncode == 0
+    assert {run for run in runs(clone) if run[0] != "report"} <= set(known)
+    assert clone.repro() == []
+
+
+def test_a_misspelt_key_ends_in_one_line(clone):
+    clone.settings["models"]["vae"]["betta"] = 1.0
+    clone.write_params()
+    try:
+        done = clone.run(sys.executable, "-m", "pipelines.train", "vae")
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: params.yaml: models.vae.betta: unknown key")
+        assert done.stderr.count("\n") == 1
+    finally:
+        del clone.settings["models"]["vae"]["betta"]
+        clone.write_params()
