@@ -145,7 +145,8 @@ def scatter_plot(
             means.append(seeds.mean(0))
         axes.set(xlabel=labels[0], ylabel=labels[1])
         every_x = [x for model in points for x, _ in model.seeds]
-        if min(every_x) > 0 and max(every_x) > 20 * min(every_x):
+        # Equal sums are straight lines on linear axes alone.
+        if not equal_sums and min(every_x) > 0 and max(every_x) > 20 * min(every_x):
             axes.set_xscale("log")
         if max(every_x) >= 10_000:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -23,14 +23,14 @@ def save(path: Path, state: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Reads a checkpoint.
+def load(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint, its tensors onto the CPU.
 
     Raises:
         ValueError: The file is no checkpoint of tensors and plain values.
     """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a checkpoint of plain tensors ({reason})") from None

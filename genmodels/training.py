@@ -247,7 +247,8 @@ class Trainer:
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         if self.ema:
-            self.ema.state = {key: value.clone() for key, value in state["ema"].items()}
+            device = self.model.device
+            self.ema.state = {k: v.to(device, copy=True) for k, v in state["ema"].items()}
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.history = [dict(row) for row in state["history"]]

@@ -115,7 +115,7 @@ class _Clock:
         if not self.path.is_file():
             return
         try:
-            state = checkpoint.load(self.path, self.device)
+            state = checkpoint.load(self.path)
         except ValueError as error:
             raise UserError(f"{error}; delete it to start anew") from None
         self.before = state.pop("clock")

@@ -187,7 +187,7 @@ train.SECONDS_BETWEEN_MESSAGES = 0
 save = train.checkpoint.save
 def slow(path, state):
     save(path, state)
-    time.sleep(0.3)
+    time.sleep(1)
 train.checkpoint.save = slow
 train.main()
 """
@@ -202,6 +202,7 @@ def test_a_killed_training_resumes_to_the_same_bytes_in_the_same_runs(clone):
     # The same once more, without its cached results and its MLflow runs, and killed half-way.
     for path in clone.folder.glob("mlflow.db*"):
         path.unlink()
+    assert clone.run(sys.executable, "-m", "pipelines.tracking", "init").returncode == 0
     trainer = subprocess.Popen(
         [sys.executable, "-c", TRAIN_SLOWLY, "vae"],
         cwd=clone.folder,
@@ -209,7 +210,7 @@ def test_a_killed_training_resumes_to_the_same_bytes_in_the_same_runs(clone):
         stderr=subprocess.DEVNULL,
     )
     _wait_for(lambda: len(list(clone.folder.glob(".checkpoints/*/checkpoint.pt"))) == 2)
-    time.sleep(1)
+    _wait_for(lambda: len(runs(clone)) == 2)
     os.kill(trainer.pid, signal.SIGKILL)
     trainer.wait()
     assert list(clone.folder.glob(".checkpoints/*/checkpoint.pt"))
@@ -260,6 +261,7 @@ def test_a_second_trainer_of_a_model_is_refused_with_the_holder_s_pid(clone):
 
 def test_a_server_that_is_away_stops_no_training_and_publish_completes_the_store(clone):
     away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    assert clone.run(sys.executable, "-m", "pipelines.publish").returncode == 0
     known = runs(clone)
     for path in clone.folder.glob("mlflow.db*"):
         path.unlink()

@@ -113,3 +113,12 @@ def test_drawing_leaves_the_global_settings_alone() -> None:
     before = dict(mpl.rcParams)
     figures.curve_plot(LINES, "elbo", "epoch")
     assert dict(mpl.rcParams) == before
+
+
+def test_rates_far_apart_keep_the_rate_distortion_plane_linear():
+    points = [
+        figures.Points("collapsed", 0, [(0.02, 200.0)]),
+        figures.Points("vae", 1, [(25.0, 80.0)]),
+    ]
+    picture = figures.scatter_plot(points, "plane", ("rate", "distortion"), equal_sums=True)
+    assert "collapsed" in picture

@@ -26,7 +26,7 @@ def test_the_shipped_file_is_accepted(tmp_path):
 
 @pytest.mark.parametrize("spelling", ["1e-3", "1.0e-03", "0.001", "1E-3"])
 def test_numbers_are_read_as_dvc_reads_them(tmp_path, spelling):
-    loaded = load(tmp_path, "learning_rate: 1e-3", f"learning_rate: {spelling}")
+    loaded = load(tmp_path, "learning_rate: 2e-3", f"learning_rate: {spelling}")
     assert loaded.models["vae"]["learning_rate"] == 0.001
 
 
