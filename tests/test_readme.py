@@ -12,7 +12,7 @@ MADE = ("outputs/", "reports/", ".venv", "mlflow.db", "mlartifacts/", ".checkpoi
 
 
 def paths() -> list[str]:
-    """What the README calls a file or folder: in backquotes or in the tree, with a slash or suffix."""
+    """What the README calls a file or folder, in backquotes, links and the tree."""
     quoted = re.findall(r"`([\w./-]+(?:/|\.(?:py|yaml|md|toml|txt|png|csv|html|json)))`", TEXT)
     linked = re.findall(r"\]\(([\w./-]+)\)", TEXT)
     tree = re.search(r"```text\n(.*?)```", TEXT, re.DOTALL)

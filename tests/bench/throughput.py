@@ -51,7 +51,7 @@ def ours(name: str, x: Tensor, steps: int) -> float:
 
 
 def bare(name: str, x: Tensor, steps: int) -> float:
-    """Steps per second of the loop that one would write by hand: no checks, no averages, no logs."""
+    """Steps per second of a loop written by hand: no checks, no averages, no logs."""
     model = make(name, x)
     config = model.config
     betas = (float(config.adam_beta1), float(config.adam_beta2))

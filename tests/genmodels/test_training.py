@@ -6,6 +6,7 @@ from genmodels.training import LoopSettings, Trainer
 from tests.conftest import presets, small_model
 
 SETTINGS = LoopSettings(0, "fp32", 3, 4)
+CONSTANT = {"learning_rate_schedule": "constant", "learning_rate_end": 1.0}
 
 
 def make(images, name="vae", **changes):
@@ -44,7 +45,8 @@ def test_snapshots_are_kept_at_equal_distances_to_the_last_step(images):
 
 def test_weight_decay_shrinks_matrices_and_leaves_biases_alone(images):
     plain, decayed = (
-        make(images, num_steps=5, weight_decay=decay, learning_rate=1e-9) for decay in (0.0, 1e6)
+        make(images, num_steps=5, weight_decay=decay, learning_rate=1e-9, **CONSTANT)
+        for decay in (0.0, 1e6)
     )
     before = {k: v.clone() for k, v in decayed.model.state_dict().items()}
     decayed.run()
@@ -71,9 +73,8 @@ def test_gradients_are_clipped_to_the_norm_asked_for(images):
 
 
 def test_the_learning_rate_follows_its_schedule(images):
-    run = make(
-        images, num_steps=6, learning_rate_schedule="cosine", learning_rate_end=0.1, batch_size=48
-    )
+    decay = {"learning_rate_schedule": "cosine", "learning_rate_end": 0.1}
+    run = make(images, num_steps=6, batch_size=48, learning_rate=1e-3, **decay)
     run.run()
     rates = [row["vae/learning_rate"] for row in run.history]
     assert rates[0] == pytest.approx(1e-3)

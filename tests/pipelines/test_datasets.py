@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import evaluation  # noqa: F401  (makes torchvision importable)
 from pipelines import datasets, params
 from pipelines.errors import UserError
 
@@ -95,7 +96,7 @@ def test_a_corrupt_picture_is_named(tmp_path, content):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(UserError, match="prepare.folder: .*nowhere: no such folder"):
+    with pytest.raises(UserError, match=r"prepare.folder: .*nowhere: no such folder"):
         datasets.image_folder(settings(tmp_path / "nowhere"))
 
 
@@ -114,14 +115,13 @@ def test_pictures_beside_class_folders_are_refused(tmp_path):
 
 def test_a_data_set_that_cannot_be_downloaded_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("GENMODELS_DATA_ROOT", str(tmp_path))
-    import evaluation  # noqa: F401
     from torchvision.datasets import MNIST
 
     def refuse(self):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nno network")
 
     monkeypatch.setattr(MNIST, "download", refuse)
-    with pytest.raises(UserError, match="MNIST is not below .* could not be downloaded") as error:
+    with pytest.raises(UserError, match=r"MNIST is not below .* could not be downloaded") as error:
         datasets.LOADERS["mnist"](settings("x"))
     assert "\n" not in str(error.value)
     assert "GENMODELS_DATA_ROOT" in str(error.value)

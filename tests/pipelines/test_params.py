@@ -67,7 +67,7 @@ def test_a_mistake_is_one_line(tmp_path, old, new, message):
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="params.yaml: no such file"):
+    with pytest.raises(UserError, match=r"params.yaml: no such file"):
         params.load(tmp_path / "params.yaml")
 
 
@@ -78,7 +78,7 @@ def test_a_file_of_something_else_is_one_line(tmp_path):
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_name():
-    with pytest.raises(UserError, match="models.betavae: no such model, did you mean 'beta_vae'"):
+    with pytest.raises(UserError, match=r"models.betavae: no such model, did you mean 'beta_vae'"):
         params.load().require_model("betavae")
 
 

@@ -8,7 +8,6 @@ from pipelines import params, prepare, splits
 from pipelines.datasets import Source
 from pipelines.errors import UserError
 
-
 PREPARE = params.load().prepare
 
 

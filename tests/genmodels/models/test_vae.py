@@ -112,7 +112,7 @@ def test_one_batch_can_be_learned_by_heart(name, digits):
         ({"likelihood": "gaussian"}, "needs sigma: a number"),
         ({"sigma": 0.1}, "needs sigma: null"),
         ({"likelihood": "gaussian", "sigma": 0.1}, "set binarize: none"),
-        ({"learning_rate_end": 0.5}, "contradicts learning_rate_schedule"),
+        ({"learning_rate_schedule": "constant"}, "contradicts learning_rate_schedule"),
         ({"beta": "4"}, "valid number"),
         ({"dropout": 1.0}, "less than 1"),
     ],
