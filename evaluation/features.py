@@ -175,8 +175,8 @@ def load(path: Path) -> Extractor:
     """
     try:
         return _read(path)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: no readable extractor ({reason})") from None
 
 

@@ -9,6 +9,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+#: The observation models that a likelihood can be one of.
+OBSERVATIONS = ("bernoulli_binary", "bernoulli_grey", "gaussian", "discretised", "dequantised")
+
 
 @runtime_checkable
 class Sampler(Protocol):

@@ -4,26 +4,18 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from genmodels.networks.blocks import NetworkOptions, Norm
 from genmodels.schedules import Form, scheduled
+from genmodels.shape import ImageShape
 
-
-class ImageShape(NamedTuple):
-    """Channels, height and width of the images."""
-
-    channels: int
-    height: int
-    width: int
-
-    @property
-    def size(self) -> int:
-        """The number of values in an image, D in the papers."""
-        return self.channels * self.height * self.width
+#: Images per forward pass when a whole split is scored.
+SCORING_BATCH = 500
 
 
 class ModelConfig(BaseModel):
@@ -43,9 +35,16 @@ class ModelConfig(BaseModel):
         weight_decay: Decoupled weight decay (AdamW) of weight matrices, not of biases and norms.
         clip_norm: The gradient norm is clipped to this; null for never.
         ema_half_life: Half-life in images of the averaged weights; 0 for none.
+        architecture: The networks' file in genmodels/networks/.
+        width: Hidden units (mlp) or channels at the finest resolution (conv).
+        depth: Hidden layers (mlp) or convolutions per resolution (conv).
+        head_width: Units of the fully connected layers beside the convolutions (conv).
+        head_depth: How many of them; 0 for none.
+        dropout: Probability of dropping a hidden activation (mlp) or channel (conv).
+        latent_dim: Dimensions of z.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     kind: str
     num_steps: Annotated[int, Field(ge=1)]
@@ -61,6 +60,8 @@ class ModelConfig(BaseModel):
     architecture: Literal["mlp", "conv"]
     width: Annotated[int, Field(ge=1)]
     depth: Annotated[int, Field(ge=1)]
+    head_width: Annotated[int, Field(ge=1)]
+    head_depth: Annotated[int, Field(ge=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     latent_dim: Annotated[int, Field(ge=1)]
 
@@ -72,6 +73,27 @@ class ModelConfig(BaseModel):
                 "'constant'; set it to 1 or choose linear or cosine"
             )
         return self
+
+    @model_validator(mode="after")
+    def _head_belongs_to_convolutions(self) -> Self:
+        if self.architecture == "mlp" and self.head_depth:
+            raise ValueError(
+                f"head_depth {self.head_depth} contradicts architecture 'mlp', which is one "
+                "stack of fully connected layers; set it to 0 and use depth"
+            )
+        return self
+
+    def network(self, *, norm: Norm, dropout: float, leak: float) -> NetworkOptions:
+        """How the networks of this config are built."""
+        return NetworkOptions(
+            width=self.width,
+            depth=self.depth,
+            head_width=self.head_width,
+            head_depth=self.head_depth,
+            norm=norm,
+            dropout=dropout,
+            leak=leak,
+        )
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step."""

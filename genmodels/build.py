@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from genmodels import models
-from genmodels.base import GenerativeModel, ImageShape, ModelConfig
+from genmodels.base import GenerativeModel, ModelConfig
+from genmodels.shape import ImageShape
 
 
 def kinds() -> list[str]:

@@ -10,7 +10,10 @@ import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one purpose, such as `derive(0, "shuffle", epoch)`."""
+    """A seed for one purpose, such as `derive(0, "shuffle", epoch)`: a hash of 63 bits.
+
+    Torch's generator on the CPU uses the lower 32 of them.
+    """
     text = ":".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 

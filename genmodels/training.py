@@ -179,7 +179,11 @@ class Trainer:
         if not torch.isfinite(loss):
             raise FloatingPointError(_not_finite(terms, phase.name, step))
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(phase.parameters, config.clip_norm or math.inf)
+        norm = nn.utils.get_total_norm([p.grad for p in phase.parameters if p.grad is not None])
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"phase {phase.name}, step {step}: the gradient is not finite")
+        if config.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(phase.parameters, config.clip_norm, norm)
         optimizer.step()
         logged = {**terms, "grad_norm": norm, "learning_rate": torch.tensor(learning_rate)}
         self._means.add({f"{phase.name}/{key}": value for key, value in logged.items()})
@@ -206,7 +210,10 @@ class Trainer:
             watched = self.model.validation_step(self.valid, rng)
         row: Row = {"epoch": math.ceil(self.step / self.steps_per_epoch), "step": self.step}
         row |= self._means.take()
-        row |= {f"valid/{key}": value.double().mean().item() for key, value in watched.items()}
+        for key, value in watched.items():
+            row[f"valid/{key}"] = mean = value.double().mean().item()
+            if not math.isfinite(mean):
+                raise FloatingPointError(f"validation after step {self.step}: {key} is {mean}")
         return row
 
     def _snapshot_steps(self) -> list[int]:

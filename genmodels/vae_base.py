@@ -9,14 +9,20 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genmodels import networks
-from genmodels.base import GenerativeModel, ImageShape, ModelConfig, Phase, evaluation_mode, normal
+from genmodels.base import (
+    SCORING_BATCH,
+    GenerativeModel,
+    ModelConfig,
+    Phase,
+    evaluation_mode,
+    normal,
+)
 from genmodels.divergences import kl_to_standard_normal
 from genmodels.likelihoods import Bernoulli, Gaussian, Likelihood
-from genmodels.networks.blocks import NetworkOptions, draw_weights
+from genmodels.networks.blocks import draw_weights
+from genmodels.shape import ImageShape
 
 LOGVAR_BOUND = 10.0
-#: Images per forward pass when a whole split is scored.
-SCORING_BATCH = 500
 
 
 class VAEConfig(ModelConfig):
@@ -55,7 +61,7 @@ class VAEBase(GenerativeModel):
 
     def __init__(self, config: VAEConfig, shape: ImageShape) -> None:
         super().__init__(config, shape)
-        options = NetworkOptions(config.width, config.depth, "none", config.dropout, leak=0.0)
+        options = config.network(norm="none", dropout=config.dropout, leak=0.0)
         arch = config.architecture
         self.encoder = networks.downward(arch, shape, 2 * config.latent_dim, options)
         self.decoder = networks.upward(arch, config.latent_dim, shape, options)

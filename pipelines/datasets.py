@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from pipelines import params, paths
@@ -97,17 +97,27 @@ def _as_nchw(data: Any) -> npt.NDArray[np.uint8]:
 
 
 def image_folder(settings: params.Prepare) -> Source:
-    """The user's own pictures: one subfolder a class, or all in one folder without labels.
+    """The user's own pictures: one subfolder a class; a single folder has no labels.
 
     Any size and mode: turned as the EXIF tag says, flattened onto black where transparent, reduced
     to 8 bits, resized so that the shorter side fits and cropped to the central square.
     """
-    folder = Path(settings.folder).expanduser()
-    folder = folder if folder.is_absolute() else paths.ROOT / folder
+    try:
+        folder = paths.ROOT / Path(settings.folder).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise UserError(f"prepare.folder: {settings.folder}: {error}") from None
     if not folder.is_dir():
         raise UserError(f"prepare.folder: {settings.folder}: no such folder")
     flat = _pictures(folder)
-    classes = [d for d in sorted(folder.iterdir()) if d.is_dir() and _pictures(d)]
+    below = [d for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")]
+    classes = [d for d in below if _pictures(d)]
+    for lost in (d for d in below if d not in classes):
+        deeper = next((p for p in sorted(lost.rglob("*")) if p.suffix.lower() in SUFFIXES), None)
+        if deeper:
+            raise UserError(
+                f"prepare.folder: {settings.folder}: {deeper.relative_to(folder)} lies too deep; "
+                "the pictures of a class lie directly in its folder"
+            )
     if not flat and not classes:
         allowed = ", ".join(sorted(SUFFIXES))
         raise UserError(f"prepare.folder: {settings.folder}: no picture in it ({allowed})")
@@ -120,8 +130,10 @@ def image_folder(settings: params.Prepare) -> Source:
     found += [(path, i) for i, d in enumerate(classes) for path in _pictures(d)]
     bar = tqdm(found, desc="reading pictures", unit="file", disable=not sys.stderr.isatty())
     images = np.stack([_read_picture(path, settings) for path, _ in bar])
-    labels = np.array([label for _, label in found], dtype=np.int64) if classes else None
-    return Source(images, labels, [d.name for d in classes] or None, len(images))
+    if len(classes) < 2:  # nothing to tell apart: as good as no labels
+        return Source(images, None, None, len(images))
+    labels = np.array([label for _, label in found], dtype=np.int64)
+    return Source(images, labels, [d.name for d in classes], len(images))
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -132,7 +144,7 @@ def _read_picture(path: Path, settings: params.Prepare) -> npt.NDArray[np.uint8]
     try:
         with Image.open(path) as opened:
             picture = _to_8_bits(ImageOps.exif_transpose(opened))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a readable picture ({reason})") from None
     picture = picture.convert("L" if settings.image_mode == "grey" else "RGB")
@@ -146,6 +158,8 @@ def _to_8_bits(picture: Image.Image) -> Image.Image:
     """Pillow clips deep pictures at 255 and drops transparency; both are handled here."""
     if picture.mode.startswith(("I", "F")):
         deep = np.asarray(picture, dtype=np.float64)
+        if not np.isfinite(deep).all():
+            raise ValueError("a pixel is not a finite number")
         top = float(deep.max(initial=0.0))
         # 16-bit modes use 65535 as white. Mode I and F do not say: take the smallest usual white
         # that no pixel exceeds.

@@ -22,9 +22,10 @@ from evaluation.context import Seeds
 from evaluation.protocols import Reconstructor
 from evaluation.runner import Settings, evaluate
 from genmodels import checkpoint, cost
-from genmodels.base import GenerativeModel, ImageShape
+from genmodels.base import GenerativeModel
 from genmodels.build import build
 from genmodels.seeding import generator
+from genmodels.shape import ImageShape
 from pipelines import files, params, paths, splits, workers
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.extracted import load_extracted, real_images
@@ -128,8 +129,8 @@ def draw(model: GenerativeModel, samples: Tensor, test: Tensor, seed: int, folde
 def interpolate(model: GenerativeModel, seed: int) -> Tensor:
     """Images along great circles between latents, row by row.
 
-    A straight line between two Gaussian draws passes through latents far shorter than any draw;
-    the great circle (White 2016, arXiv 1609.04468) keeps the length.
+    A straight line between two Gaussian draws passes through latents far shorter than either; on
+    the great circle (White 2016, arXiv 1609.04468) the length goes evenly from one to the other.
 
     Returns:
         (INTERPOLATIONS * INTERPOLATION_STEPS, C, H, W) in [0, 1].
@@ -138,16 +139,37 @@ def interpolate(model: GenerativeModel, seed: int) -> Tensor:
     z = model.sample_latent(2 * INTERPOLATIONS, rng)
     begin, end = (part.unsqueeze(1) for part in z.chunk(2))
     share = torch.linspace(0, 1, INTERPOLATION_STEPS, device=z.device).reshape(1, -1, 1)
-    cosine = torch.nn.functional.cosine_similarity(begin, end, dim=-1, eps=1e-12)
-    angle = torch.arccos(cosine.clamp(-1 + 1e-6, 1 - 1e-6)).unsqueeze(-1)
-    first, last = torch.sin((1 - share) * angle), torch.sin(share * angle)
-    path = (first * begin + last * end) / torch.sin(angle)
-    return model.decode(path.flatten(0, 1)).cpu()
+    return model.decode(great_circle(begin, end, share).flatten(0, 1)).cpu()
+
+
+def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """Points between two vectors: the direction turns evenly, the length changes evenly.
+
+    Args:
+        begin: (..., 1, d).
+        end: (..., 1, d).
+        share: (..., T, 1) in [0, 1].
+
+    Returns:
+        (..., T, d). Nearly opposite vectors, which many great circles join (in one dimension none
+        does), are joined by a straight line.
+    """
+    first, last = (vector.norm(dim=-1, keepdim=True) for vector in (begin, end))
+    a, b = begin / first, end / last
+    cosine = (a * b).sum(-1, keepdim=True)
+    angle = torch.arccos(cosine.clamp(-0.999, 0.999))
+    turned = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / angle.sin()
+    curved = turned * torch.lerp(first, last, share)
+    return torch.where(cosine.abs() < 0.999, curved, torch.lerp(begin, end, share))
 
 
 def draw_training(name: str, seed: int, folder: Path) -> None:
     """Draws the samples of fixed latents that the training kept on its way."""
-    kept = checkpoint.load(paths.TRAIN / name / str(seed) / "snapshots.pt")
+    path = paths.TRAIN / name / str(seed) / "snapshots.pt"
+    try:
+        kept = checkpoint.load(path)
+    except ValueError as error:
+        raise UserError(f"{error}; `{MADE_BY} train@{name}` makes it anew") from None
     for step, images in kept["snapshots"].items():
         grid = pictures.image_grid(images.float() / 255, GRID_COLUMNS)
         pictures.save_png(grid, folder / f"step_{step:06d}.png")

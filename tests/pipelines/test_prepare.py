@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import params, prepare, splits
+from pipelines import params, paths, prepare, splits
 from pipelines.datasets import Source
 from pipelines.errors import UserError
 
@@ -116,6 +116,15 @@ def test_data_without_labels_has_none_afterwards(checkout):
     prepare.write(data, prepare.split_indices(data, settings()), settings())
     assert splits.load_split("train").labels is None
     assert splits.load_manifest()["num_classes"] is None
+
+
+def test_a_damaged_array_is_named(checkout):
+    data = source()
+    prepare.write(data, prepare.split_indices(data, settings()), settings())
+    path = paths.PREPARE / "train.npy"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"train.npy: damaged \(.*`dvc repro prepare` makes"):
+        splits.load_split("train")
 
 
 def test_a_stage_that_has_not_run_is_named(checkout):

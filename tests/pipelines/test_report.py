@@ -413,9 +413,8 @@ def test_results_of_other_seeds_are_refused(project: Path) -> None:
 def test_ranking_by_an_unknown_value_or_a_diagnostic_is_refused(
     project: Path, rank_by: str
 ) -> None:
-    raw = json.loads(paths.PARAMS.read_text())
-    write_json(paths.PARAMS, {**raw, "report": {"rank_by": rank_by}})
-    settings = params.load()
+    # Behind the check of params.yaml, which knows the metrics but not what the models could do.
+    settings = params.load().model_copy(update={"report": params.Report(rank_by=rank_by)})
     with pytest.raises(UserError, match=f"report.rank_by: '{rank_by}'"):
         report.build(settings, report_inputs.read(settings))
 

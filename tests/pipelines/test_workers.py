@@ -61,6 +61,15 @@ def begin_end(key, send):
     send("end")
 
 
+def exhaust(key, send):
+    torch.empty(10**15)
+
+
+def test_memory_that_is_not_there_is_one_line():
+    with pytest.raises(UserError, match="seed 0: out of memory"):
+        work(exhaust, [0])
+
+
 def test_a_failing_seed_stops_the_others_with_one_line():
     start = time.monotonic()
     with pytest.raises(UserError, match=r"^seed 1: phase vae, step 3: rate = nan is not finite$"):

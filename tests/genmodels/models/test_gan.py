@@ -75,8 +75,8 @@ def test_recalibrated_batch_norm_gives_standard_hidden_values(preset):
 
 
 def test_a_discriminator_learns_to_tell_real_from_fake(digits):
-    from genmodels.base import ImageShape
     from genmodels.build import build
+    from genmodels.shape import ImageShape
     from genmodels.training import LoopSettings, Trainer
 
     entry = presets()["gan_r1"] | {"num_steps": 60, "batch_size": 32, "width": 8}
@@ -107,3 +107,26 @@ def test_the_game_starts_near_even_odds(preset, images):
         for phase in ("discriminator", "generator")
     ]
     assert losses[1].item() == pytest.approx(math.log(2), abs=0.3)
+
+
+def test_a_discriminator_with_batch_norm_claims_no_probabilities(preset):
+    assert preset("gan_r1").probabilistic
+    assert not preset("dcgan").probabilistic
+
+
+def test_each_player_s_buffers_change_in_its_own_phase_only(preset, images):
+    model = preset("dcgan").train()
+    for phase, still in (("generator", model.discriminator), ("discriminator", model.generator)):
+        before = {k: v.clone() for k, v in still.named_buffers()}
+        assert before
+        model.training_step(images[:16].clone(), phase, 0, generator(0, "s"))
+        assert all(torch.equal(v, before[k]) for k, v in still.named_buffers())
+
+
+def test_the_validation_does_not_depend_on_how_the_split_is_cut(preset, images, monkeypatch):
+    model = preset("dcgan")
+    whole = model.validation_step(images, generator(0, "valid"))
+    monkeypatch.setattr("genmodels.models.gan.SCORING_BATCH", 7)
+    cut = model.validation_step(images, generator(0, "valid"))
+    for key, value in whole.items():
+        torch.testing.assert_close(cut[key], value, rtol=1e-5, atol=1e-5)
