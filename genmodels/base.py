@@ -174,9 +174,9 @@ class GenerativeModel(nn.Module, ABC):
             (N,) values per image, logged as the mean `valid/<key>`; the last one is the headline.
         """
 
-    @abstractmethod
     def sample_latent(self, n: int, rng: torch.Generator) -> Tensor:
-        """(n, latent_dim) draws from the prior on the model's device, the same for the same rng."""
+        """(n, latent_dim) draws from the prior N(0, I), the same for the same rng."""
+        return normal((n, self.config.latent_dim), rng, self.device)
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:

@@ -184,7 +184,3 @@ class VAEBase(GenerativeModel):
         reconstruction is no lottery.
         """
         return self.decode(self.encode(x)[0])
-
-    def sample_latent(self, n: int, rng: torch.Generator) -> Tensor:
-        """(n, latent_dim) from N(0, I)."""
-        return normal((n, self.config.latent_dim), rng, self.device)

@@ -142,10 +142,6 @@ class Model(GenerativeModel):
         gap = logits_real - logits_fake
         return {"logits_real": logits_real, "logits_fake": logits_fake, "logit_gap": gap}
 
-    def sample_latent(self, n: int, rng: torch.Generator) -> Tensor:
-        """(n, latent_dim) from N(0, I)."""
-        return normal((n, self.config.latent_dim), rng, self.device)
-
     def decode(self, z: Tensor) -> Tensor:
         """Latents (N, latent_dim) to images (N, C, H, W) in [0, 1]."""
         with evaluation_mode(self.generator):

@@ -11,14 +11,6 @@ from evaluation.images import quantise
 SHAPE = (1, 12, 12)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
