@@ -1,7 +1,7 @@
 """Exponential moving average of weights, its half-life in images (Karras et al. 2018, 2020)."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,10 @@ class EMA:
         self.module = module
         self.half_life = half_life
         self.state: dict[str, Tensor] = {k: v.clone() for k, v in module.state_dict().items()}
+        # Looked up once: an update is a part of every step.
+        self._trained = [parameter.detach() for parameter in module.parameters()]
+        self._averages = [self.state[name] for name, _ in module.named_parameters()]
+        self._buffers = [(self.state[name], buffer) for name, buffer in module.named_buffers()]
 
     @torch.no_grad()
     def update(self, batch_size: int, images_seen: int) -> None:
@@ -37,12 +41,14 @@ class EMA:
         """
         half_life = min(self.half_life, 0.05 * images_seen)
         weight = 0.5 ** (batch_size / half_life)
-        trained = dict(self.module.named_parameters())
-        names = list(trained)
-        averages = [self.state[name] for name in names]
-        torch._foreach_lerp_(averages, [trained[name].detach() for name in names], 1 - weight)
-        for name, buffer in self.module.named_buffers():
-            self.state[name].copy_(buffer)
+        torch._foreach_lerp_(self._averages, self._trained, 1 - weight)
+        for copy, buffer in self._buffers:
+            copy.copy_(buffer)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Takes over an averaged state."""
+        for name, value in state.items():
+            self.state[name].copy_(value)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

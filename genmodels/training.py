@@ -7,7 +7,7 @@ no file and no clock either: whoever runs it passes callbacks.
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -62,22 +62,25 @@ class Callbacks:
     checkpoint: Callable[[Callable[[], dict[str, Any]]], None] = _ignore
 
 
-@dataclass
-class _Means:
-    """Running means of the logged terms between two rows."""
+class _Terms:
+    """The logged terms since the last row. Kept as they come: arithmetic can wait until the row."""
 
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.values: dict[str, list[Tensor]] = {}
 
-    def add(self, terms: Mapping[str, Tensor]) -> None:
+    def add(self, phase: str, terms: Mapping[str, Tensor]) -> None:
         for key, term in terms.items():
-            value = term.detach().double()
-            self.sums[key] = self.sums[key] + value if key in self.sums else value
-            self.counts[key] = self.counts.get(key, 0) + 1
+            self.values.setdefault(f"{phase}/{key}", []).append(term.detach())
+
+    def stacked(self) -> dict[str, Tensor]:
+        return {key: torch.stack(terms) for key, terms in self.values.items()}
+
+    def load(self, stacked: Mapping[str, Tensor]) -> None:
+        self.values = {key: list(terms) for key, terms in stacked.items()}
 
     def take(self) -> Row:
-        row = {key: total.item() / self.counts[key] for key, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
+        row = {key: terms.double().mean().item() for key, terms in self.stacked().items()}
+        self.values = {}
         return row
 
 
@@ -121,7 +124,7 @@ class Trainer:
         self.step = 0
         self.history: list[Row] = []
         self.snapshots: dict[int, Tensor] = {}
-        self._means = _Means()
+        self._terms = _Terms()
         self._shuffled = (-1, torch.empty(0, dtype=torch.int64))
 
     def run(self, callbacks: Callbacks | None = None) -> None:
@@ -186,8 +189,8 @@ class Trainer:
             nn.utils.clip_grads_with_norm_(phase.parameters, config.clip_norm, norm)
         optimizer.step()
         logged = {**terms, "grad_norm": norm, "learning_rate": torch.tensor(learning_rate)}
-        self._means.add({f"{phase.name}/{key}": value for key, value in logged.items()})
-        return loss
+        self._terms.add(phase.name, logged)
+        return loss.detach()  # the graph can go now, not after the next phase
 
     def _batch(self, number: int) -> Tensor:
         """The `number`-th batch: an epoch is a permutation that depends on (seed, epoch) alone."""
@@ -209,7 +212,7 @@ class Trainer:
             rng = generator(seed, "valid", device=self.model.device)
             watched = self.model.validation_step(self.valid, rng)
         row: Row = {"epoch": math.ceil(self.step / self.steps_per_epoch), "step": self.step}
-        row |= self._means.take()
+        row |= self._terms.take()
         for key, value in watched.items():
             row[f"valid/{key}"] = mean = value.double().mean().item()
             if not math.isfinite(mean):
@@ -245,8 +248,7 @@ class Trainer:
             "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.items()},
             "history": self.history,
             "snapshots": self.snapshots,
-            "sums": self._means.sums,
-            "counts": self._means.counts,
+            "terms": self._terms.stacked(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -254,13 +256,12 @@ class Trainer:
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         if self.ema:
-            device = self.model.device
-            self.ema.state = {k: v.to(device, copy=True) for k, v in state["ema"].items()}
+            self.ema.load(state["ema"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.history = [dict(row) for row in state["history"]]
         self.snapshots = dict(state["snapshots"])
-        self._means = _Means(dict(state["sums"]), dict(state["counts"]))
+        self._terms.load(state["terms"])
 
 
 def _optimizer(phase: Phase, model: GenerativeModel) -> torch.optim.AdamW:
