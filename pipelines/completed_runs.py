@@ -118,7 +118,7 @@ def _read_seed(
         files=_artifacts(folder, paths.EVALUATE / model, seed),
         snapshots={
             int(match[1]): path
-            for path in sorted((folder / "samples").glob("*.png"))
+            for path in sorted((paths.EVALUATE / model / str(seed) / "training").glob("*.png"))
             if (match := _SNAPSHOT.fullmatch(path.name))
         },
         note=describe(identity, records, summary),

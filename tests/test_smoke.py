@@ -103,6 +103,14 @@ def test_one_finished_run_per_model_and_seed_without_duplicated_points(clone):
     assert doubled == []
 
 
+def test_each_run_keeps_the_pictures_of_its_training(clone):
+    pictures = [
+        path.name for path in clone.folder.glob("mlartifacts/pipeline/*/artifacts/images/*")
+    ]
+    assert len([name for name in pictures if name.startswith("samples+step+12+")]) >= 4
+    assert len([name for name in pictures if name.startswith("samples+step+6+")]) >= 4
+
+
 def test_a_lost_database_is_rebuilt_from_the_files(clone):
     before = runs(clone)
     for path in clone.folder.glob("mlflow.db*"):

@@ -94,8 +94,6 @@ def write_run(root: Path, model: str, seed: int, position: int) -> None:
             loss = "nan" if (model, epoch) == ("gan", 2) else 100 / epoch + seed
             elbo = -100 / epoch - position - seed if model == "vae" else ""
             writer.writerow([epoch, epoch * 10, loss, elbo])
-    for step in (20, 40):
-        write_picture(folder / f"samples/step_{step:06}.png", step * 5)
 
 
 def write_evaluation(root: Path, model: str, position: int) -> None:
@@ -112,6 +110,9 @@ def write_evaluation(root: Path, model: str, position: int) -> None:
             summary[name] = {"mean": value, "std": value and 0.1, "n": n}
         for picture in ("samples", "interpolations"):
             write_picture(root / f"outputs/evaluate/{model}/{seed}/{picture}.png", 90)
+        for step in (20, 40):
+            path = f"outputs/evaluate/{model}/{seed}/training/step_{step:06}.png"
+            write_picture(root / path, step * 5)
     document = {"model": model, "kind": MODELS[model], "family": model, "seeds": seeds}
     write_json(root / f"outputs/evaluate/{model}/records.json", document)
     cost = {"num_parameters": 1000, "multiply_adds_sample": 5, "multiply_adds_train": 9}
