@@ -17,13 +17,10 @@ from pipelines import params
 SMALL = {"width": 4, "batch_size": 16, "latent_dim": 3}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """As the stages train: results of a CPU depend on the number of threads."""
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @functools.cache

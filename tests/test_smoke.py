@@ -136,11 +136,12 @@ def test_no_out_names_a_run_a_place_or_a_host(clone):
 
 def test_a_changed_beta_runs_that_model_only_and_changing_it_back_runs_nothing_anew(clone):
     before = outs(clone)
-    clone.settings["models"]["vae"]["beta"] = 2.0
+    own = clone.settings["models"]["vae"]["beta"]
+    clone.settings["models"]["vae"]["beta"] = 2 * own
     clone.write_params()
     assert set(clone.repro()) == {"train@vae", "evaluate@vae", *AFTER}
     assert outs(clone) != before
-    clone.settings["models"]["vae"]["beta"] = 1.0
+    clone.settings["models"]["vae"]["beta"] = own
     clone.write_params()
     printed = clone.dvc("repro")
     assert "Stage 'train@vae' is cached - skipping run" in printed
@@ -202,10 +203,10 @@ train.main()
 
 
 def test_a_killed_training_resumes_to_the_same_bytes_in_the_same_runs(clone):
-    before = outs(clone)
-    clone.settings["models"]["vae"]["learning_rate"] = 2e-3
+    before, own = outs(clone), clone.settings["models"]["vae"]["learning_rate"]
+    clone.settings["models"]["vae"]["learning_rate"] = 2 * own
     clone.write_params()
-    clone.repro()
+    assert set(clone.repro()) == {"train@vae", "evaluate@vae", *AFTER}
     uninterrupted, known = outs(clone), runs(clone)
     # The same once more, without its cached results and its MLflow runs, and killed half-way.
     for path in clone.folder.glob("mlflow.db*"):
@@ -233,7 +234,7 @@ def test_a_killed_training_resumes_to_the_same_bytes_in_the_same_runs(clone):
     assert clone.run(sys.executable, "-m", "pipelines.publish").returncode == 0
     now = [run for run in known if run[0] in {name for name, _, _ in runs(clone)}]
     assert runs(clone) == now
-    clone.settings["models"]["vae"]["learning_rate"] = 1e-3
+    clone.settings["models"]["vae"]["learning_rate"] = own
     clone.write_params()
     clone.repro()
     assert outs(clone) == before
