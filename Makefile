@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ui publish report smoke test check bench dag clean
+.PHONY: help setup repro ui publish report smoke test check lint bench dag clean
 
 help: ## this text
 	@echo "make repro runs the pipeline, make ui shows its runs, make test checks the code."
@@ -33,7 +33,7 @@ repro: $(READY) ## the whole pipeline: data, features, training, evaluation, rep
 	@echo "report: $(CURDIR)/reports/index.html"
 	@echo "runs:   make ui"
 
-ui: $(READY) ## the MLflow UI on 127.0.0.1, port $(PORT), with a store that is complete
+ui: $(READY) ## the MLflow UI on 127.0.0.1 (PORT=5000), with a store that is complete
 	@python -m pipelines.ui --port $(PORT)
 
 publish: $(READY) ## complete the MLflow store from the files
@@ -45,10 +45,14 @@ report: $(READY) ## the report and what it needs
 smoke: $(READY) ## all stages on tiny data, in a temporary clone
 	pytest -q tests/test_smoke.py
 
-test: check ## check, and all tests
+test: lint ## every check and every test
 	pytest -q
 
-check: $(READY) ## ruff, mypy, import contracts
+check: lint ## lint, dvc.yaml against the code, README, contracts of kinds and metrics
+	pytest -q tests/pipelines/test_dvc_yaml.py tests/test_readme.py \
+		tests/genmodels/test_model_contract.py tests/evaluation/test_metric_contract.py
+
+lint: $(READY) ## ruff, mypy, import contracts
 	ruff check .
 	ruff format --check .
 	mypy
