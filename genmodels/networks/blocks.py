@@ -1,16 +1,20 @@
-"""What the architectures share: options, dropout with its own noise, weight initialisation."""
+"""What all networks share: options, dropout with its own noise, weight initialisation."""
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-Norm = Literal["none", "batch"]
+from genmodels.networks import spectral
+
+Norm = Literal["none", "batch", "spectral"]
+Activation = Literal["relu", "leaky_relu", "silu", "tanh"]
 
 
 @dataclass(frozen=True)
@@ -18,13 +22,17 @@ class NetworkOptions:
     """How a network is built.
 
     Attributes:
-        width: Hidden units (mlp) or channels at the finest resolution (conv).
-        depth: Hidden layers (mlp) or convolutions per resolution (conv).
-        head_width: Units of the fully connected layers between vector and convolutions (conv).
-        head_depth: How many of them (conv).
-        norm: Normalisation after each hidden layer.
-        dropout: Probability of dropping a hidden activation (mlp) or channel (conv).
-        leak: Slope of the activation for negative values; 0 is ReLU.
+        width: Hidden units (mlp, rnn) or channels at the finest resolution (conv, resnet).
+        depth: Hidden layers (mlp), convolutions (conv) or residual blocks (resnet) per resolution,
+            recurrent layers (rnn).
+        head_width: Units of the fully connected layers between vector and convolutions (conv,
+            resnet).
+        head_depth: How many of them (conv, resnet).
+        norm: `batch` after each hidden layer (not rnn), `spectral` of all weights (discriminators,
+            not rnn).
+        dropout: Probability of dropping a hidden unit (mlp, rnn) or channel (conv, resnet).
+        activation: Of the hidden layers; `leaky_relu` has slope 0.2 below zero. An rnn's units are
+            gated and have none.
     """
 
     width: int
@@ -33,7 +41,7 @@ class NetworkOptions:
     head_depth: int
     norm: Norm
     dropout: float
-    leak: float
+    activation: Activation
 
 
 class Dropout(nn.Module):
@@ -65,16 +73,33 @@ def bind_dropout(module: nn.Module, rng: torch.Generator) -> None:
             part.rng = rng
 
 
-def hidden(layer: nn.Module, units: int, options: NetworkOptions) -> list[nn.Module]:
-    """A hidden layer with its normalisation, activation and dropout."""
-    parts = [layer]
+def activation(name: Activation) -> nn.Module:
+    """The activation of that name."""
+    match name:
+        case "relu":
+            return nn.ReLU()
+        case "leaky_relu":
+            return nn.LeakyReLU(negative_slope=0.2)
+        case "silu":
+            return nn.SiLU()
+        case "tanh":
+            return nn.Tanh()
+
+
+def activated(units: int, options: NetworkOptions, *, dense: bool) -> list[nn.Module]:
+    """Normalisation, activation and dropout of (N, units) if `dense`, else of (N, units, H, W)."""
+    parts: list[nn.Module] = []
     if options.norm == "batch":
-        spatial = isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-        parts.append(nn.BatchNorm2d(units) if spatial else nn.BatchNorm1d(units))
-    parts.append(nn.LeakyReLU(options.leak) if options.leak else nn.ReLU())
+        parts.append(nn.BatchNorm1d(units) if dense else nn.BatchNorm2d(units))
+    parts.append(activation(options.activation))
     if options.dropout:
         parts.append(Dropout(options.dropout))
     return parts
+
+
+def hidden(layer: nn.Module, units: int, options: NetworkOptions) -> list[nn.Module]:
+    """A layer with so many units or channels, and what follows a hidden one."""
+    return [layer, *activated(units, options, dense=isinstance(layer, nn.Linear))]
 
 
 def fully_connected(
@@ -94,24 +119,32 @@ def batch_norms(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
 
 @contextlib.contextmanager
 def still_statistics(module: nn.Module) -> Iterator[None]:
-    """Inside the block batch norm uses its batch's statistics and remembers none of them.
+    """Inside the block the norms of a network in training mode leave their buffers alone.
 
-    For the forward passes of a network that is not being trained: its buffers are its own, too.
+    Batch norm uses its batch's statistics and remembers none of them; spectral norm keeps its
+    singular vectors. For the forward passes of a network that is not being trained: its buffers are
+    its own, too.
     """
     norms = batch_norms(module)
+    iterating = [norm for norm in spectral.normalisations(module) if norm.training]
     for norm in norms:
         norm.track_running_stats = False
+    for iteration in iterating:
+        iteration.eval()
     try:
         yield
     finally:
         for norm in norms:
             norm.track_running_stats = True
+        for iteration in iterating:
+            iteration.train()
 
 
 def draw_weights(module: nn.Module, rng: torch.Generator) -> None:
     """Draws all weights below `module` as the library does by default, but from `rng`.
 
-    Weights and biases are uniform in +-1/sqrt(fan_in), norms start at the identity.
+    Weights and biases are uniform in +-1/sqrt(fan_in) and in +-1/sqrt(hidden units) in a GRU; batch
+    norms start at the identity, spectral norms at the drawn weights' own singular vectors.
 
     Args:
         module: On any device.
@@ -123,13 +156,28 @@ def draw_weights(module: nn.Module, rng: torch.Generator) -> None:
     """
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            fan_in, _ = nn.init._calculate_fan_in_and_fan_out(part.weight)
-            for parameter in part.parameters(recurse=False):
-                # On the CPU, so that a model starts with the same weights on every device.
-                drawn = torch.rand(parameter.shape, generator=rng)
-                with torch.no_grad():
-                    parameter.copy_((2 * drawn - 1) / math.sqrt(fan_in))
+            _draw_layer(part, rng)
+        elif isinstance(part, nn.GRU):
+            _draw_uniform(part.parameters(), part.hidden_size, rng)
         elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.reset_parameters()
+        elif isinstance(part, parametrize.ParametrizationList):
+            continue  # its weight was drawn with the layer that it belongs to
         elif next(part.parameters(recurse=False), None) is not None:
             raise TypeError(f"no initialisation for {type(part).__name__}")
+
+
+def _draw_layer(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, rng: torch.Generator) -> None:
+    weight = max(layer.parameters(), key=Tensor.dim)  # the original one, where it is normalised
+    fan_in, _ = nn.init._calculate_fan_in_and_fan_out(weight)
+    _draw_uniform(layer.parameters(), fan_in, rng)
+    if parametrize.is_parametrized(layer):
+        spectral.restart(layer, rng)
+
+
+def _draw_uniform(parameters: Iterable[nn.Parameter], fan_in: int, rng: torch.Generator) -> None:
+    for parameter in parameters:
+        # On the CPU, so that a model starts with the same weights on every device.
+        drawn = torch.rand(parameter.shape, generator=rng)
+        with torch.no_grad():
+            parameter.copy_((2 * drawn - 1) / math.sqrt(fan_in))

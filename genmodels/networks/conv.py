@@ -1,64 +1,41 @@
-"""Convolutional networks: strided convolutions down, strided transposed convolutions up.
+"""Convolutional networks: strided convolutions down, strided transposed convolutions up."""
 
-Two halvings up to 64 pixels a side, one more above; the channels double with each. Sides that are
-no multiple of the total stride are rounded up and the output is cropped. Between the vector and the
-convolutions there may be a head of fully connected layers.
-"""
+from itertools import pairwise
 
-import math
+from torch import nn
 
-from torch import Tensor, nn
-
-from genmodels.networks.blocks import NetworkOptions, fully_connected, hidden
+from genmodels.networks.architecture import grid_channels, grid_size, num_levels
+from genmodels.networks.blocks import NetworkOptions, hidden
 from genmodels.shape import ImageShape
 
 
-class Crop(nn.Module):
-    """Keeps the top left H x W of an image."""
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.height, self.width = height, width
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, >=H, >=W) to (N, C, H, W)."""
-        return x[..., : self.height, : self.width]
-
-
-def downward(shape: ImageShape, num_outputs: int, options: NetworkOptions) -> nn.Sequential:
-    """Images (N, C, H, W) to (N, num_outputs): encoders and discriminators."""
-    layers: list[nn.Module] = []
-    channels, height, width = shape
-    for level in range(_num_levels(shape)):
-        after = options.width * 2**level
-        layers += hidden(nn.Conv2d(channels, after, 4, stride=2, padding=1), after, options)
+def down(shape: ImageShape, options: NetworkOptions) -> list[nn.Module]:
+    """The layers from images (N, C, H, W) to the grid's features."""
+    stride = 2 ** num_levels(shape)
+    rows, columns = grid_size(shape)
+    surplus = (0, columns * stride - shape.width, 0, rows * stride - shape.height)
+    layers: list[nn.Module] = [nn.ZeroPad2d(surplus)] if any(surplus) else []
+    widths = [options.width * 2**level for level in range(num_levels(shape))]
+    for before, after in pairwise([shape.channels, *widths]):
+        layers += hidden(nn.Conv2d(before, after, 4, stride=2, padding=1), after, options)
         layers += _refine(after, options)
-        channels, height, width = after, height // 2, width // 2
-    flat = channels * height * width
-    head = fully_connected(flat, options.head_width, options.head_depth, options)
-    last = nn.Linear(options.head_width if options.head_depth else flat, num_outputs)
-    return nn.Sequential(*layers, nn.Flatten(), *head, last)
+    return layers
 
 
-def upward(num_inputs: int, shape: ImageShape, options: NetworkOptions) -> nn.Sequential:
-    """(N, num_inputs) to raw images (N, C, H, W): decoders and generators."""
-    levels = _num_levels(shape)
-    height, width = (math.ceil(side / 2**levels) for side in (shape.height, shape.width))
-    channels = options.width * 2 ** (levels - 1)
-    flat = channels * height * width
-    layers = fully_connected(num_inputs, options.head_width, options.head_depth, options)
-    stem = nn.Linear(options.head_width if options.head_depth else num_inputs, flat)
-    layers += hidden(stem, flat, options)
-    layers.append(nn.Unflatten(1, (channels, height, width)))
-    for level in reversed(range(levels - 1)):
+def up(shape: ImageShape, options: NetworkOptions) -> list[nn.Module]:
+    """The layers from the grid's features to raw images."""
+    layers: list[nn.Module] = []
+    channels = grid_channels(shape, options)
+    for level in reversed(range(num_levels(shape) - 1)):
         after = options.width * 2**level
         layers += _refine(channels, options)
-        up = nn.ConvTranspose2d(channels, after, 4, stride=2, padding=1)
-        layers += hidden(up, after, options)
+        layers += hidden(_doubling(channels, after), after, options)
         channels = after
-    layers += _refine(channels, options)
-    last = nn.ConvTranspose2d(channels, shape.channels, 4, stride=2, padding=1)
-    return nn.Sequential(*layers, last, Crop(shape.height, shape.width))
+    return [*layers, *_refine(channels, options), _doubling(channels, shape.channels)]
+
+
+def _doubling(before: int, after: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)
 
 
 def _refine(channels: int, options: NetworkOptions) -> list[nn.Module]:
@@ -67,7 +44,3 @@ def _refine(channels: int, options: NetworkOptions) -> list[nn.Module]:
     for _ in range(options.depth - 1):
         layers += hidden(nn.Conv2d(channels, channels, 3, padding=1), channels, options)
     return layers
-
-
-def _num_levels(shape: ImageShape) -> int:
-    return 2 if max(shape.height, shape.width) <= 64 else 3

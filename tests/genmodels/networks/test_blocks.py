@@ -43,8 +43,8 @@ def test_weights_have_the_scale_of_the_library_default():
 
 
 def test_a_layer_that_nobody_draws_is_refused():
-    with pytest.raises(TypeError, match="no initialisation for GRU"):
-        draw_weights(nn.Sequential(nn.GRU(2, 2)), torch.Generator())
+    with pytest.raises(TypeError, match="no initialisation for LSTM"):
+        draw_weights(nn.Sequential(nn.LSTM(2, 2)), torch.Generator())
 
 
 def test_a_head_stands_between_vector_and_convolutions():
@@ -52,7 +52,9 @@ def test_a_head_stands_between_vector_and_convolutions():
     from genmodels.networks.blocks import NetworkOptions
     from genmodels.shape import ImageShape
 
-    options = NetworkOptions(4, 1, head_width=6, head_depth=2, norm="none", dropout=0.0, leak=0.0)
+    options = NetworkOptions(
+        4, 1, head_width=6, head_depth=2, norm="none", dropout=0.0, activation="relu"
+    )
     shape = ImageShape(1, 28, 28)
     down = networks.downward("conv", shape, 5, options)
     up = networks.upward("conv", 3, shape, options)
