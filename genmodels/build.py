@@ -25,18 +25,20 @@ def config_class(kind: str) -> type[ModelConfig]:
     return _module(kind).Config
 
 
-def build(settings: Mapping[str, Any], shape: ImageShape) -> GenerativeModel:
+def build(settings: Mapping[str, Any], shape: ImageShape, num_classes: int = 0) -> GenerativeModel:
     """Makes a model with undrawn weights.
 
     Args:
         settings: `kind` and every field of its `Config`.
         shape: The images' shape.
+        num_classes: Classes of the data; 0 where it has no labels.
 
     Raises:
-        ValueError: An unknown kind, or settings that its `Config` refuses.
+        ValueError: An unknown kind, settings that its `Config` refuses, or a conditional model of
+            data without labels.
     """
     module = _module(str(settings.get("kind")))
-    return module.Model(module.Config.model_validate(dict(settings)), shape)
+    return module.Model(module.Config.model_validate(dict(settings)), shape, num_classes)
 
 
 def _module(kind: str) -> Any:

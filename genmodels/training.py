@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from genmodels.base import GenerativeModel, Phase
+from genmodels.base import GenerativeModel, Images, ModelConfig, Phase
 from genmodels.ema import EMA
 from genmodels.networks.blocks import bind_dropout
 from genmodels.seeding import derive, generator
@@ -92,26 +92,32 @@ class Trainer:
     """
 
     def __init__(
-        self, model: GenerativeModel, images: Tensor, valid: Tensor, settings: LoopSettings
+        self, model: GenerativeModel, train: Images, valid: Images, settings: LoopSettings
     ) -> None:
         """Draws the initial weights.
 
         Args:
             model: On the device to train on.
-            images: (N, C, H, W) float32 in [0, 1], training split, on the same device.
+            train: Training split, on the same device.
             valid: Validation split, likewise.
             settings: Seed, precision and snapshots.
 
         Raises:
-            ValueError: Fewer images than a batch, or a parameter outside the phases or in two.
+            ValueError: Fewer images than a batch, a conditional model of images without labels, or
+                a parameter outside the phases or in two.
         """
         config = model.config
-        if len(images) < config.batch_size:
+        if len(train.x) < config.batch_size:
             raise ValueError(
-                f"batch_size {config.batch_size} is more than the {len(images)} training images"
+                f"batch_size {config.batch_size} is more than the {len(train.x)} training images"
             )
-        self.model, self.images, self.valid, self.settings = model, images, valid, settings
-        model.initialise(generator(settings.seed, "weights"), images.mean(0).cpu())
+        self.model, self.settings = model, settings
+        observed = model.observed(train.x, generator(settings.seed, "observed"))
+        self.train, self.valid = (
+            images if model.conditional else Images(images.x, None)
+            for images in (Images(observed, train.y), valid)
+        )
+        model.initialise(generator(settings.seed, "weights"), self.train)
         self.phases = model.phases()
         _check_phases(model, self.phases)
         self.optimizers = {p.name: _optimizer(p, model) for p in self.phases}
@@ -120,7 +126,8 @@ class Trainer:
         self.rng = torch.Generator(model.device)
         bind_dropout(model, self.rng)
         self.batches_per_step = max(phase.repeats for phase in self.phases)
-        self.steps_per_epoch = max(1, len(images) // (config.batch_size * self.batches_per_step))
+        per_step = config.batch_size * self.batches_per_step
+        self.steps_per_epoch = max(1, len(train.x) // per_step)
         self.step = 0
         self.history: list[Row] = []
         self.snapshots: dict[int, Tensor] = {}
@@ -170,37 +177,40 @@ class Trainer:
 
     def _update(self, phase: Phase, step: int, repeat: int) -> Tensor:
         config, optimizer = self.model.config, self.optimizers[phase.name]
-        learning_rate = config.learning_rate_at(step)
+        learning_rate = _learning_rate(phase, config) * config.learning_rate_factor(step)
+        betas = phase.betas or config.betas_at(step)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["pace"]
+            group["betas"] = betas
         self.rng.manual_seed(derive(self.settings.seed, "step", step, phase.name, repeat))
         optimizer.zero_grad(set_to_none=True)
-        x = self._batch(step * self.batches_per_step + repeat)
+        x, y = self._batch(step * self.batches_per_step + repeat)
         with self._autocast():
-            terms = self.model.training_step(x, phase.name, step, self.rng)
+            terms = self.model.training_step(x, y, phase.name, step, self.rng)
         loss = terms["loss"]
         if not torch.isfinite(loss):
             raise FloatingPointError(_not_finite(terms, phase.name, step))
-        loss.backward()
+        # Not for the images, which require a gradient where a penalty looks at it.
+        loss.backward(inputs=list(phase.parameters))
         norm = nn.utils.get_total_norm([p.grad for p in phase.parameters if p.grad is not None])
         if not torch.isfinite(norm):
             raise FloatingPointError(f"phase {phase.name}, step {step}: the gradient is not finite")
         if config.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(phase.parameters, config.clip_norm, norm)
         optimizer.step()
+        self.model.after_update(phase.name)
         logged = {**terms, "grad_norm": norm, "learning_rate": torch.tensor(learning_rate)}
         self._terms.add(phase.name, logged)
         return loss.detach()  # the graph can go now, not after the next phase
 
-    def _batch(self, number: int) -> Tensor:
+    def _batch(self, number: int) -> Images:
         """The `number`-th batch: an epoch is a permutation that depends on (seed, epoch) alone."""
-        size = self.model.config.batch_size
-        epoch, index = divmod(number, len(self.images) // size)
+        size, x = self.model.config.batch_size, self.train.x
+        epoch, index = divmod(number, len(x) // size)
         if self._shuffled[0] != epoch:
             rng = generator(self.settings.seed, "shuffle", epoch)
-            order = torch.randperm(len(self.images), generator=rng)
-            self._shuffled = (epoch, order.to(self.images.device))
-        return self.images[self._shuffled[1][index * size : (index + 1) * size]]
+            self._shuffled = (epoch, torch.randperm(len(x), generator=rng).to(x.device))
+        return self.train.at(self._shuffled[1][index * size : (index + 1) * size])
 
     def _autocast(self) -> torch.autocast:
         enabled = self.settings.precision == "bf16"
@@ -210,7 +220,7 @@ class Trainer:
         seed = self.settings.seed
         with self._averaged():
             rng = generator(seed, "valid", device=self.model.device)
-            watched = self.model.validation_step(self.valid, rng)
+            watched = self.model.validation_step(*self.valid, rng)
         row: Row = {"epoch": math.ceil(self.step / self.steps_per_epoch), "step": self.step}
         row |= self._terms.take()
         for key, value in watched.items():
@@ -224,8 +234,10 @@ class Trainer:
         return [math.ceil(total * (i + 1) / count) for i in range(count)]
 
     def _snapshot(self) -> Tensor:
-        rng = generator(self.settings.seed, "snapshot")
         with self._averaged():
+            rng = generator(self.settings.seed, "fit_sampler", device=self.model.device)
+            self.model.fit_sampler(self.train, rng)
+            rng = generator(self.settings.seed, "snapshot")
             samples = self.model.sample(self.settings.snapshot_images, rng)
         return samples.mul(255).round().to(torch.uint8).cpu()
 
@@ -264,18 +276,29 @@ class Trainer:
         self._terms.load(state["terms"])
 
 
+def _learning_rate(phase: Phase, config: ModelConfig) -> float:
+    return config.learning_rate if phase.learning_rate is None else phase.learning_rate
+
+
 def _optimizer(phase: Phase, model: GenerativeModel) -> torch.optim.AdamW:
     config = model.config
-    matrices = [p for p in phase.parameters if p.dim() > 1]
-    vectors = [p for p in phase.parameters if p.dim() <= 1]
+    decayed = [p for p in phase.parameters if p.dim() > 1]
+    if phase.decayed is not None:
+        decayed = list(phase.decayed)
+    paces = {id(parameter): pace for parameter, pace in phase.faster}
+    # One group for each pair of decay and pace that occurs, in the order of the parameters.
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    chosen = {id(parameter) for parameter in decayed}
+    for parameter in phase.parameters:
+        key = (id(parameter) in chosen, paces.get(id(parameter), 1.0))
+        groups.setdefault(key, []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
+            {"params": parameters, "weight_decay": config.weight_decay * decays, "pace": pace}
+            for (decays, pace), parameters in groups.items()
         ],
-        lr=config.learning_rate,
-        # torch refuses an integer beta, and YAML's `0` is one.
-        betas=(float(config.adam_beta1), float(config.adam_beta2)),
+        lr=_learning_rate(phase, config),
+        betas=phase.betas or config.betas_at(0),
         fused=True,
     )
 

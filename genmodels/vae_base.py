@@ -1,186 +1,356 @@
 """The base VAE: distortion and rate, nats per image; a kind overrides one hook, its regulariser."""
 
-from abc import abstractmethod
+import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genmodels import networks
-from genmodels.base import (
-    SCORING_BATCH,
-    GenerativeModel,
-    ModelConfig,
-    Phase,
-    evaluation_mode,
-    normal,
-)
+from genmodels.base import SCORING_BATCH, Images, Phase, evaluation_mode, normal
 from genmodels.divergences import kl_to_standard_normal
-from genmodels.likelihoods import Bernoulli, Gaussian, Likelihood
+from genmodels.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
 from genmodels.networks.blocks import draw_weights
+from genmodels.priors import mixture_log_prob, normal_log_prob, standard_normal_log_prob
+from genmodels.samplers import MAX_CODES, MixtureSampler
+from genmodels.schedules import cyclical
 from genmodels.shape import ImageShape
 
 LOGVAR_BOUND = 10.0
+#: A latent is active if its posterior mean varies by more over the images (Burda et al. 2016).
+ACTIVE_ABOVE = 0.01
+#: Deviation of the noise on the training images where the pseudo-inputs start.
+PSEUDO_INPUT_NOISE = 0.01
 
 
-class VAEConfig(ModelConfig):
+class VAEConfig(LikelihoodConfig):
     """The settings of every continuous VAE kind.
 
     Attributes:
-        likelihood: p(x | z).
-        sigma: Standard deviation of a pixel; used by the gaussian likelihood, null otherwise.
-        binarize: `dynamic` draws each pixel from Bernoulli(x) anew at every look at an image.
+        prior: `normal` is N(0, I); `vamp` is an even mixture of the posteriors of learned
+            pseudo-inputs (Tomczak & Welling 2018, arXiv 1705.07120).
+        num_pseudo_inputs: How many (vamp), null otherwise.
+        sampler: Where latents are sampled from: the prior, or `gmm`, a Gaussian mixture fitted to
+            the codes of the training images after the training (Ghosh et al. 2020).
+        gmm_components: Of the mixture (gmm), null otherwise.
+        kl_warmup: Share of the run, or of each cycle, over which the regulariser's weight rises
+            from 0.
+        kl_cycles: How many times it does (Fu et al. 2019, arXiv 1903.10145); 1 is a plain warm-up.
     """
 
-    likelihood: Literal["bernoulli", "gaussian"]
-    sigma: Annotated[float, Field(gt=0)] | None
-    binarize: Literal["dynamic", "none"]
+    prior: Literal["normal", "vamp"]
+    num_pseudo_inputs: Annotated[int, Field(ge=1)] | None
+    sampler: Literal["prior", "gmm"]
+    gmm_components: Annotated[int, Field(ge=1)] | None
+    kl_warmup: Annotated[float, Field(ge=0, le=1)]
+    kl_cycles: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
-    def _likelihood_fits_data(self) -> Self:
-        if (self.likelihood == "gaussian") != (self.sigma is not None):
-            needs = "a number" if self.likelihood == "gaussian" else "null"
-            raise ValueError(f"likelihood {self.likelihood!r} needs sigma: {needs}")
-        if self.likelihood == "gaussian" and self.binarize != "none":
-            raise ValueError("likelihood 'gaussian' models grey values: set binarize: none")
+    def _numbers_fit_choices(self) -> Self:
+        for key, choice, number in (
+            ("prior", "vamp", "num_pseudo_inputs"),
+            ("sampler", "gmm", "gmm_components"),
+        ):
+            if (getattr(self, key) == choice) != (getattr(self, number) is not None):
+                needs = "a number" if getattr(self, key) == choice else "null"
+                raise ValueError(f"{key} {getattr(self, key)!r} needs {number}: {needs}")
+        if self.prior == "vamp" and self.conditional:
+            raise ValueError(
+                "prior 'vamp' with conditional: true: the pseudo-inputs have no classes; "
+                "set prior: normal"
+            )
         return self
 
 
-class VAEBase(GenerativeModel):
-    """q(z | x) = N(mean, diag exp(logvar)), p(z) = N(0, I), decoder p(x | z).
+@dataclass(frozen=True)
+class Terms:
+    """What a forward pass gives the objective.
 
-    Kingma & Welling 2014 (arXiv 1312.6114).
-
-    Without batch norm: the objective of an image must not depend on its batch mates.
+    Attributes:
+        mean: (N, d) of the posterior.
+        logvar: (N, d) of the posterior.
+        z: (N, d), one draw of it.
+        rate: (N,) KL(q(z | x) || p(z)), nats: in closed form for the normal prior, from `z` for the
+            vamp prior, where it may be negative.
+        distortion: (N,) -log p(x | z), nats.
     """
 
-    family: ClassVar[str] = "vae"
+    mean: Tensor
+    logvar: Tensor
+    z: Tensor
+    rate: Tensor
+    distortion: Tensor
+
+
+class VAEBase(LikelihoodModel):
+    """q(z | x) = N(mean, diag exp(logvar)), prior p(z), decoder p(x | z).
+
+    Kingma & Welling 2014 (arXiv 1312.6114). A conditional one models p(x | class): the class is
+    given to encoder and decoder, and its likelihood is a conditional one.
+
+    Without batch norm: the objective of an image must not depend on its batch mates.
+
+    Attributes:
+        num_training_images: What estimators over the aggregate posterior need to know.
+    """
+
     config: VAEConfig
 
-    def __init__(self, config: VAEConfig, shape: ImageShape) -> None:
-        super().__init__(config, shape)
-        options = config.network(norm="none", dropout=config.dropout, leak=0.0)
-        arch = config.architecture
-        self.encoder = networks.downward(arch, shape, 2 * config.latent_dim, options)
-        self.decoder = networks.upward(arch, config.latent_dim, shape, options)
+    def __init__(self, config: VAEConfig, shape: ImageShape, num_classes: int) -> None:
+        super().__init__(config, shape, num_classes)
+        options = config.network(norm="none", dropout=config.dropout)
+        arch, latent_dim = config.architecture, config.latent_dim
+        self.encoder = networks.downward(arch, self.encoder_shape, 2 * latent_dim, options)
+        self.decoder = networks.upward(arch, self.decoder_inputs(latent_dim), shape, options)
+        self.num_training_images = 0
+        if config.num_pseudo_inputs:
+            self.pseudo_inputs = nn.Parameter(torch.zeros(config.num_pseudo_inputs, *shape))
+        if config.gmm_components:
+            self.mixture = MixtureSampler(config.gmm_components, latent_dim)
 
-    @property
-    def likelihood(self) -> Likelihood:
-        """p(x | z)."""
-        sigma = self.config.sigma
-        return Bernoulli() if sigma is None else Gaussian(sigma)
+    def initialise(self, rng: torch.Generator, images: Images) -> None:
+        """Draws all weights; decoder and sigma start at the mean image, pseudo-inputs at images."""
+        for network in self.networks():
+            draw_weights(network, rng)
+        self.start_decoder(self.decoder, images)
+        self.num_training_images = len(images.x)
+        if self.config.num_pseudo_inputs:
+            chosen = torch.randint(len(images.x), (self.config.num_pseudo_inputs,), generator=rng)
+            noise = normal(self.pseudo_inputs.shape, rng, self.device)
+            start = images.x[chosen.to(images.x.device)] + PSEUDO_INPUT_NOISE * noise
+            # Inside (0, 1): the clipping has no gradient outside.
+            self.pseudo_inputs = nn.Parameter(start.clamp(0.001, 0.999))
 
-    @property
-    def observation(self) -> str:
-        """What the likelihood is a likelihood of; values of two kinds never share a column."""
-        if self.config.likelihood == "gaussian":
-            return "gaussian"
-        return "bernoulli_grey" if self.config.binarize == "none" else "bernoulli_binary"
-
-    def initialise(self, rng: torch.Generator, mean_image: Tensor) -> None:
-        """Draws all weights; the decoder's output bias starts at the logit of the mean image.
-
-        A bias per pixel where the last layer is dense, per channel where it is convolutional.
-        """
-        draw_weights(self, rng)
-        last = [m for m in self.decoder if isinstance(m, nn.Linear | nn.ConvTranspose2d)][-1]
-        per_bias = mean_image if isinstance(last, nn.Linear) else mean_image.mean((1, 2))
-        start = torch.logit(per_bias.flatten().clamp(0.001, 0.999))
-        last.bias = nn.Parameter(start.to(last.weight))
+    def networks(self) -> list[nn.Module]:
+        """The parts whose weights `initialise` draws."""
+        return [self.encoder, self.decoder, *([self.label_plane] if self.conditional else [])]
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase."""
-        return (Phase("vae", list(self.parameters())),)
+        return (self.whole_phase("vae", list(self.parameters())),)
 
-    @abstractmethod
-    def regularizer(self, rate: Tensor, step: int) -> tuple[Tensor, Mapping[str, float]]:
-        """What is added to the distortion.
+    def regularizer(
+        self, terms: Terms, step: int, rng: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """What is added to the distortion, times the warm-up: the rate, unless a kind overrides it.
 
         Args:
-            rate: (N,) KL(q(z | x) || p(z)), nats.
+            terms: Of the batch.
             step: From 0.
+            rng: For noise of the regulariser's own.
 
         Returns:
-            (N,) or a scalar, nats; and the schedule values to log.
+            (N,) or a scalar, nats; and what is to be logged.
         """
+        return terms.rate, {}
+
+    def warmup_at(self, step: int) -> float:
+        """The weight of the regulariser at a step, 0 to 1."""
+        config = self.config
+        return cyclical(step, config.num_steps, config.kl_warmup, config.kl_cycles)
 
     def training_step(
-        self, x: Tensor, phase: str, step: int, rng: torch.Generator
+        self, x: Tensor, y: Tensor | None, phase: str, step: int, rng: torch.Generator
     ) -> Mapping[str, Tensor]:
-        """Minimises E_q[-log p(x | z)] plus the regulariser."""
-        x = self.observe(x, self.pixel_noise(x, rng))
-        rate, distortion = self._terms(x, normal((len(x), self.config.latent_dim), rng, x.device))
-        penalty, scheduled = self.regularizer(rate, step)
-        logged = {"distortion": distortion.mean(), "rate": rate.mean()}
-        logged["elbo"] = -(logged["distortion"] + logged["rate"])
-        weights = {key: torch.tensor(value) for key, value in scheduled.items()}
-        return {"loss": (distortion + penalty).mean(), **logged, **weights}
+        """Binarises where it is asked for, then the objective."""
+        return self.objective(self.observe(x, self.pixel_noise(x, rng)), y, step, rng)
 
-    def validation_step(self, x: Tensor, rng: torch.Generator) -> Mapping[str, Tensor]:
-        """Distortion, rate and ELBO at weight 1, whatever the schedules say."""
-        rate, distortion = self.rate_distortion(x, rng)
-        return {"distortion": distortion, "rate": rate, "elbo": -(distortion + rate)}
+    def objective(
+        self, x: Tensor, y: Tensor | None, step: int, rng: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        """E_q[-log p(x | z)] plus the regulariser, and what is logged."""
+        terms = self.terms(x, y, normal((len(x), self.config.latent_dim), rng, x.device))
+        penalty, logged = self.regularizer(terms, step, rng)
+        warmup = self.warmup_at(step)
+        return {
+            "loss": (terms.distortion + warmup * penalty).mean(),
+            **averages(terms),
+            **self.sigma_terms(),
+            "kl_weight": torch.tensor(warmup),
+            **{key: torch.as_tensor(value).detach() for key, value in logged.items()},
+        }
 
-    def rate_distortion(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def validation_step(
+        self, x: Tensor, y: Tensor | None, rng: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        """Active units, distortion, rate and ELBO at weight 1, whatever the schedules say."""
+        terms = self.score(x, y, rng)
+        return {
+            "active_units": active_units(terms.mean),
+            "distortion": terms.distortion,
+            "rate": terms.rate,
+            "elbo": -(terms.distortion + terms.rate),
+        }
+
+    def rate_distortion(
+        self, x: Tensor, rng: torch.Generator, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The two halves of the negative ELBO.
-
-        All noise is drawn first, image by image in order, so that the values do not depend on how
-        the split is cut into batches.
 
         Args:
             x: (N, C, H, W) in [0, 1].
             rng: Binarisation noise, then one latent draw per image.
+            labels: (N,) classes, for a conditional model.
 
         Returns:
-            Rate (N,) in closed form and distortion (N,) from one draw of z, nats per image.
+            Rate (N,) and distortion (N,) from one draw of z, nats per image.
+        """
+        terms = self.score(x, labels, rng)
+        return terms.rate, terms.distortion
+
+    def score(self, x: Tensor, labels: Tensor | None, rng: torch.Generator) -> Terms:
+        """All terms in evaluation mode.
+
+        All noise is drawn first, image by image in order, so that the values do not depend on how
+        the split is cut into batches. The arguments are those of `rate_distortion`.
         """
         noise = self.pixel_noise(x, rng)
         epsilon = normal((len(x), self.config.latent_dim), rng, self.device)
-        parts = []
+        seen, parts = Images(self.observe(x, noise).to(self.device), labels), []
         with evaluation_mode(self):
-            for start in range(0, len(x), SCORING_BATCH):
-                piece = slice(start, start + SCORING_BATCH)
-                observed = self.observe(x[piece], None if noise is None else noise[piece])
-                parts.append(self._terms(observed.to(self.device), epsilon[piece]))
-        rate, distortion = (torch.cat(column) for column in zip(*parts, strict=True))
-        return rate, distortion
+            for piece in pieces(len(x)):
+                terms = self.terms(*seen.at(piece), epsilon[piece])
+                parts.append((terms.mean, terms.logvar, terms.z, terms.rate, terms.distortion))
+        return Terms(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def pixel_noise(self, x: Tensor, rng: torch.Generator) -> Tensor | None:
-        """Uniform noise like `x` for the binarisation, or None where there is none."""
-        if self.config.binarize == "none":
-            return None
-        return torch.rand(x.shape, generator=rng, device=rng.device).to(x.device)
+    def log_likelihood_bound(
+        self,
+        x: Tensor,
+        num_importance: int,
+        rng: torch.Generator,
+        labels: Tensor | None = None,
+        rows: int = SCORING_BATCH,
+    ) -> Tensor:
+        """L_K = E log 1/K sum_k p(x, z_k) / q(z_k | x), a lower bound of log p(x).
 
-    def observe(self, x: Tensor, noise: Tensor | None) -> Tensor:
-        """What the likelihood sees: x itself, or a draw of Bernoulli(x)."""
-        return x if noise is None else (noise < x).to(x.dtype)
+        Burda et al. 2016 (arXiv 1509.00519), Eq. 8; K = 1 is the ELBO from one draw.
 
-    def _terms(self, x: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
-        mean, logvar = self._posterior(x)
+        Args:
+            x: (N, C, H, W) in [0, 1].
+            num_importance: K.
+            rng: Binarisation noise, then K latent draws per image.
+            labels: (N,) classes, for a conditional model.
+            rows: Latents that are decoded at a time; decides memory and speed, not the value.
+
+        Returns:
+            (N,) float64 nats per image.
+        """
+        noise = self.pixel_noise(x, rng)
+        shape = (len(x), self.config.latent_dim)
+        total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=self.device)
+        at_once = max(1, rows // len(x))
+        seen = Images(self.observe(x, noise).to(self.device), labels)
+        with evaluation_mode(self):
+            for start in range(0, num_importance, at_once):
+                count = min(at_once, num_importance - start)
+                # One call a draw: the noise must not depend on how many are taken together.
+                epsilon = torch.stack([normal(shape, rng, self.device) for _ in range(count)])
+                for piece in pieces(len(x), rows):
+                    log_w = self.log_weights(*seen.at(piece), epsilon[:, piece]).double()
+                    total[piece] = torch.logaddexp(total[piece], log_w.logsumexp(0))
+        return total - math.log(num_importance)
+
+    def log_weights(self, x: Tensor, y: Tensor | None, epsilon: Tensor) -> Tensor:
+        """Log p(x, z_k) - log q(z_k | x) at the draws that `epsilon` makes.
+
+        Args:
+            x: (N, C, H, W), observed.
+            y: (N,) classes, or None.
+            epsilon: (K, N, d) standard normal.
+
+        Returns:
+            (K, N) nats.
+        """
+        mean, logvar = self.posterior(x, y)
         z = mean + (0.5 * logvar).exp() * epsilon
-        distortion = -self.likelihood.log_prob(x, self.decoder(z))
-        return kl_to_standard_normal(mean, logvar).sum(1), distortion
+        log_likelihood = self.log_likelihood(x, y, z)
+        return log_likelihood + self.prior_log_prob(z) - normal_log_prob(z, mean, logvar)
 
-    def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, logvar = self.encoder(x).float().chunk(2, dim=1)
+    def log_likelihood(self, x: Tensor, y: Tensor | None, z: Tensor) -> Tensor:
+        """Log p(x | z_k), (K, N) nats, of x (N, C, H, W) at z (K, N, d)."""
+        num = len(z)
+        repeated = None if y is None else y.repeat(num)
+        output = self.decoder(self.with_one_hot(z.flatten(0, 1), repeated))
+        return self.log_prob(x.repeat(num, 1, 1, 1), output).unflatten(0, (num, -1))
+
+    def terms(self, x: Tensor, y: Tensor | None, epsilon: Tensor) -> Terms:
+        """One forward pass of observed images (N, C, H, W) with noise (N, d)."""
+        mean, logvar = self.posterior(x, y)
+        z = mean + (0.5 * logvar).exp() * epsilon
+        distortion = -self.log_prob(x, self.decoder(self.with_one_hot(z, y)))
+        if self.config.prior == "normal":
+            rate = kl_to_standard_normal(mean, logvar).sum(1)
+        else:
+            rate = normal_log_prob(z, mean, logvar) - self.prior_log_prob(z)
+        return Terms(mean, logvar, z, rate, distortion)
+
+    def posterior(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (N, d) of q(z | x), in the present mode."""
+        output = self.encoder(self.with_label_plane(x, y))
+        mean, logvar = output.float().chunk(2, dim=1)
         return mean, logvar.clamp(-LOGVAR_BOUND, LOGVAR_BOUND)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def prior_log_prob(self, z: Tensor) -> Tensor:
+        """Log p(z) of (..., d), nats, shape (...)."""
+        if self.config.prior == "normal":
+            return standard_normal_log_prob(z)
+        mixture = mixture_log_prob(z.flatten(0, -2), *self._pseudo_posteriors())
+        return mixture.unflatten(0, z.shape[:-1])
+
+    def _pseudo_posteriors(self) -> tuple[Tensor, Tensor]:
+        return self.posterior(nn.functional.hardtanh(self.pseudo_inputs, 0.0, 1.0), None)
+
+    def fit_sampler(self, images: Images, rng: torch.Generator) -> None:
+        """Fits the mixture, where there is one, to a posterior draw of each training image."""
+        if self.config.sampler == "gmm":
+            kept = torch.randperm(len(images.x), generator=rng, device=rng.device)[:MAX_CODES]
+            codes = self.score(*images.at(kept), rng).z
+            self.mixture.fit(codes, rng.initial_seed())
+
+    def sample_latent(self, n: int, rng: torch.Generator, labels: Tensor | None = None) -> Tensor:
+        """(n, d) draws from the sampler; the prior does not depend on the labels."""
+        if self.config.sampler == "gmm":
+            return self.mixture.sample(n, rng)
+        noise = super().sample_latent(n, rng, labels)
+        if self.config.prior == "normal":
+            return noise
+        with evaluation_mode(self):
+            means, logvars = self._pseudo_posteriors()
+        chosen = torch.randint(len(means), (n,), generator=rng).to(self.device)
+        return means[chosen] + (0.5 * logvars[chosen]).exp() * noise
+
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) to the posterior's mean and log-variance, each (N, latent_dim)."""
         with evaluation_mode(self):
-            return self._posterior(x)
+            return self.posterior(x, labels)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents (N, latent_dim) to the likelihood's mean (N, C, H, W) in [0, 1]: no draws."""
         with evaluation_mode(self):
-            return self.likelihood.mean(self.decoder(z))
+            return self.likelihood.mean(self.decoder(self.with_one_hot(z, labels)))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Decoder mean at the posterior mean of the images as they are, (N, C, H, W) in [0, 1].
 
         A model of binarised images sees the grey ones here: their expectation, so that the
         reconstruction is no lottery.
         """
-        return self.decode(self.encode(x)[0])
+        return self.decode(self.encode(x, labels)[0], labels)
+
+
+def averages(terms: Terms) -> dict[str, Tensor]:
+    """Distortion, rate and ELBO of a batch, for the log."""
+    distortion, rate = terms.distortion.detach().mean(), terms.rate.detach().mean()
+    return {"distortion": distortion, "rate": rate, "elbo": -(distortion + rate)}
+
+
+def active_units(mean: Tensor) -> Tensor:
+    """How many dimensions of the posterior means (N, d) vary over the images; a scalar.
+
+    Burda et al. 2016, section 5.2: the variance of the mean is above 0.01. At least some hundred
+    images make it a number to quote.
+    """
+    return (mean.var(0) > ACTIVE_ABOVE).sum()

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from genmodels import checkpoint
+from genmodels.base import Images
 from genmodels.build import build
 from genmodels.cost import num_parameters
 from genmodels.shape import ImageShape
@@ -97,21 +98,85 @@ def train_seed(job: Job, folder: Path, seed: int, send: workers.Send) -> None:
     """
     name, train = job.name, job.settings.train
     entry = job.settings.models[name]
-    images = splits.load_split("train").images.to(job.device)
-    valid = splits.load_split("valid").images.to(job.device)
-    model = build(entry, ImageShape(*images.shape[1:])).to(job.device)
+    data = load_images(job.device)
     loop = LoopSettings(seed, train.precision, train.num_snapshots, train.snapshot_images)
+    where = f"params.yaml: models.{name}"
+    trainer, timing = fit(entry, data, loop, job.checkpoint(seed), job.device, send, where)
+    write_seed(folder / str(seed), name, entry, trainer)
+    send(Finished(timing))
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a model is trained on and watched on, on its device.
+
+    Attributes:
+        train: The train split.
+        valid: The valid split.
+        num_classes: Of the labels; 0 without labels.
+    """
+
+    train: Images
+    valid: Images
+    num_classes: int
+
+
+def load_images(device: str, prepared: Path | None = None) -> Data:
+    """Reads the splits that a training needs.
+
+    Args:
+        device: `cpu` or `cuda`.
+        prepared: A folder as `prepare` makes it; None for the pipeline's own.
+    """
+    train, valid = (
+        _images(splits.load_split(name, prepared), device) for name in ("train", "valid")
+    )
+    return Data(train, valid, splits.load_manifest(prepared)["num_classes"] or 0)
+
+
+def _images(split: splits.Split, device: str) -> Images:
+    labels = None if split.labels is None else split.labels.to(device)
+    return Images(split.images.to(device), labels)
+
+
+def fit(
+    entry: dict[str, Any],
+    data: Data,
+    loop: LoopSettings,
+    path: Path,
+    device: str,
+    send: workers.Send,
+    where: str,
+) -> tuple[Trainer, dict[str, Any]]:
+    """Trains one model with one seed, from its checkpoint where there is one.
+
+    Args:
+        entry: The model's settings.
+        data: What it is trained on.
+        loop: The seed and the loop's settings.
+        path: Its checkpoint, which is left behind complete.
+        device: `cpu` or `cuda`.
+        send: Receives `Started`, rows (dicts) and `Trained`.
+        where: The place of the settings, for an error.
+
+    Returns:
+        The trainer at its end, and what the training cost.
+
+    Raises:
+        UserError: The settings do not fit the data, or the checkpoint is damaged.
+    """
     try:
-        trainer = Trainer(model, images, valid, loop)
+        shape = ImageShape(*data.train.x.shape[1:])
+        model = build(entry, shape, data.num_classes).to(device)
+        trainer = Trainer(model, data.train, data.valid, loop)
     except ValueError as error:
-        raise UserError(f"params.yaml: models.{name}: {error}") from None
-    clock = _Clock(trainer, job.checkpoint(seed), job.device, send)
+        raise UserError(f"{where}: {error}") from None
+    clock = _Clock(trainer, path, device, send)
     clock.resume()
     send(Started(trainer.step, trainer.history, model.family))
     trainer.run(Callbacks(send, clock.progress, clock.checkpoint))
     clock.save(trainer.state)
-    _write_seed(folder / str(seed), name, entry, seed, trainer)
-    send(Finished(clock.timing()))
+    return trainer, clock.timing()
 
 
 class _Clock:
@@ -172,14 +237,25 @@ class _Clock:
         }
 
 
-def _write_seed(
-    folder: Path, name: str, entry: dict[str, Any], seed: int, trainer: Trainer
-) -> None:
+def write_seed(folder: Path, name: str, entry: dict[str, Any], trainer: Trainer) -> None:
+    """Writes what a training leaves: weights, config, history and snapshots.
+
+    Args:
+        folder: Where to; it is made.
+        name: The model's name.
+        entry: Its settings.
+        trainer: At its end.
+    """
     model = trainer.model
-    settings = {"kind": model.config.kind, "settings": entry, "image_shape": list(model.shape)}
+    settings = {
+        "kind": model.config.kind,
+        "settings": entry,
+        "image_shape": list(model.shape),
+        "num_classes": model.num_classes,
+    }
     weights = {key: value.cpu() for key, value in model.state_dict().items()}
     checkpoint.save(folder / "weights.pt", {**settings, "model": weights})
-    card = {"model": name, "family": model.family, "seed": seed, **settings}
+    card = {"model": name, "family": model.family, "seed": trainer.settings.seed, **settings}
     files.write_json(folder / "config.json", {**card, "num_parameters": num_parameters(model)})
     files.write_text(folder / "history.csv", as_csv(trainer.history))
     checkpoint.save(folder / "snapshots.pt", {"snapshots": trainer.snapshots})

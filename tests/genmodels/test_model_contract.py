@@ -5,19 +5,24 @@ import torch
 
 from evaluation.protocols import Discriminator, LikelihoodBound, Reconstructor, Sampler
 from genmodels import cost
+from genmodels.base import Images
 from genmodels.build import build, config_class, kinds
 from genmodels.seeding import generator
 from genmodels.shape import ImageShape
 from genmodels.training import LoopSettings, Trainer
-from tests.conftest import presets, small_model
+from tests.conftest import NUM_CLASSES, presets, small, small_model
 
 NAMES = list(presets())
+#: One entry of each kind.
+KINDS = list({entry["kind"]: name for name, entry in reversed(presets().items())}.values())
 SHAPES = [(1, 8, 8), (3, 8, 11), (1, 28, 28), (3, 33, 20), (1, 65, 128)]
 
 
 def trainer(model, images, seed=0, **changes) -> Trainer:
     settings = {"precision": "fp32", "num_snapshots": 2, "snapshot_images": 4} | changes
-    return Trainer(model, images[:48], images[48:], LoopSettings(seed, **settings))
+    labelled = Images(images, torch.arange(len(images)) % NUM_CLASSES)
+    train, valid = labelled.at(slice(48)), labelled.at(slice(48, None))
+    return Trainer(model, train, valid, LoopSettings(seed, **settings))
 
 
 def test_every_kind_has_an_entry_in_params_yaml():
@@ -31,18 +36,45 @@ def test_no_setting_has_a_default(kind):
     assert [name for name, field in fields.items() if not field.is_required()] == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("architecture", ["mlp", "conv"])
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("architecture", ["mlp", "conv", "resnet", "rnn"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_images_of_any_shape_come_out_as_they_went_in(name, architecture, shape):
-    entry = presets()[name] | {"width": 2, "latent_dim": 2, "architecture": architecture}
-    entry |= {"head_depth": 0} if architecture == "mlp" else {}
-    model = build(entry, ImageShape(*shape))
-    x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-    model.initialise(generator(0, "weights"), x.mean(0))
+def test_images_of_any_shape_come_out_as_they_went_in(name, conditional, architecture, shape):
+    entry = small(presets()[name]) | {"architecture": architecture, "conditional": conditional}
+    entry |= {"width": 2, "latent_dim": 2, "dropout": 0.0}
+    entry |= {"head_depth": 0} if architecture in ("mlp", "rnn") else {}
+    entry |= {key: "none" for key in entry if key.endswith("_norm") and architecture == "rnn"}
+    model = build(entry, ImageShape(*shape), 3)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(4, *shape, generator=rng)
+    y = torch.tensor([0, 1, 2, 0]) if conditional else None
+    model.initialise(generator(0, "weights"), Images(x, y))
+    model.fit_sampler(Images(x, y), generator(0, "fit"))
     assert model.sample(2, generator(0, "sample")).shape == (2, *shape)
     for phase in model.phases():
-        assert model.training_step(x, phase.name, 0, generator(0, "step"))["loss"].isfinite()
+        assert model.training_step(x, y, phase.name, 0, generator(0, "step"))["loss"].isfinite()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_conditional_model_draws_the_classes_it_is_asked_for(name, preset, images):
+    model = preset(name, conditional=True)
+    seven = torch.full((6,), 7)
+    asked = model.sample(6, generator(0, "sample"), seven)
+    cycled = model.sample(6, generator(0, "sample"))
+    assert not torch.equal(asked, cycled)
+    in_turn = model.sample(6, generator(0, "sample"), torch.arange(6))
+    assert torch.equal(cycled, in_turn)
+    run = trainer(preset(name, conditional=True, num_steps=3), images)
+    run.run()
+    assert run.train.y is not None
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_unconditional_model_never_sees_a_label(name, images):
+    run = trainer(small_model(presets()[name], conditional=False), images)
+    assert run.train.y is None
+    assert run.valid.y is None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,9 +96,10 @@ def test_samples_are_reproducible_images_that_ignore_the_global_generator(name, 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sample_does_not_depend_on_its_batch_mates(name, preset):
     model = preset(name)
-    z = model.sample_latent(6, generator(0, "z"))
-    alone = torch.cat([model.decode(row[None]) for row in z])
-    torch.testing.assert_close(model.decode(z), alone, rtol=0, atol=1e-5)
+    labels = model.labels_or_cycle(6, None)
+    made = Images(model.sample_latent(6, generator(0, "z"), labels), labels)
+    alone = torch.cat([model.decode(*made.at(slice(i, i + 1))) for i in range(6)])
+    torch.testing.assert_close(model.decode(*made), alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,14 +210,24 @@ def test_a_model_offers_what_its_family_promises(name, preset):
     model = preset(name)
     assert isinstance(model, Sampler)
     assert isinstance(model, Reconstructor) == (model.family == "vae")
-    assert isinstance(model, LikelihoodBound) == (model.family == "vae")
+    # An autoencoder has no density over its codes.
+    bounded = model.family == "vae" and model.config.kind != "autoencoder"
+    assert isinstance(model, LikelihoodBound) == bounded
     assert isinstance(model, Discriminator) == (model.family == "gan")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_costs_are_counted(name, preset):
-    model = preset(name, architecture="mlp", depth=1, head_depth=0)
+def test_costs_are_counted_and_change_nothing(name, preset):
+    model = preset(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
     assert cost.num_parameters(model) == sum(p.numel() for p in model.parameters())
+    assert cost.multiply_adds_train(model) > cost.multiply_adds_sample(model) > 0
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["vae", "gan_r1"])
+def test_multiply_adds_are_those_of_a_count_by_hand(name, preset):
+    norms = {"generator_norm": "none", "discriminator_norm": "none"} if name == "gan_r1" else {}
+    model = preset(name, architecture="mlp", depth=1, head_depth=0, **norms)
     # z (3) -> 4 hidden units -> 144 pixels
     assert cost.multiply_adds_sample(model) == 3 * 4 + 4 * 144
-    assert cost.multiply_adds_train(model) > 3 * cost.multiply_adds_sample(model)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from genmodels.base import Phase
+from genmodels.base import Images, Phase
 from genmodels.training import LoopSettings, Trainer
 from tests.conftest import presets, small_model
 
@@ -10,15 +10,26 @@ CONSTANT = {"learning_rate_schedule": "constant", "learning_rate_end": 1.0}
 
 
 def make(images, name="vae", **changes):
-    return Trainer(small_model(presets()[name], **changes), images[:48], images[48:], SETTINGS)
+    split = Images(images, None)
+    model = small_model(presets()[name], **changes)
+    return Trainer(model, split.at(slice(48)), split.at(slice(48, None)), SETTINGS)
 
 
 def test_an_epoch_sees_each_image_once(images):
     run = make(images, batch_size=8)
-    epoch = torch.cat([run._batch(number) for number in range(6)])
+    epoch = torch.cat([run._batch(number).x for number in range(6)])
     assert torch.equal(epoch.flatten(1).sum(1).sort()[0], images[:48].flatten(1).sum(1).sort()[0])
-    assert not torch.equal(run._batch(0), run._batch(6))
-    assert torch.equal(run._batch(6), make(images, batch_size=8)._batch(6))
+    assert not torch.equal(run._batch(0).x, run._batch(6).x)
+    assert torch.equal(run._batch(6).x, make(images, batch_size=8)._batch(6).x)
+
+
+def test_a_label_stays_with_its_image(images):
+    model = small_model(presets()["vae"], conditional=True)
+    # The image tells its number.
+    numbered = torch.arange(64).reshape(-1, 1, 1, 1).expand(-1, 1, 12, 12) / 64
+    split = Images(numbered, torch.arange(64) % 10)
+    batch = Trainer(model, split, split, SETTINGS)._batch(2)
+    assert torch.equal((batch.x[:, 0, 0, 0] * 64).long() % 10, batch.y)
 
 
 def test_the_history_has_a_row_an_epoch_and_one_at_the_end(images):
@@ -80,7 +91,7 @@ def test_the_learning_rate_follows_its_schedule(images):
     assert rates[0] == pytest.approx(1e-3)
     assert rates == sorted(rates, reverse=True)
     # The last update is the one before the schedule's end.
-    assert rates[-1] == pytest.approx(run.model.config.learning_rate_at(5), rel=1e-6)
+    assert rates[-1] == pytest.approx(1e-3 * run.model.config.learning_rate_factor(5), rel=1e-6)
 
 
 def test_the_trained_model_carries_the_averaged_weights(images):
@@ -121,4 +132,28 @@ def test_a_parameter_outside_the_phases_is_refused(images):
     phase = Phase("vae", model.phases()[0].parameters[:-1])
     model.phases = lambda: (phase,)
     with pytest.raises(ValueError, match="exactly one phase"):
-        Trainer(model, images, images, SETTINGS)
+        Trainer(model, Images(images, None), Images(images, None), SETTINGS)
+
+
+def test_a_phase_may_have_a_learning_rate_betas_and_decay_of_its_own(images):
+    model = small_model(presets()["vae"], weight_decay=0.5, learning_rate=1e-3)
+    first, *rest = model.encoder.parameters()
+    others = [*rest, *model.decoder.parameters()]
+    own = Phase("own", [first], learning_rate=0.2, betas=(0.3, 0.4), decayed=[])
+    model.phases = lambda: (own, Phase("others", others, faster=((others[0], 3.0),)))
+    split = Images(images, None)
+    run = Trainer(model, split, split, SETTINGS)
+    run.model.training_step = lambda x, *_: {"loss": sum(p.sum() for p in model.parameters())}
+    run._one_step(0)
+    (group,) = run.optimizers["own"].param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.2, (0.3, 0.4), 0.0)
+    rates = [g["lr"] for g in run.optimizers["others"].param_groups]
+    assert sorted(set(rates)) == pytest.approx([1e-3, 3e-3])
+
+
+def test_constraints_on_weights_are_asked_for_after_each_update(images):
+    run = make(images, name="gan_r1", num_steps=1, discriminator_steps=3)
+    asked = []
+    run.model.after_update = asked.append
+    run._one_step(0)
+    assert asked == ["discriminator"] * 3 + ["generator"]

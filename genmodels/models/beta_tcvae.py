@@ -1,0 +1,59 @@
+"""Beta-TCVAE: the total correlation of the codes costs more than the rest of the rate."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from genmodels.total_correlation import decompose, stratified_log_weights
+from genmodels.vae_base import Terms, VAEBase, VAEConfig
+
+
+class Config(VAEConfig):
+    """Settings of kind `beta_tcvae`.
+
+    Take batches of at least 256: the estimate knows q(z) from one batch alone. It says little about
+    the total correlation while `mutual_information_share` is near 1, where no two posteriors of a
+    batch overlap.
+
+    Attributes:
+        alpha: Weight of the mutual information of image and code.
+        beta: Weight of the total correlation of the dimensions.
+        gamma: Weight of the KL of each dimension by itself.
+    """
+
+    kind: Literal["beta_tcvae"]
+    alpha: Annotated[float, Field(ge=0)]
+    beta: Annotated[float, Field(ge=0)]
+    gamma: Annotated[float, Field(ge=0)]
+
+
+class Model(VAEBase):
+    """Minimises E_q[-log p(x | z)] + alpha MI + beta TC + gamma dimension-wise KL.
+
+    Chen et al. 2018 (arXiv 1802.04942), Eq. 4. With all weights 1 this is the VAE with the rate of
+    the drawn codes. The objective depends on batch and data set as a whole: q(z) is the average of
+    the posteriors of all training images.
+    """
+
+    config: Config
+
+    def regularizer(
+        self, terms: Terms, step: int, rng: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """The three parts of the rate, each with its weight."""
+        num_images, config = self.num_training_images, self.config
+        log_weights = stratified_log_weights(len(terms.z), num_images, terms.z.device)
+        log_prior = self.prior_log_prob(terms.z)
+        parts = decompose(terms.mean, terms.logvar, terms.z, log_prior, log_weights)
+        penalty = (
+            config.alpha * parts.mutual_information
+            + config.beta * parts.total_correlation
+            + config.gamma * parts.dimension_wise_kl
+        )
+        logged = {key: value.mean() for key, value in parts._asdict().items()}
+        share = logged["mutual_information"] / math.log(num_images)
+        return penalty, {**logged, "mutual_information_share": share}
