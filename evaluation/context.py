@@ -2,15 +2,16 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from evaluation.features import Extractor
 from evaluation.images import quantise
-from evaluation.protocols import LikelihoodBound, Reconstructor, Sampler
+from evaluation.protocols import LikelihoodBound, Reconstructor, Sampler, is_conditional
 
 
 class UnavailableError(Exception):
@@ -23,6 +24,7 @@ class RealImages:
 
     Attributes:
         images: (N, C, H, W) in [0, 1], from uint8, in random order.
+        labels: (N,) int64 classes from 0; None where the data has none.
         features: (N, d) of the extractor; None to have them extracted where they are needed.
         dataset: The data set's name.
         split: `train`, `valid` or `test`.
@@ -30,6 +32,7 @@ class RealImages:
     """
 
     images: Tensor
+    labels: Tensor | None
     features: Tensor | None
     dataset: str
     split: str
@@ -37,8 +40,9 @@ class RealImages:
 
     def first(self, n: int) -> "RealImages":
         """The first n images."""
+        labels = None if self.labels is None else self.labels[:n]
         features = None if self.features is None else self.features[:n]
-        return RealImages(self.images[:n], features, self.dataset, self.split, self.sha256)
+        return replace(self, images=self.images[:n], labels=labels, features=features)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ class Context:
 
     Every property is computed on first use, in batches, and kept. What cannot be computed raises
     `UnavailableError` with the reason, never a NaN.
+
+    A conditional model draws its samples for the labels of the reference images, in their order:
+    its generated set has the class counts of the reference set.
 
     Attributes:
         model: Anything; what it can do is told by the protocols.
@@ -87,7 +94,10 @@ class Context:
     @property
     def sampled(self) -> Tensor | None:
         """The samples as they came, (num, C, H, W); None where the model draws none."""
-        return self._raw_samples if isinstance(self.model, Sampler) and self.num else None
+        unlabelled = is_conditional(self.model) and self.reference.labels is None
+        if unlabelled or not isinstance(self.model, Sampler) or not self.num:
+            return None
+        return self._raw_samples
 
     @property
     def samples(self) -> Tensor:
@@ -136,11 +146,26 @@ class Context:
             raise UnavailableError("non_finite_likelihood")
         return rate, distortion
 
-    def batches(self, images: Tensor) -> Iterator[Tensor]:
-        """Batches of images on the model's device."""
-        device = _device(self.model)
-        for batch in images.split(self.batch_size):
-            yield batch.to(device)
+    def batches(
+        self, images: Tensor, labels: Tensor | None
+    ) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        """Batches of images on the model's device, each with what `told` says of it.
+
+        Args:
+            images: (N, C, H, W).
+            labels: (N,), or None.
+        """
+        for start in range(0, len(images), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield images[part].to(_device(self.model)), self.told(labels, part)
+
+    def told(self, labels: Tensor | None, part: slice = slice(None)) -> dict[str, Any]:
+        """What the model is told beside the images: `labels` if it is conditional, else nothing."""
+        if not is_conditional(self.model):
+            return {}
+        if labels is None:
+            raise UnavailableError("no_labels")
+        return {"labels": labels[part].to(_device(self.model))}
 
     @cached_property
     def _raw_samples(self) -> Tensor:
@@ -150,7 +175,8 @@ class Context:
         with judged(self.model):
             for start in range(0, self.num, self.batch_size):
                 n = min(self.batch_size, self.num - start)
-                batch = self.model.sample(n, rng).to("cpu", torch.float32)
+                told = self.told(self.reference.labels, slice(start, start + n))
+                batch = self.model.sample(n, rng, **told).to("cpu", torch.float32)
                 expected = (n, *self.reference.images.shape[1:])
                 if batch.shape != expected:
                     raise ValueError(
@@ -165,8 +191,8 @@ class Context:
         assert isinstance(self.model, Reconstructor)
         with judged(self.model):
             made = [
-                self.model.reconstruct(x).to("cpu", torch.float32)
-                for x in self.batches(self.reference.images)
+                self.model.reconstruct(x, **told).to("cpu", torch.float32)
+                for x, told in self.batches(self.reference.images, self.reference.labels)
             ]
         return torch.cat(made)
 
@@ -174,8 +200,9 @@ class Context:
     def _raw_rate_distortion(self) -> tuple[Tensor, Tensor]:
         assert isinstance(self.model, LikelihoodBound)
         rng = torch.Generator().manual_seed(self.seeds.sample)
+        images, told = self.reference.images, self.told(self.reference.labels)
         with judged(self.model):
-            pair = self.model.rate_distortion(self.reference.images.to(_device(self.model)), rng)
+            pair = self.model.rate_distortion(images.to(_device(self.model)), rng, **told)
         rate, distortion = (part.to("cpu", torch.float64) for part in pair)
         return rate, distortion
 

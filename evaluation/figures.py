@@ -26,6 +26,10 @@ COLOURS = (
 )
 #: So that a series is known without its colour.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+#: Of more bars than so many the numbers below them would run into one another.
+MAX_NUMBERED = 24
+#: Room for so many bars, so that two do not fill the plot.
+MIN_BARS = 8
 #: Stands for the page's text colour while matplotlib draws.
 NEUTRAL = "#010203"
 STYLE: Mapping[Any, Any] = {
@@ -166,6 +170,90 @@ def scatter_plot(
     return _svg(draw, title, (4.6, 3.2))
 
 
+def rate_plot(
+    rates: Sequence[float],
+    active: Sequence[bool],
+    dimensions: Sequence[int],
+    title: str,
+    style: int,
+) -> str:
+    """The rate of each latent dimension as a bar; an inactive one is hollow and crossed.
+
+    Args:
+        rates: Nats, in the order in which the bars stand.
+        active: Of each dimension, whether its mean varies over the images.
+        dimensions: Their numbers, which are written below the bars where there is room.
+        title: Stands above the plot.
+        style: Picks the colour.
+
+    Returns:
+        An SVG element.
+    """
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(rates))
+        fills = [_colour(style) if used else "none" for used in active]
+        axes.bar(places, rates, color=fills, edgecolor=_colour(style), linewidth=0.8)
+        # A tenth of a nat is nothing: bars of a model that uses no dimension must not look tall.
+        top = 1.08 * max(0.1, *rates)
+        idle = places[~np.asarray(active, dtype=bool)]
+        crosses = [rates[place] + 0.04 * top for place in idle]
+        axes.plot(idle, crosses, ls="none", marker="x", ms=4, color=NEUTRAL)
+        axes.set(xlabel="latent dimension", ylabel="rate (nats/image)", ylim=(0, top))
+        axes.set_xlim(-0.7, max(len(rates), MIN_BARS) - 0.3)
+        axes.grid(visible=False, axis="x")
+        if len(rates) <= MAX_NUMBERED:
+            axes.set_xticks(places, [str(dimension) for dimension in dimensions], fontsize=7)
+        else:
+            axes.set_xticks([])
+
+    return _svg(draw, title, (4.2, 2.4))
+
+
+def class_plot(
+    codes: Sequence[tuple[float, float]],
+    labels: Sequence[int] | None,
+    class_names: Sequence[str],
+    title: str,
+) -> str:
+    """Points in a plane, coloured by class.
+
+    Args:
+        codes: (x, y) of each.
+        labels: The class of each, or None where there are none.
+        class_names: For the legend, which more than 20 classes do without.
+        title: Stands above the plot.
+
+    Returns:
+        An SVG element.
+    """
+
+    def draw(axes: Axes) -> None:
+        points = np.array(codes, dtype=np.float64)
+        classes = np.zeros(len(points), dtype=np.int64) if labels is None else np.asarray(labels)
+        for label in np.unique(classes):
+            look: dict[str, Any] = {
+                "color": _colour(label),
+                "marker": _marker(label // len(COLOURS)),
+                "label": None if labels is None else class_names[label],
+            }
+            axes.plot(*points[classes == label].T, ls="none", ms=2.5, mew=0, **look)
+        axes.set(xlabel="z_0", ylabel="z_1")
+        axes.set_aspect("equal", adjustable="datalim")
+        if labels is not None and len(class_names) <= 2 * len(COLOURS):
+            columns = 1 + (len(class_names) > len(COLOURS))
+            axes.legend(
+                ncols=columns,
+                frameon=False,
+                markerscale=2,
+                fontsize=8,
+                loc="center left",
+                bbox_to_anchor=(1, 0.5),
+            )
+
+    return _svg(draw, title, (4.6, 3.8))
+
+
 def _draw_equal_sums(axes: Axes) -> None:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     for total in MaxNLocator(6).tick_values(left + bottom, right + top)[1:-1]:
@@ -236,9 +324,17 @@ def _svg(draw: Callable[[Axes], None], title: str, size: tuple[float, float]) ->
     # Names like axes_1 are the same in every plot; the style would be one of the whole page.
     text = re.sub(r"\s*<metadata>.*?</metadata>|\s*<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text).replace(NEUTRAL, "currentColor")
+    text = _without_ballast(text)
     label = html.escape(title, quote=True)
     # Without a fixed size the page scales it by its viewBox.
     text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)
     return text.replace(
         "<svg ", f'<svg role="img" aria-label="{label}" stroke-linejoin="round" ', 1
     )
+
+
+def _without_ballast(text: str) -> str:
+    """Halves an SVG element: the page names the font, and a hundredth of a point is fine enough."""
+    text = re.sub(r' font-family: [^;]*;| transform="rotate\(-0 [^"]*"', "", text)
+    text = re.sub(r' [xyd]="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
+    return re.sub(r"\n\s+", "\n", text)

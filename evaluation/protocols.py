@@ -2,6 +2,11 @@
 
 A metric names the protocols that it requires; a model that lacks one gets a null record with the
 reason `not_supported`. All images are float32 (N, C, H, W) in [0, 1].
+
+A model with an attribute `conditional` that is True is told the classes, too: each method below
+gets `labels=`, (N,) int64 from 0, one for each image asked for or given. Any other model gets no
+such argument. Where the real images have no labels, what needs them is null with the reason
+`no_labels`.
 """
 
 from typing import Protocol, runtime_checkable
@@ -10,7 +15,19 @@ import torch
 from torch import Tensor
 
 #: The observation models that a likelihood can be one of.
-OBSERVATIONS = ("bernoulli_binary", "bernoulli_grey", "gaussian", "discretised", "dequantised")
+OBSERVATIONS = (
+    "bernoulli_binary",
+    "bernoulli_grey",
+    "continuous_bernoulli",
+    "gaussian",
+    "discretised",
+    "dequantised",
+)
+
+
+def is_conditional(model: object) -> bool:
+    """Whether a model's methods take `labels`."""
+    return getattr(model, "conditional", False) is True
 
 
 @runtime_checkable
@@ -37,9 +54,9 @@ class LikelihoodBound(Protocol):
 
     Attributes:
         observation: The observation model's name: `bernoulli_binary` (mass on 2 levels),
-            `bernoulli_grey` (cross-entropy, no likelihood), `gaussian` (density of undequantised
-            pixels), `discretised` (mass on 256 levels) or `dequantised` (density of
-            (u + U[0, 1)) / 256).
+            `bernoulli_grey` (cross-entropy, no likelihood), `continuous_bernoulli` (density of
+            undequantised grey pixels on [0, 1]), `gaussian` (density of undequantised pixels),
+            `discretised` (mass on 256 levels) or `dequantised` (density of (u + U[0, 1)) / 256).
     """
 
     observation: str

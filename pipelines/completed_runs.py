@@ -68,7 +68,7 @@ def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:
     """The runs of a model, one a seed.
 
     Args:
-        model: A key of `models:`.
+        model: A key of `selected:`.
         lock: dvc.lock, of `fingerprint.read_lock`.
 
     Raises:
@@ -128,7 +128,8 @@ def _read_seed(
 def _artifacts(trained: Path, evaluated: Path, seed: int) -> dict[str, Path]:
     found = {name: trained / name for name in ("config.json", "history.csv")}
     found["evaluate/records.json"] = evaluated / "records.json"
-    for path in sorted((evaluated / str(seed)).glob("*.png")):
+    pictures = sorted((evaluated / str(seed)).glob("*.png"))
+    for path in [*pictures, *(evaluated / str(seed)).glob("latents.json")]:
         found[f"evaluate/{path.name}"] = path
     return found
 

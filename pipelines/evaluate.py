@@ -2,7 +2,8 @@
 
 `python -m pipelines.evaluate vae` judges what `outputs/train/vae/` holds. Writes
 `outputs/evaluate/<model>/` (records.json and per seed samples.png, interpolations.png,
-reconstructions.png, training/step_*.png), the summary over seeds `reports/metrics/<model>.json` and
+training/step_*.png and, of a model that is capable of it, classes.png, reconstructions.png and what
+`pipelines.latents` draws), the summary over seeds `reports/metrics/<model>.json` and
 `outputs/timing/evaluate/<model>.json`.
 """
 
@@ -22,21 +23,24 @@ from evaluation.context import Seeds
 from evaluation.protocols import Reconstructor
 from evaluation.runner import Settings, evaluate
 from genmodels import checkpoint, cost
-from genmodels.base import GenerativeModel
+from genmodels.base import GenerativeModel, Images
 from genmodels.build import build
 from genmodels.seeding import generator
 from genmodels.shape import ImageShape
-from pipelines import files, params, paths, splits, workers
+from pipelines import files, latents, params, paths, splits, workers
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.extracted import load_extracted, real_images
 from pipelines.params import Params
 from pipelines.progress import Progress
+from pipelines.splits import Split
 
 MADE_BY = "dvc repro"
 GRID_COLUMNS = 8
 #: Pairs of latents in the interpolation picture, and images from one to the other.
 INTERPOLATIONS, INTERPOLATION_STEPS = 8, 8
 RECONSTRUCTIONS = 16
+#: Rows of the picture of classes; of more classes the first ones.
+MAX_CLASSES = 20
 
 
 def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
@@ -45,14 +49,28 @@ def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
     Raises:
         UserError: It was not trained, or the file is damaged.
     """
-    path = paths.TRAIN / name / str(seed) / "weights.pt"
+    return read_model(paths.TRAIN / name / str(seed), f"{MADE_BY} train@{name}", device)
+
+
+def read_model(folder: Path, made_by: str, device: str = "cpu") -> GenerativeModel:
+    """A trained model, in evaluation mode, from the folder of its training.
+
+    Args:
+        folder: Holds weights.pt.
+        made_by: The command that makes it, for an error.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    path = folder / "weights.pt"
     if not path.is_file():
-        raise UserError(f"{path}: no such file; `{MADE_BY} train@{name}` makes it")
+        raise UserError(f"{path}: no such file; `{made_by}` makes it")
     try:
         state = checkpoint.load(path)
     except ValueError as error:
-        raise UserError(f"{error}; `{MADE_BY} train@{name}` makes it anew") from None
-    model = build(state["settings"], ImageShape(*state["image_shape"]))
+        raise UserError(f"{error}; `{made_by}` makes it anew") from None
+    model = build(state["settings"], ImageShape(*state["image_shape"]), state["num_classes"])
     model.load_state_dict(state["model"])
     return model.to(device).eval()
 
@@ -73,8 +91,8 @@ def evaluate_seed(
     start = time.monotonic()
     model = load_model(name, seed, device)
     extracted = load_extracted()
-    images = {split: splits.load_split(split).images for split in ("train", "test")}
-    real = {k: real_images(k, x, extracted.features.get(k)) for k, x in images.items()}
+    data = {split: splits.load_split(split) for split in ("train", "test")}
+    real = {k: real_images(k, split, extracted.features.get(k)) for k, split in data.items()}
     seeds = Seeds(seed, settings.evaluate.sample_seed, settings.evaluate.metric_seed)
     evaluation = evaluate(
         model,
@@ -87,7 +105,10 @@ def evaluate_seed(
     )
     assert evaluation.samples is not None  # every kind samples
     shown = evaluation.samples[: settings.evaluate.grid_images]
-    draw(model, shown, images["test"], settings.evaluate.sample_seed, folder / str(seed))
+    draw(model, shown, data["test"], settings.evaluate.sample_seed, folder / str(seed))
+    judged = real["test"].first(settings.evaluate.max_samples)
+    tested = Images(judged.images, judged.labels)
+    latents.draw(model, tested, settings.evaluate.sample_seed, folder / str(seed))
     draw_training(name, seed, folder / str(seed) / "training")
     counted = {
         "num_parameters": cost.num_parameters(model),
@@ -104,30 +125,47 @@ def evaluate_seed(
     )
 
 
-def draw(model: GenerativeModel, samples: Tensor, test: Tensor, seed: int, folder: Path) -> None:
+def draw(model: GenerativeModel, samples: Tensor, test: Split, seed: int, folder: Path) -> None:
     """Draws the uncurated pictures: the first samples, the first test images.
 
     Args:
         model: In evaluation mode.
         samples: (N, C, H, W) in [0, 1].
-        test: (M, C, H, W) in [0, 1].
+        test: The test split.
         seed: Of the latents that are interpolated, the same for every model.
         folder: Where they go.
     """
-    pictures.save_png(pictures.image_grid(samples, GRID_COLUMNS), folder / "samples.png")
-    between = interpolate(model, seed)
-    pictures.save_png(
-        pictures.image_grid(between, INTERPOLATION_STEPS), folder / "interpolations.png"
-    )
+    drawn = {"samples": pictures.image_grid(samples, GRID_COLUMNS)}
+    if model.conditional:
+        drawn["classes"] = pictures.image_grid(sample_classes(model, seed), GRID_COLUMNS)
+    drawn["interpolations"] = pictures.image_grid(interpolate(model, seed), INTERPOLATION_STEPS)
     if isinstance(model, Reconstructor):
-        x = test[:RECONSTRUCTIONS]
-        x_hat = model.reconstruct(x.to(model.device)).cpu()
-        picture = pictures.reconstruction_grid(x, x_hat, GRID_COLUMNS)
-        pictures.save_png(picture, folder / "reconstructions.png")
+        x, told = test.images[:RECONSTRUCTIONS], dict[str, Any]()
+        if model.conditional:
+            assert test.labels is not None  # of such data no conditional model is trained
+            told["labels"] = test.labels[:RECONSTRUCTIONS].to(model.device)
+        x_hat = model.reconstruct(x.to(model.device), **told).cpu()
+        drawn["reconstructions"] = pictures.reconstruction_grid(x, x_hat, GRID_COLUMNS)
+    for name, picture in drawn.items():
+        pictures.save_png(picture, folder / f"{name}.png")
+
+
+def sample_classes(model: GenerativeModel, seed: int) -> Tensor:
+    """Samples of a conditional model, a class a row, the same latents in every row.
+
+    Returns:
+        (rows * GRID_COLUMNS, C, H, W) in [0, 1], one row a class, at most MAX_CLASSES.
+    """
+    rows = [
+        # Each row draws anew from the same seed: a prior may depend on the class.
+        model.sample(GRID_COLUMNS, generator(seed, "classes"), torch.full((GRID_COLUMNS,), label))
+        for label in range(min(model.num_classes, MAX_CLASSES))
+    ]
+    return torch.cat(rows).cpu()
 
 
 def interpolate(model: GenerativeModel, seed: int) -> Tensor:
-    """Images along great circles between latents, row by row.
+    """Images along great circles between latents, row by row; a conditional model's have one class.
 
     A straight line between two Gaussian draws passes through latents far shorter than either; on
     the great circle (White 2016, arXiv 1609.04468) the length goes evenly from one to the other.
@@ -136,10 +174,13 @@ def interpolate(model: GenerativeModel, seed: int) -> Tensor:
         (INTERPOLATIONS * INTERPOLATION_STEPS, C, H, W) in [0, 1].
     """
     rng = generator(seed, "interpolations")
-    z = model.sample_latent(2 * INTERPOLATIONS, rng)
+    labels = model.labels_or_cycle(INTERPOLATIONS, None)
+    ends = None if labels is None else labels.repeat(2)
+    z = model.sample_latent(2 * INTERPOLATIONS, rng, ends)
     begin, end = (part.unsqueeze(1) for part in z.chunk(2))
     share = torch.linspace(0, 1, INTERPOLATION_STEPS, device=z.device).reshape(1, -1, 1)
-    return model.decode(great_circle(begin, end, share).flatten(0, 1)).cpu()
+    along = None if labels is None else labels.repeat_interleave(INTERPOLATION_STEPS)
+    return model.decode(great_circle(begin, end, share).flatten(0, 1), along).cpu()
 
 
 def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What `features` has made, as the other stages see it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from evaluation.context import RealImages
 from evaluation.features import Extractor, load
 from pipelines import files, paths, splits
 from pipelines.errors import UserError
+from pipelines.splits import Split
 
 MADE_BY = "dvc repro features"
 
@@ -29,19 +31,23 @@ class Extracted:
     card: dict[str, Any]
 
 
-def load_extracted() -> Extracted:
+def load_extracted(folder: Path | None = None) -> Extracted:
     """Reads the extractor, its card and the features of the real splits.
+
+    Args:
+        folder: As `features` makes it; None for the pipeline's own.
 
     Raises:
         UserError: The stage has not run, or a file is damaged.
     """
-    card: dict[str, Any] = files.read_json(paths.FEATURES / "card.json", MADE_BY)
+    folder = folder or paths.FEATURES
+    card: dict[str, Any] = files.read_json(folder / "card.json", MADE_BY)
     if card["extractor"] is None:
         return Extracted(None, {}, card)
     try:
-        extractor = load(paths.FEATURES / "extractor.pt")
+        extractor = load(folder / "extractor.pt")
         features = {
-            name: torch.from_numpy(np.load(paths.FEATURES / f"{name}.npy", allow_pickle=False))
+            name: torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False))
             for name in splits.SPLITS
         }
     except (OSError, ValueError) as error:
@@ -49,14 +55,17 @@ def load_extracted() -> Extracted:
     return Extracted(extractor, features, card)
 
 
-def real_images(name: str, images: torch.Tensor, features: torch.Tensor | None) -> RealImages:
+def real_images(
+    name: str, split: Split, features: torch.Tensor | None, prepared: Path | None = None
+) -> RealImages:
     """A split with its identity, as the evaluation wants it.
 
     Args:
         name: `train`, `valid` or `test`.
-        images: (N, C, H, W) in [0, 1].
+        split: Its images and labels.
         features: (N, d), or None without an extractor.
+        prepared: Where the split was read from; None for the pipeline's own.
     """
-    manifest = splits.load_manifest()
+    manifest = splits.load_manifest(prepared)
     sha256 = manifest["splits"][name]["sha256"]
-    return RealImages(images, features, manifest["dataset"], name, sha256)
+    return RealImages(split.images, split.labels, features, manifest["dataset"], name, sha256)

@@ -8,6 +8,7 @@ null. The other stages read all this through `pipelines.extracted`.
 import dataclasses
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from evaluation.runner import Settings, evaluate_images
 from pipelines import files, params, paths, splits
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.extracted import real_images
+from pipelines.splits import Split
 
 #: What the held-out row is measured in: the distance of two real sets is the floor of a model's.
 FLOOR_METRICS = ("fid", "kid", "inception_score")
@@ -74,38 +76,42 @@ def classifier_settings(settings: params.Features) -> ClassifierSettings:
 
 
 def floor(
-    images: dict[str, torch.Tensor],
+    data: dict[str, Split],
     features: dict[str, torch.Tensor],
     extractor: Extractor | None,
     seed: int,
     max_samples: int,
+    prepared: Path | None = None,
 ) -> dict[str, Any]:
     """How far real images are from real images: the valid split scored against the test split.
 
     Args:
-        images: (N, C, H, W) in [0, 1] of each split.
+        data: The splits.
         features: (N, d) of each split; empty without an extractor.
         extractor: The extractor, or None.
         seed: Of the permutation for the class score's splits.
         max_samples: At most so many images on each side, as for the models.
+        prepared: Where the splits were read from; None for the pipeline's own.
 
     Returns:
         `rows`: records by row and value name, null where the valid split has fewer images than the
         models are measured on; `analytic`: what theory expects of two such sets of
         `analytic_n` images each.
     """
-    real = {name: real_images(name, images[name], features.get(name)) for name in images}
+    real = {
+        name: real_images(name, split, features.get(name), prepared) for name, split in data.items()
+    }
     evaluation = evaluate_images(
-        images["valid"],
+        data["valid"].images,
         FLOOR_METRICS,
         reference=real["test"],
         train=real["train"],
         extractor=extractor,
         settings=Settings(Seeds(train=None, sample=seed, metric=seed), max_samples),
     )
-    n = min(len(images["test"]), max_samples)
+    n = min(len(data["test"].images), max_samples)
     records = evaluation.records
-    if len(images["valid"]) < n:
+    if len(data["valid"].images) < n:
         # At another n it would be another metric: the bias of a distance is about 1/n.
         records = tuple(
             dataclasses.replace(r, value=None, reason="fewer_held_out_images") for r in records
@@ -130,51 +136,65 @@ def warning(accuracy: float, minimum: float) -> str | None:
     )
 
 
-def write(
-    card: dict[str, Any],
-    distances: dict[str, Any],
-    extractor: Extractor | None,
-    features: dict[str, torch.Tensor],
-) -> None:
-    """Writes the stage's folder."""
-    with files.new_folder(paths.FEATURES) as folder:
-        files.write_json(folder / "card.json", card)
-        files.write_json(folder / "floor.json", distances)
+def make(
+    settings: params.Features,
+    max_samples: int,
+    prepared: Path | None = None,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Trains the extractor and writes the stage's folder.
+
+    Args:
+        settings: Section `features`.
+        max_samples: At most so many images on each side of the floor.
+        prepared: A folder as `prepare` makes it; None for the pipeline's own.
+        folder: Where to; it is replaced. None for the pipeline's own.
+
+    Returns:
+        The floor's `rows` and `analytic`, and under `card` what is known about the extractor: where
+        the data has no labels there is none, and the card says so.
+
+    Raises:
+        UserError: The training diverged.
+    """
+    data = {name: splits.load_split(name, prepared) for name in splits.SPLITS}
+    labelled = {
+        name: (split.images, split.labels)
+        for name, split in data.items()
+        if split.labels is not None
+    }
+    extractor, features, card = None, dict[str, torch.Tensor](), dict[str, Any](NO_EXTRACTOR)
+    if labelled:
+        num_classes = splits.load_manifest(prepared)["num_classes"]
+        extractor = train(labelled["train"], num_classes, settings)
+        features = {name: extractor.features(split.images) for name, split in data.items()}
+        card = describe(extractor, labelled, features, classifier_settings(settings), settings.seed)
+        card["warning"] = warning(card["accuracy"]["test"], settings.min_accuracy)
+    distances = floor(data, features, extractor, settings.seed, max_samples, prepared)
+    with files.new_folder(folder or paths.FEATURES) as new:
+        files.write_json(new / "card.json", card)
+        files.write_json(new / "floor.json", distances)
         if extractor is not None:
-            save(extractor, folder / "extractor.pt")
+            save(extractor, new / "extractor.pt")
         for name, values in features.items():
-            np.save(folder / f"{name}.npy", values.numpy())
+            np.save(new / f"{name}.npy", values.numpy())
+    return {"card": card, **distances}
 
 
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
     loaded = params.load()
-    settings, max_samples = loaded.features, loaded.evaluate.max_samples
     # The last bits of the weights depend on the number of threads.
     torch.set_num_threads(loaded.train.threads)
-    data = {name: splits.load_split(name) for name in splits.SPLITS}
-    images = {name: split.images for name, split in data.items()}
-    labelled = {
-        name: (split.images, split.labels)
-        for name, split in data.items()
-        if split.labels is not None
-    }
-    if not labelled:
-        distances = floor(images, {}, None, settings.seed, max_samples)
-        write(NO_EXTRACTOR, distances, None, {})
+    made = make(loaded.features, loaded.evaluate.max_samples)
+    card = made["card"]
+    if card["extractor"] is None:
         print("features: no labels, so no extractor; the feature metrics will be null")
         return
-    num_classes = splits.load_manifest()["num_classes"]
-    extractor = train(labelled["train"], num_classes, settings)
-    features = {name: extractor.features(images[name]) for name in images}
-    card = describe(extractor, labelled, features, classifier_settings(settings), settings.seed)
-    accuracy = card["accuracy"]["test"]
-    card["warning"] = warning(accuracy, settings.min_accuracy)
-    distances = floor(images, features, extractor, settings.seed, max_samples)
-    write(card, distances, extractor, features)
-    held_out = distances["rows"]["held_out"]["fid_classifier"]["value"]
+    held_out = made["rows"]["held_out"]["fid_classifier"]["value"]
     shown = "none (too few images)" if held_out is None else f"{held_out:.2f}"
+    accuracy = card["accuracy"]["test"]
     print(f"features: test accuracy {accuracy:.3f}, fid_classifier of held-out images {shown}")
     if card["warning"]:
         print(f"warning: {card['warning']}", file=sys.stderr)

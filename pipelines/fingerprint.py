@@ -14,8 +14,8 @@ from typing import Any
 from pipelines import files, params, paths
 from pipelines.errors import UserError
 
-#: The fields of dvc.yaml that stand for the entry of `models:` a stage belongs to.
-_PLACEHOLDER = re.compile(r"\$\{\s*(key|item\.[A-Za-z0-9_]+)\s*\}")
+#: What stands in dvc.yaml for a model's name and its kind: a line of `selected:`.
+_PLACEHOLDER = re.compile(r"\$\{\s*(key|item)\s*\}")
 
 MADE_BY = "dvc repro"
 
@@ -60,17 +60,9 @@ def from_files(model: str, seed: int) -> str:
 
 
 def _resolve(dep: str, model: str, entry: Mapping[str, Any]) -> str:
-    def value(match: re.Match[str]) -> str:
-        if match[1] == "key":
-            return model
-        field = match[1].removeprefix("item.")
-        if field not in entry:
-            raise UserError(
-                f"{paths.DVC_YAML.name}: stages.train: {dep}: models.{model} has no {field}"
-            )
-        return str(entry[field])
-
-    return _PLACEHOLDER.sub(value, dep)
+    # The kind of the entry itself: a model that is trained by hand need not be selected.
+    values = {"key": model, "item": entry.get("kind")}
+    return _PLACEHOLDER.sub(lambda match: str(values[match[1]]), dep)
 
 
 def _md5(dep: str) -> str:

@@ -9,9 +9,10 @@ neither DVC nor MLflow can see.
 import difflib
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML  # noqa: TID251
@@ -21,6 +22,11 @@ from pipelines import paths
 from pipelines.errors import UserError, exit_on_user_error
 
 T = TypeVar("T")
+
+#: What pydantic's locations hold beside keys: an alternative of a union, such as `list[Stage]`.
+_ALTERNATIVE = re.compile(r"^(constrained|function)-|\]$|^(bool|float|int|str)$")
+#: How most of its messages begin.
+_SHOULD = "Input should be "
 
 #: Names become folders, tags and table rows, so they are plain everywhere.
 NAME_PATTERN = r"^[a-z0-9_]+$"
@@ -89,6 +95,11 @@ class Report(Section):
     rank_by: Name
 
 
+#: The presets that the pipeline trains: a key of `models:` and its kind. DVC cannot look the kind
+#: up, so it stands here, too, and is held against the entry.
+Selected = Annotated[dict[Name, str], Field(min_length=1)]
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -96,18 +107,20 @@ class Params(Section):
     prepare: Prepare
     features: Features
     train: Train
+    selected: Selected
     models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     evaluate: Evaluate
     report: Report
 
+    @property
+    def trained(self) -> list[str]:
+        """The names of the models that the pipeline trains, in the order of `selected:`."""
+        return list(self.selected)
+
     def require_model(self, name: str) -> None:
-        """Refuses a name that is no key of `models:`."""
+        """Refuses a name that is no key of `models:`; it need not be selected."""
         if name not in self.models:
-            nearest = _suggest(name, list(self.models))
-            raise UserError(
-                f"params.yaml: models.{name}: no such model{nearest}; "
-                f"there are {', '.join(self.models)}"
-            )
+            raise UserError(f"params.yaml: models.{name}: {_no_such_model(name, self.models)}")
 
 
 def read_yaml(path: Path) -> Any:
@@ -154,29 +167,54 @@ def load(path: Path | None = None) -> Params:
         )
     for name, entry in params.models.items():
         _check_model(name, entry, path.name)
+    _check_selected(params, path.name)
     _check_metrics(params, path.name)
     return params
 
 
 def _check_model(name: str, entry: Mapping[str, Any], file: str) -> None:
+    check(
+        functools.partial(_ModelName.model_validate, {"name": name}), _ModelName, f"{file}: models"
+    )
+    check_entry(entry, f"{file}: models.{name}")
+
+
+def check_entry(entry: Mapping[str, Any], where: str) -> None:
     """Checks one entry of `models:` against the `Config` of its kind.
 
     The kinds are imported by name at run time. A stage that merely checks the entries (prepare,
     say) thereby does not depend on the code of every model, and DVC does not re-run it when one
     changes.
+
+    Args:
+        entry: The settings.
+        where: The file and the key, for the error.
+
+    Raises:
+        UserError: The first mistake.
     """
-    check(
-        functools.partial(_ModelName.model_validate, {"name": name}), _ModelName, f"{file}: models"
-    )
     build = importlib.import_module("genmodels.build")
     kind, kinds = entry.get("kind"), build.kinds()
     if kind not in kinds:
         raise UserError(
-            f"{file}: models.{name}.kind: {_show(kind)} is not one of {', '.join(kinds)}"
+            f"{where}.kind: {_show(kind)} is not one of {', '.join(kinds)}"
             f"{_suggest(str(kind), kinds)}"
         )
     config = build.config_class(kind)
-    check(functools.partial(config.model_validate, entry), config, f"{file}: models.{name}")
+    check(functools.partial(config.model_validate, entry), config, where)
+
+
+def _check_selected(params: Params, file: str) -> None:
+    for name, kind in params.selected.items():
+        if name not in params.models:
+            raise UserError(f"{file}: selected.{name}: {_no_such_model(name, params.models)}")
+        own = params.models[name]["kind"]
+        if kind != own:
+            raise UserError(f"{file}: selected.{name}: {kind!r}, but models.{name}.kind is {own!r}")
+
+
+def _no_such_model(name: str, models: Mapping[str, Any]) -> str:
+    return f"no such model{_suggest(name, list(models))}; there are {', '.join(models)}"
 
 
 def _check_metrics(params: Params, file: str) -> None:
@@ -221,13 +259,25 @@ def check(validate: Callable[[], T], section: type[BaseModel], where: str) -> T:
     try:
         return validate()
     except ValidationError as error:
-        # An unknown key explains a missing one (it is its misspelling), so it is told first.
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        raise UserError(_one_line(first, section, where)) from None
+        raise UserError(_one_line(_first(error.errors()), section, where)) from None
 
 
-def _one_line(error: Any, section: type[BaseModel], where: str) -> str:
-    keys = [str(part) for part in error["loc"]]
+def _first(errors: Sequence[Any]) -> list[Any]:
+    """The complaints that are told: one, or one for each alternative that a value could be."""
+    # An unknown key explains a missing one (it is its misspelling), so it is told first.
+    first = _keys(min(errors, key=lambda error: error["type"] != "extra_forbidden"))
+    inside = [error for error in errors if _keys(error)[: len(first)] == first]
+    # Of two alternatives the one that got further into the value is the one that was meant.
+    deepest = _keys(max(inside, key=lambda error: len(_keys(error))))
+    return [error for error in inside if _keys(error) == deepest]
+
+
+def _keys(error: Any) -> list[str]:
+    return [part for part in map(str, error["loc"]) if not _ALTERNATIVE.search(part)]
+
+
+def _one_line(errors: Sequence[Any], section: type[BaseModel], where: str) -> str:
+    error, keys = errors[0], _keys(errors[0])
     separator = "." if ":" in where else ": "
     # A key at the top level stands behind the file's name, a nested one behind its parent's key.
     place = where + (separator + ".".join(keys) if keys else "")
@@ -238,9 +288,12 @@ def _one_line(error: Any, section: type[BaseModel], where: str) -> str:
         return f"{place}: unknown key (value {value}){nearest}; allowed: {', '.join(allowed)}"
     if error["type"] == "missing":
         return f"{place}: this key is missing; {_describe(section, keys)}"
-    message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":  # a contradiction between keys, which it names itself
-        return f"{place}: {message}"
+        return f"{place}: {error['msg'].removeprefix('Value error, ')}"
+    message = " or ".join(
+        alternative["msg"] if alternative is error else alternative["msg"].removeprefix(_SHOULD)
+        for alternative in errors
+    )
     return f"{place}: {value} is not allowed: {message[0].lower()}{message[1:]}"
 
 
@@ -254,11 +307,19 @@ def _describe(section: type[BaseModel], keys: list[str]) -> str:
 
 
 def _section_at(section: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:
-    current: Any = section
+    current: type[BaseModel] | None = section
     for key in keys:
-        fields = getattr(current, "model_fields", {})
-        current = fields[key].annotation if key in fields else None
-    return current if isinstance(current, type) and issubclass(current, BaseModel) else None
+        if not key.isdigit():  # a place in a list leads to the section that its items are
+            fields = current.model_fields if current else {}
+            current = _section_in(fields[key].annotation) if key in fields else None
+    return current
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a type is, or that it holds as in a list or a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
 def _fields_at(section: type[BaseModel], keys: list[str]) -> list[str]:
@@ -281,8 +342,8 @@ def main() -> None:
     """Checks params.yaml and says what it holds."""
     params = load()
     print(
-        f"params.yaml: {len(params.models)} models ({', '.join(params.models)}), "
-        f"seeds {params.seeds}, data set {params.prepare.dataset}"
+        f"params.yaml: {len(params.trained)} of {len(params.models)} models selected "
+        f"({', '.join(params.trained)}), seeds {params.seeds}, data set {params.prepare.dataset}"
     )
 
 

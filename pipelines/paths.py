@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The real checkout, also from inside a copy: stores that outlive a run lie here.
 HOME = Path(os.environ.get("DVC_ROOT", ROOT))
 
+REPRODUCTIONS = ROOT / "reproductions"
 PARAMS = ROOT / "params.yaml"
 DVC_YAML = ROOT / "dvc.yaml"
 DVC_LOCK = ROOT / "dvc.lock"
@@ -18,6 +19,8 @@ PREPARE = OUTPUTS / "prepare"
 FEATURES = OUTPUTS / "features"
 TRAIN = OUTPUTS / "train"
 EVALUATE = OUTPUTS / "evaluate"
+#: Long studies beside the pipeline, and the data sets that they prepare for themselves.
+STUDIES = OUTPUTS / "studies"
 #: What a clock measured. Only `publish` reads it: a file that has to be reproducible holds no time.
 TIMING = OUTPUTS / "timing"
 
@@ -27,6 +30,10 @@ HISTORY = REPORTS / "history"
 REPORT = REPORTS / "index.html"
 COMPARISON = REPORTS / "comparison.md"
 LEADERBOARD = REPORTS / "leaderboard.csv"
+PRESETS = REPORTS / "presets.md"
+PRESETS_PICTURE = REPORTS / "presets.png"
+REPRODUCED = REPORTS / "reproductions"
+REPRODUCTIONS_PAGE = REPORTS / "reproductions.md"
 TRACKING = REPORTS / "tracking.json"
 
 MLFLOW_DB = HOME / "mlflow.db"

@@ -8,6 +8,7 @@ in [0, 1] through `pipelines.splits`.
 import hashlib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,32 @@ def check_classes(source: Source, splits: Mapping[str, Indices]) -> None:
                 )
 
 
-def write(source: Source, splits: Mapping[str, Indices], settings: params.Prepare) -> None:
-    """Writes the arrays and the manifest."""
+def make(settings: params.Prepare, folder: Path | None = None) -> dict[str, Any]:
+    """Reads a data set, splits it and writes the arrays and the manifest.
+
+    Args:
+        settings: Section `prepare`.
+        folder: Where to; it is replaced. None for the pipeline's own.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: The data is not there, or a class is missing from a split.
+    """
+    source = datasets.load(settings)
+    splits = split_indices(source, settings)
+    check_classes(source, splits)
+    return write(source, splits, settings, folder)
+
+
+def write(
+    source: Source,
+    splits: Mapping[str, Indices],
+    settings: params.Prepare,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Writes the arrays and the manifest, which is returned."""
     manifest: dict[str, Any] = {
         "dataset": settings.dataset,
         "image_shape": list(source.images.shape[1:]),
@@ -97,20 +122,21 @@ def write(source: Source, splits: Mapping[str, Indices], settings: params.Prepar
         "split_seed": settings.split_seed,
         "splits": {},
     }
-    with files.new_folder(paths.PREPARE) as folder:
+    with files.new_folder(folder or paths.PREPARE) as new:
         for name, indices in splits.items():
             images = np.ascontiguousarray(source.images[indices])
-            np.save(folder / f"{name}.npy", images)
+            np.save(new / f"{name}.npy", images)
             entry: dict[str, Any] = {"count": len(images), "sha256": _sha256(images)}
             if source.labels is not None and source.class_names:
                 labels = source.labels[indices].astype("<i8")
-                np.save(folder / f"{name}_labels.npy", labels)
+                np.save(new / f"{name}_labels.npy", labels)
                 entry["labels_sha256"] = _sha256(labels)
                 entry["class_counts"] = np.bincount(
                     labels, minlength=len(source.class_names)
                 ).tolist()
             manifest["splits"][name] = entry
-        files.write_json(folder / "manifest.json", manifest)
+        files.write_json(new / "manifest.json", manifest)
+    return manifest
 
 
 def _sha256(array: npt.NDArray[Any]) -> str:
@@ -120,15 +146,12 @@ def _sha256(array: npt.NDArray[Any]) -> str:
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    settings = params.load().prepare
-    source = datasets.load(settings)
-    splits = split_indices(source, settings)
-    check_classes(source, splits)
-    write(source, splits, settings)
-    shape = "x".join(str(side) for side in source.images.shape[1:])
-    counts = ", ".join(f"{name} {len(indices):,}" for name, indices in splits.items())
-    size = math.prod(source.images.shape[1:]) * sum(map(len, splits.values())) / 1e6
-    print(f"{settings.dataset}: {counts} images of {shape} ({size:.1f} MB)")
+    manifest = make(params.load().prepare)
+    shape, parts = manifest["image_shape"], manifest["splits"]
+    counts = ", ".join(f"{name} {part['count']:,}" for name, part in parts.items())
+    size = math.prod(shape) * sum(part["count"] for part in parts.values()) / 1e6
+    sides = "x".join(map(str, shape[1:]))
+    print(f"{manifest['dataset']}: {counts} images of {sides} ({size:.1f} MB)")
 
 
 if __name__ == "__main__":

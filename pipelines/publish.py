@@ -12,7 +12,6 @@ import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -23,16 +22,22 @@ from pipelines.runs import Run, metric_name
 from pipelines.tracking import Store
 
 
+class _Settings(params.Section):
+    """What this stage reads of params.yaml: the whole needs the models, and they need torch."""
+
+    selected: params.Selected
+    report: params.Report
+
+
 def publish() -> None:
     """Completes the store and writes reports/tracking.json.
 
     Raises:
         UserError: A model or file is missing because nothing was reproduced yet.
     """
-    settings = params.read_yaml(paths.PARAMS)
-    rank_by = _rank_by(settings)
+    settings = _settings()
     lock = fingerprint.read_lock()
-    found = [done for model in settings["models"] for done in completed_runs.read(model, lock)]
+    found = [done for model in settings.selected for done in completed_runs.read(model, lock)]
     report = _report_files()
     report_hash = _hash(report.values())
     store = tracking.open_store()
@@ -42,21 +47,21 @@ def publish() -> None:
         data = (_dataset(), completed_runs.data_md5(lock))
         written = sum(_complete(store, done, data) for done in found)
         written += _complete_report(store, report, report_hash)
-        _write_views(store, found, rank_by)
+        _write_views(store, found, settings.report.rank_by)
     _write_tracking(found, report_hash)
     if store.is_on:
         print(f"MLflow: {len(found)} runs and the report are there, {written} of them written now")
 
 
+def _settings() -> _Settings:
+    raw = params.read_yaml(paths.PARAMS)
+    read = {name: raw[name] for name in _Settings.model_fields if name in raw}
+    validate = functools.partial(_Settings.model_validate, read)
+    return params.check(validate, _Settings, paths.PARAMS.name)
+
+
 def _dataset() -> str:
     return str(files.read_json(paths.PREPARE / "manifest.json", MADE_BY)["dataset"])
-
-
-def _rank_by(settings: Mapping[str, Any]) -> str:
-    # Section by section: the whole of params.yaml needs the models, and they need torch.
-    section = settings.get("report")
-    validate = functools.partial(params.Report.model_validate, section)
-    return params.check(validate, params.Report, f"{paths.PARAMS.name}: report").rank_by
 
 
 def _complete(store: Store, done: CompletedRun, data: tuple[str, str | None]) -> bool:

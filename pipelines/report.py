@@ -13,25 +13,57 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from evaluation import comparison, tables, verdict
+from evaluation import comparison, pictures, tables, verdict
 from evaluation.comparison import Leaderboard
 from pipelines import files, params, paths, report_inputs, report_plots
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.report_inputs import ModelResult, Results
+from pipelines.report_plots import Look
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: A page that people send to one another; a larger one is written, too, but said to be large.
 LARGE = 3_000_000
 CAPTIONS = {
     "samples": ("Samples", "Drawn from the same sampling seed for every model, not picked."),
+    "classes": (
+        "Classes",
+        "Samples of the conditional models: a class a row, the same latent codes in every row.",
+    ),
     "reconstructions": (
         "Reconstructions",
         "The same test images for every model: each row of originals stands above the row of "
         "their reconstructions. Models without an encoder have none.",
     ),
-    "interpolations": ("Interpolations", "From one latent code to another, in equal steps."),
+    "interpolations": (
+        "Interpolations",
+        "From one latent code to another, in equal steps; a conditional model keeps the class of "
+        "a row.",
+    ),
+    "traversals": (
+        "Traversals",
+        "A latent dimension a row, those that carry most first, at most 16: from 2.5 standard "
+        "deviations of the prior below 0 to 2.5 above, while the other dimensions stay at 0. A row "
+        "in which nothing changes is a dimension that the model does not use. Without the prior "
+        "N(0, I) (an autoencoder, a VampPrior) a dimension carries as much as its code varies over "
+        "the test images, and mean and standard deviation are those of the codes. A conditional "
+        "model keeps the class of the first test image.",
+    ),
+    "rates": (
+        "Rate of each dimension",
+        "What a latent dimension tells about an image on average, KL(q(z|x) || p(z)) on the test "
+        "split; together they are the rate of the table. A hollow, crossed bar is a dimension that "
+        "is not active: its mean varies by less than 0.01 over the images. Many of them are "
+        "posterior collapse.",
+    ),
+    "plane": (
+        "Latent plane",
+        "Models of two latent dimensions. Left, images at the quantiles of the prior, evenly "
+        "spaced in probability, z_0 to the right and z_1 upwards. Right, where test images lie.",
+    ),
 }
 
+#: The picture of a gallery where it is called otherwise.
+PICTURES = {"plane": "manifold"}
 
 LIMITS = (
     "Values in feature space belong to this extractor, this data and this number of images. "
@@ -43,6 +75,8 @@ LIMITS = (
     "whatever the values. Ranges over seeds are ranges, not confidence intervals.",
     "Discriminators of two models are not comparable: a low accuracy is a good generator or a bad "
     "discriminator. Likelihoods compare only within one observation model.",
+    "A conditional model is asked for the classes of the test images, so its images have the right "
+    "share of each class by construction, which any other model has to learn.",
     "A distance to the test images rewards copies of the training images as much as new images of "
     "the same quality.",
 )
@@ -128,7 +162,7 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         "empty_columns": tables.empty_columns(board),
         "references": report_plots.REFERENCE_NAMES,
         "highlights": _highlights(found, board, rank_by),
-        "galleries": _galleries(found),
+        "galleries": _galleries(found, looks),
         "curves": report_plots.curves(found.models, looks),
         "tradeoffs": report_plots.tradeoffs(board, rank_by, looks),
         "manifest": found.manifest,
@@ -142,7 +176,8 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
 
 
 def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    # The page enlarges them itself: a quarter less to send.
+    return f"data:image/png;base64,{base64.b64encode(pictures.undoubled(png)).decode()}"
 
 
 def _scores(board: Leaderboard, rank_by: str) -> dict[str, str]:
@@ -155,25 +190,32 @@ def _scores(board: Leaderboard, rank_by: str) -> dict[str, str]:
 
 def _highlights(found: Results, board: Leaderboard, rank_by: str) -> list[dict[str, str]]:
     """The samples of the best model of each family."""
-    pictures = {model.row.name: model.pictures for model in found.models}
+    shown = {model.row.name: model.pictures for model in found.models}
     chosen = []
     for family in dict.fromkeys(row.family for row in board.models):
         best = next(row for row in board.ranked(rank_by, family))
-        if "samples" in pictures[best.name]:
-            uri = _data_uri(pictures[best.name]["samples"])
+        if "samples" in shown[best.name]:
+            uri = _data_uri(shown[best.name]["samples"])
             chosen.append({"family": family, "name": best.name, "uri": uri})
     return chosen
 
 
-def _galleries(found: Results) -> list[dict[str, Any]]:
-    """For each sort of picture those of all models that have it."""
+def _galleries(found: Results, looks: Mapping[str, Look]) -> list[dict[str, Any]]:
+    """For each sort of picture those of all models that have it, as `uri` or as `plot`."""
+    plots = {
+        "rates": report_plots.rates(found.models, looks),
+        "plane": report_plots.planes(found.models, found.manifest["class_names"] or []),
+    }
     galleries = []
     for key, (title, caption) in CAPTIONS.items():
-        shown = [
-            {"name": model.row.name, "uri": _data_uri(model.pictures[key])}
-            for model in found.models
-            if key in model.pictures
-        ]
+        picture = PICTURES.get(key, key)
+        shown = []
+        for model in found.models:
+            name = model.row.name
+            if picture in model.pictures:
+                shown.append({"name": name, "uri": _data_uri(model.pictures[picture])})
+            if name in plots.get(key, {}):
+                shown.append({"name": name, "plot": plots[key][name]})
         if shown:
             galleries.append({"key": key, "title": title, "caption": caption, "pictures": shown})
     return galleries

@@ -12,7 +12,7 @@ from pipelines import files, paths
 from pipelines.errors import UserError
 from pipelines.params import Params
 
-PICTURES = ("samples", "reconstructions", "interpolations")
+PICTURES = ("samples", "classes", "reconstructions", "interpolations", "traversals", "manifold")
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class ModelResult:
         settings: What it was trained with: its flat entry of params.yaml.
         histories: For each seed the training curves, one row an epoch.
         pictures: PNG files of the first seed by name; a model has those it is capable of.
+        latents: What its latents.json of the first seed says; None where it has none.
     """
 
     row: Row
     settings: Mapping[str, Any]
     histories: Mapping[str, pd.DataFrame]
     pictures: Mapping[str, bytes]
+    latents: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Results:
     """Everything the report shows.
 
     Attributes:
-        models: In the order of params.yaml.
+        models: The selected ones, in the order of params.yaml.
         references: Rows of real images to read the models against.
         manifest: What `prepare` says about the data.
         card: What `features` says about the extractor.
@@ -61,7 +63,7 @@ def read(params: Params) -> Results:
     manifest = files.read_json(paths.PREPARE / "manifest.json", "dvc repro prepare")
     card = files.read_json(paths.FEATURES / "card.json", "dvc repro features")
     floor = files.read_json(paths.FEATURES / "floor.json", "dvc repro features")
-    models = [_model(name, params.seeds) for name in params.models]
+    models = [_model(name, params.seeds) for name in params.trained]
     return Results(models, _references(floor), manifest, card)
 
 
@@ -107,7 +109,8 @@ def _model(name: str, seeds: list[int]) -> ModelResult:
     histories = {
         seed: _read_history(paths.TRAIN / name / seed / "history.csv", train) for seed in wanted
     }
-    return ModelResult(row, config["settings"], histories, _pictures(name, wanted[0], evaluate))
+    pictures, latents = _of_first_seed(paths.EVALUATE / name / wanted[0], evaluate)
+    return ModelResult(row, config["settings"], histories, pictures, latents)
 
 
 def _read_history(path: Path, made_by: str) -> pd.DataFrame:
@@ -119,9 +122,11 @@ def _read_history(path: Path, made_by: str) -> pd.DataFrame:
         raise UserError(f"{path}: not a table ({error}); `{made_by}` makes it anew") from None
 
 
-def _pictures(name: str, seed: str, made_by: str) -> dict[str, bytes]:
-    folder = paths.EVALUATE / name / seed
+def _of_first_seed(folder: Path, made_by: str) -> tuple[dict[str, bytes], dict[str, Any] | None]:
+    """The pictures, and what is known about the latents."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; `{made_by}` makes it")
     found = {picture: folder / f"{picture}.png" for picture in PICTURES}
-    return {picture: path.read_bytes() for picture, path in found.items() if path.is_file()}
+    pictures = {picture: path.read_bytes() for picture, path in found.items() if path.is_file()}
+    path = folder / "latents.json"
+    return pictures, files.read_json(path, made_by) if path.is_file() else None

@@ -92,6 +92,29 @@ def _curve_group(
     return Plots(title, caption, [model.row.name for model in models], plots)
 
 
+def rates(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> dict[str, str]:
+    """By model the rate of each latent dimension, where there is one, as an SVG element."""
+    plots = {}
+    for model in models:
+        if model.latents and model.latents["rate"]:
+            name, nats, active = model.row.name, model.latents["rate"], model.latents["active"]
+            title = f"{name}: {sum(nats):.1f} nats, {sum(active)} of {len(active)} active"
+            dimensions = model.latents["dimensions"]
+            plots[name] = figures.rate_plot(nats, active, dimensions, title, marks[name].style)
+    return plots
+
+
+def planes(models: Sequence[ModelResult], class_names: Sequence[str]) -> dict[str, str]:
+    """By model of two latents where test images lie, coloured by class, as an SVG element."""
+    plots = {}
+    for model in models:
+        if model.latents and "plane" in model.latents:
+            name, plane = model.row.name, model.latents["plane"]
+            title = f"{name}: codes of {len(plane['codes'])} test images"
+            plots[name] = figures.class_plot(plane["codes"], plane["labels"], class_names, title)
+    return plots
+
+
 def tradeoffs(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> list[Plots]:
     """Rate against distortion, and the ranking metric against reconstruction and against cost."""
     found = []

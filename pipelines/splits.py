@@ -1,6 +1,7 @@
 """The prepared images as the other stages see them: float32 (N, C, H, W) in [0, 1]."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,29 +23,34 @@ class Split:
     labels: torch.Tensor | None
 
 
-def load_manifest() -> dict[str, Any]:
-    """The manifest: data set, image shape, classes, and each split's count and SHA-256."""
-    manifest: dict[str, Any] = files.read_json(paths.PREPARE / "manifest.json", MADE_BY)
+def load_manifest(folder: Path | None = None) -> dict[str, Any]:
+    """The manifest: data set, image shape, classes, and each split's count and SHA-256.
+
+    Args:
+        folder: As `prepare` makes it; None for the pipeline's own.
+    """
+    folder = folder or paths.PREPARE
+    manifest: dict[str, Any] = files.read_json(folder / "manifest.json", MADE_BY)
     return manifest
 
 
-def load_split(name: str) -> Split:
+def load_split(name: str, folder: Path | None = None) -> Split:
     """Reads a split.
 
     Args:
         name: `train`, `valid` or `test`.
+        folder: As `prepare` makes it; None for the pipeline's own.
 
     Raises:
         UserError: The stage has not run, or its file is damaged.
     """
-    images = torch.from_numpy(_read(f"{name}.npy")).to(torch.float32).div_(255)
-    if not (paths.PREPARE / f"{name}_labels.npy").is_file():
-        return Split(images, None)
-    return Split(images, torch.from_numpy(_read(f"{name}_labels.npy")))
+    folder = folder or paths.PREPARE
+    images = torch.from_numpy(_read(folder / f"{name}.npy")).to(torch.float32).div_(255)
+    labels = folder / f"{name}_labels.npy"
+    return Split(images, torch.from_numpy(_read(labels)) if labels.is_file() else None)
 
 
-def _read(name: str) -> npt.NDArray[Any]:
-    path = paths.PREPARE / name
+def _read(path: Path) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except FileNotFoundError:

@@ -15,15 +15,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from pipelines.errors import UserError
 
 Send = Callable[[Any], None]
+K = TypeVar("K")
 #: A module-level function (or a partial of one) of a key and a function that sends messages.
-Job = Callable[[int, Send], None]
+Job = Callable[[K, Send], None]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -60,36 +61,43 @@ def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
 
 
 def run(
-    job: Job,
-    keys: Sequence[int],
+    job: Job[K],
+    keys: Sequence[K],
     *,
     device: str,
     threads: int,
-    handle: Callable[[int, Any], None],
+    handle: Callable[[K, Any], None],
+    at_once: int | None = None,
+    label: Callable[[K], str] = "seed {}".format,
 ) -> None:
     """Runs `job` once per key.
 
     Args:
         job: Called as `job(key, send)` in a process of its own.
-        keys: The seeds.
+        keys: What the jobs are told, such as the seeds.
         device: `cpu`: as many at once as cores / threads. `cuda`: one after another.
         threads: Torch's threads in each process.
         handle: Receives (key, message) of every message, in this process.
+        at_once: On a CPU, how many processes at most; None for as many as there are cores.
+        label: What a key is called in an error.
 
     Raises:
         UserError: A worker failed or was killed; the others are stopped.
     """
     # A fork has torch imported already. CUDA does not survive one.
     context: Any = multiprocessing.get_context("fork" if device == "cpu" else "spawn")
-    at_once = max(1, num_cores() // threads) if device == "cpu" else 1
+    room = max(1, num_cores() // threads) if device == "cpu" else 1
+    room = min(room, at_once or room)
     waiting = list(keys)
-    running: dict[Connection, tuple[int, BaseProcess]] = {}
+    running: dict[Connection, tuple[K, BaseProcess]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < at_once:
+            while waiting and len(running) < room:
                 key = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(job, key, threads, theirs))
+                process = context.Process(
+                    target=_work, args=(job, key, label(key), threads, theirs)
+                )
                 process.start()
                 theirs.close()
                 running[ours] = (key, process)
@@ -102,7 +110,7 @@ def run(
                     del running[connection]
                     process.join()
                     if process.exitcode:
-                        raise _FailedError(f"seed {key}: {_ending(process.exitcode)}") from None
+                        raise _FailedError(f"{label(key)}: {_ending(process.exitcode)}") from None
                     continue
                 if isinstance(message, _FailedError):
                     raise message
@@ -113,7 +121,7 @@ def run(
             process.join()
 
 
-def _work(job: Job, key: int, threads: int, connection: Connection) -> None:
+def _work(job: Job[K], key: K, name: str, threads: int, connection: Connection) -> None:
     die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -122,7 +130,7 @@ def _work(job: Job, key: int, threads: int, connection: Connection) -> None:
         job(key, connection.send)
     except (UserError, FloatingPointError) as error:
         with suppress(BrokenPipeError):
-            connection.send(_FailedError(f"seed {key}: {error}"))
+            connection.send(_FailedError(f"{name}: {error}"))
     except (RuntimeError, MemoryError) as error:
         # Torch has an exception of its own for the GPU's memory and none for the CPU's.
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and (
@@ -130,7 +138,7 @@ def _work(job: Job, key: int, threads: int, connection: Connection) -> None:
         ):
             traceback.print_exc()
             sys.exit(1)
-        connection.send(_FailedError(f"seed {key}: out of memory; use a smaller width or batch"))
+        connection.send(_FailedError(f"{name}: out of memory; use a smaller width or batch"))
     except Exception:
         # A bug of ours: the traceback is worth more here than in the parent.
         traceback.print_exc()

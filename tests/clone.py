@@ -12,6 +12,7 @@ from pipelines import params
 from tests.closure import ROOT
 
 #: Small enough for a test on a busy machine; the rest is the shipped params.yaml.
+PRESETS = ("vae", "gan_r1", "conditional_vae")  # of which the first two are selected
 SMALL_MODEL = {"num_steps": 12, "batch_size": 16, "width": 4, "latent_dim": 4}
 
 
@@ -32,7 +33,8 @@ class Clone:
         self.settings["evaluate"]["grid_images"] = 16
         self.settings["train"] |= {"num_snapshots": 2, "snapshot_images": 8}
         models = self.settings["models"]
-        self.settings["models"] = {name: models[name] | SMALL_MODEL for name in ("vae", "gan_r1")}
+        self.settings["models"] = {name: models[name] | SMALL_MODEL for name in PRESETS}
+        self.settings["selected"] = {name: models[name]["kind"] for name in PRESETS[:2]}
         self.write_params()
         self._git("add", "-A")
         self._git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "clone")

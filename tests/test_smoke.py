@@ -150,23 +150,63 @@ def test_a_changed_beta_runs_that_model_only_and_changing_it_back_runs_nothing_a
     assert len([name for name, _, _ in runs(clone) if name.startswith("vae-s0")]) == 2
 
 
-def test_a_new_entry_runs_its_own_stages_and_a_removed_one_leaves_the_report(clone):
+def test_a_preset_runs_its_own_stages_when_it_is_selected_and_none_before(clone):
     page = (clone.folder / "reports/index.html").read_bytes()
     clone.settings["models"]["vae_two"] = dict(clone.settings["models"]["vae"], latent_dim=2)
     clone.write_params()
+    assert clone.repro() == []
+    clone.settings["selected"]["vae_two"] = "vae"
+    clone.write_params()
     assert set(clone.repro()) == {"train@vae_two", "evaluate@vae_two", *AFTER}
     assert b"vae_two" in (clone.folder / "reports/index.html").read_bytes()
-    del clone.settings["models"]["vae_two"]
+    del clone.settings["selected"]["vae_two"]
     clone.write_params()
     assert set(clone.repro()) <= AFTER
     assert (clone.folder / "outputs/train/vae_two").is_dir()
     assert (clone.folder / "reports/index.html").read_bytes() == page
-    for out in ("outputs/train", "outputs/evaluate"):  # as `dvc gc -w` and a clean-up would
-        shutil.rmtree(clone.folder / out / "vae_two")
-    for out in ("outputs/timing/train", "outputs/timing/evaluate", "reports/metrics"):
-        (clone.folder / out / "vae_two.json").unlink()
-    (clone.folder / "reports/history/vae_two.csv").unlink()
+    del clone.settings["models"]["vae_two"]
+    clone.write_params()
+    assert clone.repro() == []
+    remove(clone, "vae_two")
+
+
+def test_a_preset_is_switched_on_from_the_command_line(clone):
+    # The conditional one: it goes all the way to its own picture in the report.
+    page = (clone.folder / "reports/index.html").read_bytes()
+    ran = clone.dvc("exp", "run", "-S", "+selected.conditional_vae=vae")
+    for stage in ("train@conditional_vae", "evaluate@conditional_vae", *AFTER):
+        assert f"Running stage '{stage}'" in ran
+    assert "train@vae'" not in ran.replace("Stage 'train@vae' didn't change", "")
+    folder = clone.folder / "outputs/evaluate/conditional_vae/0"
+    drawn = {path.stem for path in folder.glob("*.png")}
+    assert drawn >= {"samples", "classes", "reconstructions", "interpolations"}
+    assert b'<section id="classes">' in (clone.folder / "reports/index.html").read_bytes()
+    clone.write_params()
     clone.repro()
+    assert (clone.folder / "reports/index.html").read_bytes() == page
+    remove(clone, "conditional_vae")
+
+
+def remove(clone, name):
+    """Removes the outs of a model that is selected no more, as a clean-up would."""
+    for out in ("outputs/train", "outputs/evaluate"):
+        shutil.rmtree(clone.folder / out / name)
+    for out in ("outputs/timing/train", "outputs/timing/evaluate", "reports/metrics"):
+        (clone.folder / out / f"{name}.json").unlink()
+    (clone.folder / f"reports/history/{name}.csv").unlink()
+    clone.repro()
+
+
+def test_a_selected_name_that_does_not_exist_ends_in_one_line(clone):
+    clone.settings["selected"]["gan_r2"] = "gan"
+    clone.write_params()
+    try:
+        done = clone.run(sys.executable, "-m", "pipelines.params")
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: params.yaml: selected.gan_r2: no such model, did you")
+    finally:
+        del clone.settings["selected"]["gan_r2"]
+        clone.write_params()
 
 
 def test_an_edit_of_one_kind_runs_no_stage_of_another(clone):

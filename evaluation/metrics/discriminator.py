@@ -96,12 +96,15 @@ def probability_values(train: Tensor, test: Tensor, fake: Tensor) -> dict[str, f
     }
 
 
-def _scores(context: Context, images: Tensor) -> Tensor:
-    """(N,) float64 scores of images."""
+def _scores(context: Context, images: Tensor, labels: Tensor | None) -> Tensor:
+    """(N,) float64 scores of images, which a conditional model is told the labels of."""
     model = context.model
     assert isinstance(model, Discriminator)
     with judged(model):
-        parts = [model.discriminate(x).flatten().cpu() for x in context.batches(images)]
+        parts = [
+            model.discriminate(x, **told).flatten().cpu()
+            for x, told in context.batches(images, labels)
+        ]
     scores = torch.cat(parts).double()
     if not scores.isfinite().all():
         raise UnavailableError("non_finite_scores")
@@ -113,10 +116,10 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     fakes, num = context.samples, min(context.num, len(context.train.images))
     if num < 2:
         raise UnavailableError("too_few_samples")
-    train, test, fake = (
-        _scores(context, images[:num])
-        for images in (context.train.images, context.reference.images, fakes)
-    )
+    real, known = context.reference.first(num), context.train.first(num)
+    train = _scores(context, known.images, known.labels)
+    test = _scores(context, real.images, real.labels)
+    fake = _scores(context, fakes[:num], real.labels)  # the labels that they were drawn for
     values: dict[str, float | Measurement] = {
         "disc_auroc": auroc(test, fake),
         "disc_gap": gap(train, test),

@@ -24,6 +24,11 @@ def pictures(n: int, seed: int, classes: int = 4) -> Tensor:
     return quantise(0.5 * patterns[which] + 0.3 * torch.rand((n, *SHAPE), generator=rng))
 
 
+def classes(n: int, seed: int) -> Tensor:
+    """(n,) labels 0 to 3."""
+    return torch.randint(4, (n,), generator=torch.Generator().manual_seed(seed))
+
+
 @pytest.fixture
 def extractor() -> Extractor:
     network = Classifier(SHAPE, 4, 4, 8)
@@ -33,12 +38,12 @@ def extractor() -> Extractor:
 
 @pytest.fixture
 def reference() -> RealImages:
-    return RealImages(pictures(40, 1), None, "toy", "test", "ab" * 32)
+    return RealImages(pictures(40, 1), classes(40, 1), None, "toy", "test", "ab" * 32)
 
 
 @pytest.fixture
 def train() -> RealImages:
-    return RealImages(pictures(60, 2), None, "toy", "train", "cd" * 32)
+    return RealImages(pictures(60, 2), classes(60, 2), None, "toy", "train", "cd" * 32)
 
 
 class Everything(nn.Module):
@@ -64,6 +69,44 @@ class Everything(nn.Module):
 
     def discriminate(self, x: Tensor) -> Tensor:
         return self.noise(x).flatten(1).mean(1, keepdim=True) - 0.4
+
+
+class Conditional(Everything):
+    """Can do the same for a class that it is told, and keeps what it was told."""
+
+    conditional = True
+
+    def __init__(self, observation: str = "bernoulli_binary") -> None:
+        super().__init__(observation)
+        self.told: dict[str, list[Tensor]] = {}
+
+    def sample(self, n: int, rng: torch.Generator, labels: Tensor) -> Tensor:
+        self._hear("sample", n, labels)
+        return super().sample(n, rng)
+
+    def reconstruct(self, x: Tensor, labels: Tensor) -> Tensor:
+        self._hear("reconstruct", len(x), labels)
+        return super().reconstruct(x)
+
+    def rate_distortion(
+        self, x: Tensor, rng: torch.Generator, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        self._hear("rate_distortion", len(x), labels)
+        return super().rate_distortion(x, rng)
+
+    def discriminate(self, x: Tensor, labels: Tensor) -> Tensor:
+        self._hear("discriminate", len(x), labels)
+        return super().discriminate(x)
+
+    def _hear(self, method: str, n: int, labels: Tensor) -> None:
+        assert labels.shape == (n,)
+        assert labels.dtype == torch.int64
+        self.told.setdefault(method, []).append(labels)
+
+
+@pytest.fixture
+def make_conditional():
+    return Conditional
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ NAMES = ("fid_classifier", "kid_classifier")
 
 @pytest.fixture
 def distances(extractor, make_pictures):
-    reference = RealImages(make_pictures(400, 1), None, "toy", "test", "ab" * 32)
+    reference = RealImages(make_pictures(400, 1), None, None, "toy", "test", "ab" * 32)
 
     def measure(images: torch.Tensor) -> dict[str, float]:
         evaluation = evaluate_images(

@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -121,6 +122,20 @@ def test_too_few_images_give_a_value_or_a_null_with_a_reason(
             assert (record.value, record.reason) == (None, "too_few_samples")
         else:
             assert math.isfinite(record.value)
+
+
+def test_a_conditional_model_gets_every_value(metric, judge, make_conditional, model) -> None:
+    told = judge(make_conditional(), metric.name)
+    # This one does not listen: its values are those of the model that is told nothing.
+    assert told == judge(model, metric.name)
+
+
+def test_a_conditional_model_of_images_without_labels_gets_nulls_with_the_reason(
+    metric, judge, make_conditional, reference, train
+) -> None:
+    bare = {"reference": replace(reference, labels=None), "train": replace(train, labels=None)}
+    for record in judge(make_conditional(), metric.name, **bare):
+        assert (record.value, record.reason) == (None, "no_labels")
 
 
 def test_without_an_extractor_its_values_are_null_and_keep_their_names(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -65,6 +67,23 @@ def test_a_model_without_a_sampler_has_no_samples(sets) -> None:
     assert evaluate(object(), ["fid"], settings=SETTINGS, **sets).samples is None
 
 
+def test_a_model_without_a_posterior_has_reconstructions_and_no_likelihood(sets) -> None:
+    class Autoencoder:
+        observation = "gaussian"
+
+        def sample(self, n, rng):
+            return torch.rand((n, 1, 12, 12), generator=rng)
+
+        def reconstruct(self, x):
+            return x
+
+    names = ["fid", "mse", "elbo", "rate", "distortion", "bits_per_dim"]
+    records = evaluate(Autoencoder(), names, settings=SETTINGS, **sets).records
+    reasons = {record.name: record.reason for record in records}
+    assert reasons.pop("fid_classifier") is reasons.pop("mse") is None
+    assert set(reasons.values()) == {"not_supported"}
+
+
 def test_images_of_another_shape_are_refused(sets) -> None:
     class Wrong:
         def sample(self, n, rng):
@@ -77,10 +96,7 @@ def test_images_of_another_shape_are_refused(sets) -> None:
 def test_stored_features_are_used_and_equal_fresh_ones(sets, model) -> None:
     reference, extractor = sets["reference"], sets["extractor"]
     fresh = evaluate(model, ["fid", "kid"], settings=SETTINGS, **sets).records
-    stored = type(reference)(
-        reference.images, extractor.features(reference.images), "toy", "test", "ab" * 32
-    )
-    sets["reference"] = stored
+    sets["reference"] = replace(reference, features=extractor.features(reference.images))
     again = evaluate(model, ["fid", "kid"], settings=SETTINGS, **sets).records
     # Features of a slice and slices of features differ in the last bits of float32 at most.
     for one, two in zip(fresh, again, strict=True):

@@ -79,7 +79,10 @@ def write_params_and_lock(root: Path) -> None:
         }
     # JSON is YAML.
     write_json(root / "dvc.lock", {"schema": "2.0", "stages": stages})
-    write_json(root / "params.yaml", {"models": models, "report": {"rank_by": "fid_classifier"}})
+    # Another preset that is not selected is nobody's business.
+    models["unselected"] = {"kind": "vae"}
+    settings = {"selected": MODELS, "models": models, "report": {"rank_by": "fid_classifier"}}
+    write_json(root / "params.yaml", settings)
 
 
 def write_run(root: Path, model: str, seed: int, position: int) -> None:

@@ -29,7 +29,7 @@ def body(stage):
 
 
 def code_deps(stage, kind):
-    deps = [dep.replace("${item.kind}", kind) for dep in body(stage)["deps"]]
+    deps = [dep.replace("${item}", kind) for dep in body(stage)["deps"]]
     found = set()
     for dep in deps:
         path = ROOT / dep
@@ -80,6 +80,17 @@ def test_every_section_of_params_is_the_param_of_a_stage_and_exists():
     sections = set(params.Params.model_fields)
     used = {re.split(r"[.$]", name)[0] for s in STAGES for name in body(s)["params"]}
     assert used == sections
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_a_stage_of_a_model_is_made_for_what_is_selected(stage):
+    assert STAGES[stage]["foreach"] == "${selected}"
+
+
+@pytest.mark.parametrize("stage", ["report", "publish"])
+def test_what_reads_results_runs_for_another_selection_and_for_no_preset_s_settings(stage):
+    assert "selected" in body(stage)["params"]
+    assert not any(name.startswith("models") for name in body(stage)["params"])
 
 
 def test_train_depends_on_files_and_never_sees_the_test_split():

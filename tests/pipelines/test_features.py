@@ -149,8 +149,10 @@ def test_a_training_that_diverges_ends_in_one_line(stage) -> None:
 
 def test_a_real_split_carries_its_identity(stage) -> None:
     stage()
-    images = splits.load_split("test").images
-    real = extracted.real_images("test", images, None)
+    split = splits.load_split("test")
+    real = extracted.real_images("test", split, None)
+    assert torch.equal(real.images, split.images)
+    assert torch.equal(real.labels, split.labels)
     assert (real.dataset, real.split) == ("corners", "test")
     assert real.sha256 == splits.load_manifest()["splits"]["test"]["sha256"]
 

@@ -16,6 +16,9 @@ seeds:
 train:
   threads: 1
   learning_rate: 1e-4
+selected:
+  vae: vae
+  gan_r1: gan
 models:
   vae:
     kind: vae
@@ -37,11 +40,11 @@ models:
 DVC_YAML = """\
 stages:
   train:
-    foreach: ${models}
+    foreach: ${selected}
     do:
-      cmd: mkdir -p outputs/train/${key} && cp kinds/${item.kind}.py outputs/train/${key}/
+      cmd: mkdir -p outputs/train/${key} && cp kinds/${item}.py outputs/train/${key}/
       deps:
-        - kinds/${item.kind}.py
+        - kinds/${item}.py
         - data.bin
       params:
         - models.${key}
@@ -190,10 +193,12 @@ def test_a_missing_dependency_is_named(project: Path) -> None:
         fingerprint.from_files("vae", 0)
 
 
-def test_a_field_that_the_model_lacks_is_named(project: Path) -> None:
-    (project / "dvc.yaml").write_text(DVC_YAML.replace("data.bin", "${item.backbone}.py"))
-    with pytest.raises(UserError, match=r"models\.vae has no backbone"):
-        fingerprint.from_files("vae", 0)
+def test_a_model_that_is_not_selected_has_a_fingerprint_and_selecting_it_changes_none(
+    project: Path,
+) -> None:
+    before = fingerprint.from_files("gan_r1", 0), fingerprint.from_files("vae", 0)
+    (project / "params.yaml").write_text(PARAMS.replace("  gan_r1: gan\n", ""))
+    assert (fingerprint.from_files("gan_r1", 0), fingerprint.from_files("vae", 0)) == before
 
 
 def test_an_unknown_model_is_named(project: Path) -> None:

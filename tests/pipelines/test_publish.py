@@ -300,9 +300,29 @@ def test_a_missing_output_is_one_line_that_names_dvc_repro(
 
 def test_a_model_that_was_never_trained_is_named(reproduced: Path) -> None:
     settings = json.loads(paths.PARAMS.read_text())
-    settings["models"]["iwae"] = {"kind": "iwae"}
+    settings["selected"]["iwae"] = "iwae"
     paths.PARAMS.write_text(json.dumps(settings))
     with pytest.raises(UserError, match=r"model iwae is not in it; `dvc repro`"):
+        publish.publish()
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "message"),
+    [
+        (
+            "selected",
+            {},
+            r"^params.yaml: selected: \{\} is not allowed: dictionary should have at l",
+        ),
+        ("report", {}, r"^params.yaml: report.rank_by: this key is missing"),
+    ],
+)
+def test_what_it_reads_of_the_settings_is_checked(
+    reproduced: Path, section: str, value: object, message: str
+) -> None:
+    settings = json.loads(paths.PARAMS.read_text())
+    paths.PARAMS.write_text(json.dumps(settings | {section: value}))
+    with pytest.raises(UserError, match=message):
         publish.publish()
 
 

@@ -97,6 +97,8 @@ def write_params(root: Path) -> None:
     entries = list(base["models"].values())
     first = {kind: next(e for e in entries if e["kind"] == kind) for kind in ("vae", "gan")}
     base["models"] = {name: copy.deepcopy(first[kind]) for name, kind in MODELS.items()}
+    base["selected"] = MODELS
+    base["models"]["unselected"] = copy.deepcopy(first["vae"])
     base["models"]["beta_vae"]["beta"] = 4.0
     base["models"]["gan_r1"]["learning_rate"] = 5e-4
     base["seeds"], base["evaluate"]["metrics"] = list(SEEDS), METRICS
@@ -368,6 +370,16 @@ def test_csv_has_full_precision_and_whole_counts(page: str) -> None:
 def test_models_stand_in_the_order_of_params(page: str) -> None:
     order = re.findall(r'<th class="left" scope="row" data-v="(\w+)">', page)
     assert order[:6] == [*MODELS, "held_out", "analytic"]
+
+
+def test_classes_are_shown_of_the_models_that_have_the_picture(project: Path) -> None:
+    report.main()
+    assert 'id="classes"' not in paths.REPORT.read_text("utf-8")
+    folder = paths.EVALUATE / "gan_r1" / "0"
+    shutil.copy(folder / "samples.png", folder / "classes.png")
+    report.main()
+    _, _, section = paths.REPORT.read_text("utf-8").partition('<section id="classes">')
+    assert section.partition("</section>")[0].count("<img") == 1
 
 
 def test_a_leftover_folder_of_another_model_is_not_shown(project: Path) -> None:

@@ -49,7 +49,11 @@ def test_bits_name_the_levels_that_they_code(
 
 @pytest.mark.parametrize(
     ("observation", "reason"),
-    [("bernoulli_grey", "no_likelihood"), ("gaussian", "undequantised_density")],
+    [
+        ("bernoulli_grey", "no_likelihood"),
+        ("continuous_bernoulli", "undequantised_density"),
+        ("gaussian", "undequantised_density"),
+    ],
 )
 def test_what_codes_no_pixels_has_no_bits(
     make_context, make_model, observation: str, reason: str

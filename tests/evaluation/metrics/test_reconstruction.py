@@ -83,6 +83,6 @@ def test_ssim_is_that_of_scikit_image(rng, shape: tuple[int, int, int]) -> None:
 
 
 def test_ssim_of_images_smaller_than_its_window_is_unavailable(make_context, reference) -> None:
-    small = type(reference)(torch.rand(5, 1, 10, 12), None, "toy", "test", "ef" * 32)
+    small = type(reference)(torch.rand(5, 1, 10, 12), None, None, "toy", "test", "ef" * 32)
     with pytest.raises(UnavailableError, match="image_smaller_than_window"):
         ssim.METRIC.compute(make_context(object(), reference=small))

@@ -1,0 +1,366 @@
+"""Long studies beside the pipeline: many models, some seeds each, resumable.
+
+A study is a list of jobs, one a row and seed. Each runs in a process of its own: it trains, or
+takes what has been trained with the same settings, then it measures. A job leaves
+`outputs/studies/<study>/<row>/<seed>/`: the files of a training, `trained.json` and `result.json`.
+
+A job is done again where its settings or its data have changed, not where the code has: hours of
+work should not be lost to a comment. The result holds a hash of the code instead, and pages say
+which results another version has made; `--force` does them anew.
+"""
+
+import argparse
+import ast
+import functools
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from evaluation.context import RealImages
+from genmodels.cost import multiply_adds_sample, multiply_adds_train, num_parameters
+from genmodels.training import LoopSettings
+from pipelines import files, paths, splits, workers
+from pipelines.evaluate import read_model
+from pipelines.extracted import Extracted, load_extracted, real_images
+from pipelines.params import Train
+from pipelines.study_measures import Measures, measure
+from pipelines.train import Finished, Started, Trained, fit, load_images, write_seed
+
+#: Seconds between two lines where there is no terminal.
+SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a study.
+
+    Attributes:
+        folder: As `prepare` makes it.
+        features: As `features` makes it; None where nothing is measured with an extractor.
+    """
+
+    folder: Path
+    features: Path | None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What identifies it: the hashes of the splits and of the extractor."""
+        found: dict[str, Any] = {"splits": splits.load_manifest(self.folder)["splits"]}
+        if self.features is not None:
+            found["features"] = files.read_json(self.features / "card.json", "the study")
+        return found
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row with one seed.
+
+    Attributes:
+        study: The study's name, a folder of outputs/studies/.
+        row: The row's name.
+        seed: The training seed.
+        entry: The model's settings, complete.
+        train: Section `train`.
+        data: What it is trained and measured on.
+        measures: What is measured.
+        code: Hash of the code that is running.
+        taken: A folder with the same training, done elsewhere; None to train.
+    """
+
+    study: str
+    row: str
+    seed: int
+    entry: dict[str, Any]
+    train: Train
+    data: Prepared
+    measures: Measures
+    code: str
+    taken: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its files go."""
+        return paths.STUDIES / self.study / self.row / str(self.seed)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.row} seed {self.seed}"
+
+    @functools.cached_property
+    def training(self) -> str:
+        """Hash of the settings and the data that a training depends on."""
+        loop = self.train.model_dump(exclude={"device", "threads"})
+        content = self.data.content["splits"]
+        data = {split: content[split] for split in ("train", "valid")}
+        return digest({"entry": self.entry, "seed": self.seed, "train": loop, "data": data})
+
+    @functools.cached_property
+    def settings(self) -> str:
+        """Hash of all settings and data that the result depends on."""
+        measured = {"measures": self.measures.model_dump(), "data": self.data.content}
+        return digest({"training": self.training, **measured})
+
+    @property
+    def checkpoint(self) -> Path:
+        """Its resumable state; of other code it is another one."""
+        return paths.CHECKPOINTS / digest([self.training, self.code]) / "checkpoint.pt"
+
+    def result(self) -> dict[str, Any] | None:
+        """What it has found, with these settings; None where it is to be done."""
+        found = _read(self.folder / "result.json")
+        return found if found and found["settings"] == self.settings else None
+
+
+def digest(content: Any) -> str:
+    """64 hexadecimal digits of plain values."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def code_version(kind: str) -> str:
+    """Hash of the code that trains a kind: genmodels without the other kinds.
+
+    Of what runs, not of how it is written: comments, docstrings and layout are left out.
+    """
+    root = paths.ROOT / "genmodels"
+    other = {path for path in (root / "models").glob("*.py") if path.stem not in (kind, "__init__")}
+    sources = sorted(set(root.rglob("*.py")) - other)
+    return digest([[str(path.relative_to(root)), _bare(path)] for path in sources])
+
+
+def _bare(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or not whole: as good as not there
+        return None
+    return found
+
+
+def run(
+    jobs: Sequence[Job], *, force: bool = False, at_once: int | None = None
+) -> dict[str, dict[int, dict[str, Any]]]:
+    """Does what is left to do of a study.
+
+    Args:
+        jobs: All of it.
+        force: Do everything anew.
+        at_once: Processes at most; None for as many as there are cores.
+
+    Returns:
+        The results by row and seed, those of earlier runs included.
+
+    Raises:
+        UserError: A training failed. What is finished is kept, and the rest is resumed next time.
+    """
+    if force:
+        for job in jobs:
+            shutil.rmtree(job.folder, ignore_errors=True)
+    waiting = [index for index, job in enumerate(jobs) if job.result() is None]
+    if waiting:
+        train = jobs[0].train
+        device = workers.choose_device(train.device)
+        with _Board(jobs, waiting) as board:
+            workers.run(
+                functools.partial(_do, jobs, device),
+                waiting,
+                device=device,
+                threads=train.threads,
+                handle=board.handle,
+                at_once=at_once,
+                label=lambda index: jobs[index].name,
+            )
+    results: dict[str, dict[int, dict[str, Any]]] = {}
+    for job in jobs:
+        found = job.result()
+        assert found is not None  # it was there or has been made now
+        results.setdefault(job.row, {})[job.seed] = found
+    return results
+
+
+def _do(jobs: Sequence[Job], device: str, index: int, send: workers.Send) -> None:
+    job = jobs[index]
+    trained = _read(job.folder / "trained.json")
+    if trained is None or trained["training"] != job.training:
+        trained = _take(job) if job.taken else _train(job, device, send)
+    start, cpu = time.monotonic(), time.process_time()
+    model = read_model(job.folder, "--force", device)
+    extracted = load_extracted(job.data.features) if job.data.features else Extracted(None, {}, {})
+    real = {name: _real(job.data.folder, name, extracted) for name in ("train", "test")}
+    values = measure(
+        model, job.entry, job.measures, real, extracted.extractor, job.seed, _Measuring(send)
+    )
+    result = {
+        "study": job.study,
+        "row": job.row,
+        "seed": job.seed,
+        "settings": job.settings,
+        "code": trained["code"],
+        "values": values,
+        "observation": getattr(model, "observation", None),
+        "family": model.family,
+        "cost": {
+            "num_parameters": num_parameters(model),
+            "multiply_adds_sample": multiply_adds_sample(model),
+            "multiply_adds_train": multiply_adds_train(model),
+        },
+        "timing": trained["timing"],
+        "measuring": {
+            "seconds": time.monotonic() - start,
+            "cpu_seconds": time.process_time() - cpu,
+        },
+    }
+    files.write_json(job.folder / "result.json", result)
+    # Only now: until then it may be the only copy of a finished training.
+    shutil.rmtree(job.checkpoint.parent, ignore_errors=True)
+    send(Finished(trained["timing"]))
+
+
+def _train(job: Job, device: str, send: workers.Send) -> dict[str, Any]:
+    data = load_images(device, job.data.folder)
+    train = job.train
+    loop = LoopSettings(job.seed, train.precision, train.num_snapshots, train.snapshot_images)
+    trainer, timing = fit(job.entry, data, loop, job.checkpoint, device, send, job.name)
+    trained = {"training": job.training, "code": job.code, "timing": timing}
+    with files.new_folder(job.folder) as folder:
+        write_seed(folder, job.row, job.entry, trainer)
+        files.write_json(folder / "trained.json", trained)
+    return trained
+
+
+def _take(job: Job) -> dict[str, Any]:
+    """Copies a training of the pipeline's, which has its timing in a file of its own."""
+    assert job.taken is not None
+    timings = _read(paths.TIMING / "train" / f"{job.row}.json") or {}
+    timing = timings.get(str(job.seed))
+    trained = {"training": job.training, "code": job.code, "timing": timing}
+    with files.new_folder(job.folder) as folder:
+        shutil.copytree(job.taken, folder, dirs_exist_ok=True)
+        files.write_json(folder / "trained.json", trained)
+    return trained
+
+
+def _real(prepared: Path, name: str, extracted: Extracted) -> RealImages:
+    split = splits.load_split(name, prepared)
+    return real_images(name, split, extracted.features.get(name), prepared)
+
+
+@dataclass(frozen=True)
+class _Measures:
+    """A worker has begun to measure this."""
+
+    name: str
+
+
+class _Measuring:
+    def __init__(self, send: workers.Send) -> None:
+        self.send = send
+
+    def __call__(self, name: str) -> None:
+        self.send(_Measures(name))
+
+
+@dataclass
+class _Board:
+    """The progress of a whole study: one bar in a terminal, a line now and then elsewhere."""
+
+    jobs: Sequence[Job]
+    waiting: Iterable[int]
+    states: dict[int, str] = field(default_factory=dict)
+    done: dict[int, int] = field(default_factory=dict)
+
+    def __enter__(self) -> "_Board":
+        self.total = sum(self._steps(index) for index in self.waiting)
+        self.left = len(list(self.waiting))
+        self.terminal = sys.stderr.isatty()
+        self.bar = tqdm(
+            desc=self.jobs[0].study,
+            total=self.total,
+            unit="step",
+            disable=not self.terminal,
+            dynamic_ncols=True,
+        )
+        self.said = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def _steps(self, index: int) -> int:
+        steps: int = self.jobs[index].entry["num_steps"]
+        return steps
+
+    def handle(self, index: int, message: Any) -> None:
+        """Takes a worker's message."""
+        job, steps = self.jobs[index], self._steps(index)
+        if isinstance(message, Started):
+            self._reach(index, message.step)
+            if message.step:
+                self._say(f"{job.study}: {job.name}: resumed at step {message.step:,}")
+        elif isinstance(message, Trained):
+            self._reach(index, message.step)
+            percent = 100 * message.step / steps
+            self.states[index] = f"{job.name} {percent:.0f} % (loss {message.loss:.4g})"
+        elif isinstance(message, _Measures):
+            self._reach(index, steps)
+            self.states[index] = f"{job.name} {message.name}"
+        elif isinstance(message, Finished):
+            self._reach(index, steps)
+            self.states.pop(index, None)
+            self.left -= 1
+            self._say(f"{job.study}: {job.name}: done, {self.left} left")
+        self._show()
+
+    def _reach(self, index: int, step: int) -> None:
+        self.bar.update(step - self.done.get(index, 0))
+        self.done[index] = step
+
+    def _show(self) -> None:
+        shown = "; ".join(self.states.values())
+        if self.terminal:
+            self.bar.set_postfix_str(shown, refresh=False)
+        elif time.monotonic() - self.said >= SECONDS_BETWEEN_LINES:
+            done = sum(self.done.values())
+            self._say(f"{self.jobs[0].study}: {100 * done / self.total:.0f} %; {shown}")
+
+    def _say(self, line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
+        self.said = time.monotonic()
+
+
+def other_code(jobs: Iterable[Job], results: Mapping[str, Mapping[int, Any]]) -> list[str]:
+    """The names of the jobs whose results other code has made than the present one."""
+    return [job.name for job in jobs if results[job.row][job.seed]["code"] != job.code]
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("starts at 1")
+    return value
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that runs a study."""
+    cores = "processes at once on a CPU; by default as many as there are cores"
+    parser.add_argument("--jobs", type=_positive, metavar="N", help=cores)
+    parser.add_argument("--force", action="store_true", help="do everything anew")
