@@ -99,8 +99,7 @@ def _as_nchw(data: Any) -> npt.NDArray[np.uint8]:
 def image_folder(settings: params.Prepare) -> Source:
     """The user's own pictures: one subfolder a class; a single folder has no labels.
 
-    Any size and mode: turned as the EXIF tag says, flattened onto black where transparent, reduced
-    to 8 bits, resized so that the shorter side fits and cropped to the central square.
+    Any size and mode; `read_picture` brings them to one square shape.
     """
     try:
         folder = paths.ROOT / Path(settings.folder).expanduser()
@@ -129,7 +128,9 @@ def image_folder(settings: params.Prepare) -> Source:
     found = [(path, -1) for path in flat]
     found += [(path, i) for i, d in enumerate(classes) for path in _pictures(d)]
     bar = tqdm(found, desc="reading pictures", unit="file", disable=not sys.stderr.isatty())
-    images = np.stack([_read_picture(path, settings) for path, _ in bar])
+    channels = 1 if settings.image_mode == "grey" else 3
+    shape = (channels, settings.image_size, settings.image_size)
+    images = np.stack([read_picture(path, shape) for path, _ in bar])
     if len(classes) < 2:  # nothing to tell apart: as good as no labels
         return Source(images, None, None, len(images))
     labels = np.array([label for _, label in found], dtype=np.int64)
@@ -140,16 +141,31 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES)
 
 
-def _read_picture(path: Path, settings: params.Prepare) -> npt.NDArray[np.uint8]:
+def read_picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Brings a picture of any size and mode to a shape.
+
+    It is turned as the EXIF tag says, flattened onto black where transparent, reduced to 8 bits,
+    resized so that it just covers the shape and cropped around its centre.
+
+    Args:
+        path: A file that Pillow reads.
+        shape: Channels (1 for grey, 3 for colour), height and width.
+
+    Returns:
+        (C, H, W).
+
+    Raises:
+        UserError: The file is missing or no picture.
+    """
+    channels, height, width = shape
     try:
         with Image.open(path) as opened:
             picture = _to_8_bits(ImageOps.exif_transpose(opened))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a readable picture ({reason})") from None
-    picture = picture.convert("L" if settings.image_mode == "grey" else "RGB")
-    side = settings.image_size
-    picture = ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
     array = np.asarray(picture, dtype=np.uint8)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 

@@ -40,6 +40,11 @@ def fingerprint(
         64 hexadecimal digits, the same for equal content in any order of keys.
     """
     content = {"model": model, "entry": entry, "train": train, "seed": seed, "deps": deps}
+    return digest(content)
+
+
+def digest(content: Any) -> str:
+    """64 hexadecimal digits of plain values, the same for equal content in any order of keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 

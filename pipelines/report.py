@@ -41,12 +41,11 @@ CAPTIONS = {
     ),
     "traversals": (
         "Traversals",
-        "A latent dimension a row, those that carry most first, at most 16: from 2.5 standard "
-        "deviations of the prior below 0 to 2.5 above, while the other dimensions stay at 0. A row "
-        "in which nothing changes is a dimension that the model does not use. Without the prior "
-        "N(0, I) (an autoencoder, a VampPrior) a dimension carries as much as its code varies over "
-        "the test images, and mean and standard deviation are those of the codes. A conditional "
-        "model keeps the class of the first test image.",
+        "A latent dimension a row, the largest rate first, at most 16: from -2.5 to 2.5, with the "
+        "other dimensions at 0. A row in which nothing changes is a dimension that the model does "
+        "not use. Of an autoencoder and a VampPrior, which have no such rates: the largest "
+        "variance of the code first, and 2.5 standard deviations to either side of its mean, over "
+        "the test images. A conditional model keeps the class of the first test image.",
     ),
     "rates": (
         "Rate of each dimension",

@@ -15,7 +15,17 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from pipelines import features, files, params, paths, prepare, reproduction_page, studies
+from pipelines import (
+    features,
+    files,
+    fingerprint,
+    params,
+    paths,
+    prepare,
+    reproduction_page,
+    studies,
+)
+from pipelines.code_version import code_version
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.params import Name, Section, Seed
 from pipelines.studies import Job, Prepared
@@ -152,13 +162,13 @@ def prepared(study: Study) -> Prepared:
     Raises:
         UserError: The data cannot be had.
     """
-    data = studies.digest(study.prepare.model_dump())[:12]
+    data = fingerprint.digest(study.prepare.model_dump())[:12]
     folder = paths.STUDIES / ".data" / data
     if not (folder / "manifest.json").is_file():
         prepare.make(study.prepare, folder)
     if study.features is None:
         return Prepared(folder, None)
-    extractor = studies.digest([study.features.model_dump(), data])[:12]
+    extractor = fingerprint.digest([study.features.model_dump(), data])[:12]
     made = paths.STUDIES / ".data" / f"{data}-features-{extractor}"
     if not (made / "card.json").is_file():
         torch.set_num_threads(study.train.threads)
@@ -178,7 +188,7 @@ def jobs(name: str, study: Study) -> list[Job]:
             train=study.train,
             data=data,
             measures=study.measures,
-            code=studies.code_version(entry["kind"]),
+            code=code_version(entry["kind"]),
         )
         for row, entry in study.rows.items()
         for seed in study.seeds

@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.comparison import MINUS, MISSING, number
 from pipelines import study_pages as pages
-from pipelines.studies import code_version
+from pipelines.code_version import code_version
 
 Document = Mapping[str, Any]
 #: Results by row and seed; seeds are strings, as JSON has no other keys.

@@ -10,14 +10,12 @@ which results another version has made; `--force` does them anew.
 """
 
 import argparse
-import ast
 import functools
-import hashlib
 import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from tqdm import tqdm
 from evaluation.context import RealImages
 from genmodels.cost import multiply_adds_sample, multiply_adds_train, num_parameters
 from genmodels.training import LoopSettings
-from pipelines import files, paths, splits, workers
+from pipelines import files, fingerprint, paths, splits, workers
 from pipelines.evaluate import read_model
 from pipelines.extracted import Extracted, load_extracted, real_images
 from pipelines.params import Train
@@ -71,7 +69,7 @@ class Job:
         train: Section `train`.
         data: What it is trained and measured on.
         measures: What is measured.
-        code: Hash of the code that is running.
+        code: Hash of the code that is running, as `code_version` makes it.
         taken: A folder with the same training, done elsewhere; None to train.
     """
 
@@ -101,50 +99,25 @@ class Job:
         loop = self.train.model_dump(exclude={"device", "threads"})
         content = self.data.content["splits"]
         data = {split: content[split] for split in ("train", "valid")}
-        return digest({"entry": self.entry, "seed": self.seed, "train": loop, "data": data})
+        return fingerprint.digest(
+            {"entry": self.entry, "seed": self.seed, "train": loop, "data": data}
+        )
 
     @functools.cached_property
     def settings(self) -> str:
         """Hash of all settings and data that the result depends on."""
         measured = {"measures": self.measures.model_dump(), "data": self.data.content}
-        return digest({"training": self.training, **measured})
+        return fingerprint.digest({"training": self.training, **measured})
 
     @property
     def checkpoint(self) -> Path:
         """Its resumable state; of other code it is another one."""
-        return paths.CHECKPOINTS / digest([self.training, self.code]) / "checkpoint.pt"
+        return paths.CHECKPOINTS / fingerprint.digest([self.training, self.code]) / "checkpoint.pt"
 
     def result(self) -> dict[str, Any] | None:
         """What it has found, with these settings; None where it is to be done."""
         found = _read(self.folder / "result.json")
         return found if found and found["settings"] == self.settings else None
-
-
-def digest(content: Any) -> str:
-    """64 hexadecimal digits of plain values."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def code_version(kind: str) -> str:
-    """Hash of the code that trains a kind: genmodels without the other kinds.
-
-    Of what runs, not of how it is written: comments, docstrings and layout are left out.
-    """
-    root = paths.ROOT / "genmodels"
-    other = {path for path in (root / "models").glob("*.py") if path.stem not in (kind, "__init__")}
-    sources = sorted(set(root.rglob("*.py")) - other)
-    return digest([[str(path.relative_to(root)), _bare(path)] for path in sources])
-
-
-def _bare(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -345,11 +318,6 @@ class _Board:
         tqdm.write(line, file=sys.stderr)
         sys.stderr.flush()
         self.said = time.monotonic()
-
-
-def other_code(jobs: Iterable[Job], results: Mapping[str, Mapping[int, Any]]) -> list[str]:
-    """The names of the jobs whose results other code has made than the present one."""
-    return [job.name for job in jobs if results[job.row][job.seed]["code"] != job.code]
 
 
 def _positive(text: str) -> int:

@@ -179,8 +179,15 @@ def _decomposed(
         for name, value in split._asdict().items():
             sums.setdefault(name, []).append(value.double().mean())
     found = {name: torch.stack(values).mean().item() for name, values in sums.items()}
-    linear = -0.5 * torch.linalg.slogdet(torch.corrcoef(terms.z.double().T)).logabsdet.item()
-    return {**found, "gaussian_total_correlation": linear}
+    return {**found, "gaussian_total_correlation": gaussian_total_correlation(terms.z)}
+
+
+def gaussian_total_correlation(z: Tensor) -> float:
+    """The total correlation of a normal distribution with the covariance of codes (N, d), nats.
+
+    As in disentanglement_lib (Locatello et al. 2019, arXiv 1811.12359).
+    """
+    return -0.5 * torch.linalg.slogdet(torch.corrcoef(z.double().T)).logabsdet.item()
 
 
 class _StandardNormal:
@@ -210,10 +217,9 @@ def _resampled(
     if "sampler" in settings:
         settings["sampler"] = "gmm"
     other = build(settings, model.shape, model.num_classes).to(model.device).eval()
-    state = {**model.state_dict()}
-    own = other.state_dict()
+    state = model.state_dict()
     trained = {key: value for key, value in state.items() if not key.startswith("mixture.")}
-    other.load_state_dict(own | trained)
+    other.load_state_dict(other.state_dict() | trained)
     images = _on_device(train, model, len(train.images))
     other.fit_sampler(images, generator(seed, "fit_sampler", device=model.device))
     return other

@@ -1,7 +1,7 @@
 """What the pages of studies share: tables in Markdown, values over seeds, spent time."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evaluation.comparison import MISSING, Cell, decimals, mean_and_sd
@@ -50,9 +50,9 @@ def measured(rows: Mapping[str, Seeds]) -> list[str]:
     return list(names)
 
 
-def average(seeds: Seeds, pick: Callable[[Mapping[str, Any]], float | None]) -> float | None:
-    """The mean of what `pick` finds in the results of the seeds; None where it finds nothing."""
-    found = [value for result in seeds.values() if (value := pick(result)) is not None]
+def average_timing(seeds: Seeds, key: str) -> float | None:
+    """The mean over the seeds of something that was timed in training; None where nothing was."""
+    found = [result["timing"][key] for result in seeds.values() if result["timing"]]
     return statistics.fmean(found) if found else None
 
 

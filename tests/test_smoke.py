@@ -76,7 +76,8 @@ def test_each_stage_writes_what_people_look_at(clone):
             folder = clone.folder / "outputs/evaluate" / model / seed
             found = {p.name for p in folder.iterdir()}
             expected = {"samples.png", "interpolations.png", "training"}
-            assert found == expected | ({"reconstructions.png"} if model == "vae" else set())
+            encoded = {"reconstructions.png", "traversals.png", "latents.json"}
+            assert found == expected | (encoded if model == "vae" else set())
             assert len(list((folder / "training").iterdir())) == 2
     vae, gan = (
         json.loads((clone.folder / f"reports/metrics/{model}.json").read_text())["metrics"]

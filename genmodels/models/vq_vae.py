@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from genmodels import networks
-from genmodels.base import SCORING_BATCH, Images, Phase, evaluation_mode
+from genmodels.base import Images, Phase, evaluation_mode
 from genmodels.code_prior import CodePrior
 from genmodels.codebook import Codebook, perplexity, straight_through, used_codes
-from genmodels.image_likelihood import LikelihoodConfig, LikelihoodModel
+from genmodels.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
 from genmodels.networks.blocks import draw_weights
 from genmodels.shape import ImageShape
 
@@ -74,7 +74,7 @@ class Model(LikelihoodModel):
     def __init__(self, config: Config, shape: ImageShape, num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
         if config.conditional:
-            del self.label_plane
+            del self.label_plane  # the prior alone is told the class
         options = config.network(norm="none", dropout=config.dropout)
         arch, dim, grid = config.architecture, config.latent_dim, networks.grid_size(shape)
         self.encoder = networks.to_grid(arch, shape, dim, options)
@@ -161,8 +161,7 @@ class Model(LikelihoodModel):
         condition = self._condition(labels)
         parts = []
         with evaluation_mode(self):
-            for start in range(0, len(x), SCORING_BATCH):
-                piece = slice(start, start + SCORING_BATCH)
+            for piece in pieces(len(x)):
                 images = observed[piece].to(self.device)
                 codes = self._codes(images)
                 told = None if condition is None else condition[piece]

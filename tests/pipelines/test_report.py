@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -309,8 +310,7 @@ def test_a_name_with_markup_is_shown_as_text(project: Path) -> None:
     bad = "<b>&x"
     first = found.models[0]
     row = comparison.Row(bad, **{k: v for k, v in vars(first.row).items() if k != "name"})
-    evil = report_inputs.ModelResult(row, first.settings, first.histories, first.pictures)
-    found.models[0] = evil
+    found.models[0] = replace(first, row=row)
     texts = report.build(settings, found)
     assert bad not in texts[paths.REPORT]
     assert "&lt;b&gt;&amp;x" in texts[paths.REPORT]
