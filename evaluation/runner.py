@@ -67,8 +67,9 @@ def evaluate(
 ) -> Evaluation:
     """Measures a model.
 
-    As many images are generated as there are reference images, at most `max_samples`. Equal
-    arguments give equal records; the global random state is neither used nor changed.
+    As many images are generated as there are reference images, at most `max_samples`; of a
+    conditional model, images of the reference's classes. Equal arguments give equal records; the
+    global random state is neither used nor changed.
 
     Args:
         model: Anything; what it can do is told by `evaluation.protocols`.

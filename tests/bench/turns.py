@@ -1,14 +1,19 @@
 """Contenders take turns in one process, because a shared machine's speed drifts.
 
 Two clocks: the wall's, which counts what other processes take away, and the processor time of this
-process, which does not, but counts waiting threads only where they spin. On an idle machine and
-with one thread they agree.
+process, which does not, but counts a thread that waits only if it spins. On an idle machine and with
+one thread they agree.
 """
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from genmodels.training import Callbacks, Trainer
 
 Turn = Callable[[], object]
 
@@ -23,7 +28,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How the turns of two contenders compare, pair by pair: median and range."""
+    """How the turns of two contenders compare, pair by pair."""
 
     wall: list[float]
     cpu: list[float]
@@ -49,6 +54,23 @@ def take(contenders: Mapping[str, Turn], rounds: int) -> dict[str, Spent]:
     return spent
 
 
+def steps_of(trainer: Trainer, steps: int) -> Turn:
+    """The next so many steps of `Trainer.run`, with all that belongs to it."""
+
+    class Enough(Exception):  # noqa: N818 - it is no error
+        pass
+
+    def stop(step: int, _: Tensor) -> None:
+        if step % steps == 0:
+            raise Enough
+
+    def turn() -> None:
+        with contextlib.suppress(Enough):
+            trainer.run(Callbacks(progress=stop))
+
+    return turn
+
+
 def ratio(spent: Spent, beside: Spent) -> Ratio:
     """The time of `spent` over that of `beside`."""
     return Ratio(
@@ -60,4 +82,4 @@ def ratio(spent: Spent, beside: Spent) -> Ratio:
 def milliseconds(spent: Spent, steps: int) -> str:
     """Of a step, by both clocks, where a turn is so many steps."""
     wall, cpu = (1e3 * statistics.median(times) / steps for times in (spent.wall, spent.cpu))
-    return f"{wall:.1f} ms (CPU time {cpu:.1f})"
+    return f"{wall:.1f} ms (CPU time {cpu:.1f} ms)"

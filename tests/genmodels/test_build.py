@@ -7,7 +7,7 @@ from genmodels.shape import ImageShape
 
 def test_an_unknown_kind_is_refused_with_the_nearest_name():
     with pytest.raises(
-        ValueError, match=r"kind 'gann' is not one of gan, vae, did you mean 'gan'\?"
+        ValueError, match=r"kind 'gann' is not one of autoencoder, .*, vq_vae, did you mean 'gan'\?"
     ):
         build.build({"kind": "gann"}, ImageShape(1, 28, 28))
 

@@ -302,7 +302,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(changes, images, tmp_path):
 
 
 def test_one_batch_can_be_learned_by_heart(digits):
-    entry = presets()["vq_vae"] | {"num_steps": 300, "batch_size": 16, "binarize": "none"}
+    small = {"batch_size": 16, "width": 8, "num_codes": 16, "prior_width": 32}
+    fast = {"num_steps": 200, "learning_rate": 5e-3, "binarize": "none"}
+    entry = presets()["vq_vae"] | small | fast
     model = build(entry, ImageShape(1, 28, 28))
     x = Images(digits[:16], None)
     run = Trainer(model, x, x, LoopSettings(0, "fp32", 1, 1))

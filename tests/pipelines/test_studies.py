@@ -12,6 +12,7 @@ from genmodels.base import Images
 from genmodels.training import Trainer
 from pipelines import (
     code_version,
+    datasets,
     files,
     params,
     paths,
@@ -40,7 +41,7 @@ PREPARE = {
     "split_seed": 0,
     "valid_fraction": 0.2,
     "test_fraction": 0.2,
-    "max_images": 200,
+    "max_images": None,
 }
 FEATURES = {
     "seed": 0,
@@ -69,6 +70,20 @@ MEASURES = {
     "sample_seed": 0,
     "metric_seed": 0,
 }
+
+
+@pytest.fixture(scope="session")
+def few_digits() -> datasets.Source:
+    """Read once: parsing them takes seconds."""
+    source = datasets.mnist5k(None)
+    return datasets.Source(
+        source.images[::25], source.labels[::25], source.class_names, len(source.images[::25])
+    )
+
+
+@pytest.fixture(autouse=True)
+def quick_source(few_digits, monkeypatch):
+    monkeypatch.setitem(datasets.LOADERS, "mnist5k", lambda _: few_digits)
 
 
 def vae(**changes):
