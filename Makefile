@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ui publish report smoke test check lint bench dag clean
+.PHONY: help setup repro ui publish report presets reproduce smoke test check lint bench dag clean
 
 help: ## this text
 	@echo "make repro runs the pipeline, make ui shows its runs, make test checks the code."
@@ -41,6 +41,12 @@ publish: $(READY) ## complete the MLflow store from the files
 
 report: $(READY) ## the report and what it needs
 	dvc repro report
+
+presets: $(READY) ## every preset, three seeds each, into reports/presets.md: an hour and a half
+	python -m pipelines.presets
+
+reproduce: $(READY) ## published figures on all of MNIST, into reports/reproductions.md: about two hours
+	python -m pipelines.reproduce
 
 smoke: $(READY) ## all stages on tiny data, in a temporary clone
 	pytest -q tests/test_smoke.py

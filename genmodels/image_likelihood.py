@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from genmodels import networks
 from genmodels.base import SCORING_BATCH, GenerativeModel, Images, ModelConfig, Phase
 from genmodels.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, Likelihood
+from genmodels.networks.blocks import draw_weights
 from genmodels.shape import ImageShape
 
 #: A hard floor of log sigma: one model that fits its data to the bit must not divide by zero.
@@ -53,6 +54,8 @@ class LikelihoodModel(GenerativeModel):
     """A model whose decoder's output is the parameter of p(x | z)."""
 
     family: ClassVar[str] = "vae"
+    #: Whether the encoder of a conditional model is told the class.
+    encoder_is_told: ClassVar[bool] = True
     config: LikelihoodConfig
     mean_squared_error: Tensor
 
@@ -62,7 +65,7 @@ class LikelihoodModel(GenerativeModel):
             self.log_sigma = nn.Parameter(torch.zeros(()))
         if config.sigma == "optimal":
             self.register_buffer("mean_squared_error", torch.ones(()))
-        if config.conditional:
+        if config.conditional and self.encoder_is_told:
             self.label_plane = nn.Linear(num_classes, shape.height * shape.width, bias=False)
 
     @property
@@ -96,6 +99,11 @@ class LikelihoodModel(GenerativeModel):
                 error = (x - self.likelihood.mean(output)).square().mean()
                 self.mean_squared_error.lerp_(error, OPTIMAL_SIGMA_RATE)
         return self.likelihood.log_prob(x, output)
+
+    def draw_networks(self, rng: torch.Generator) -> None:
+        """Draws the weights of all networks; what is a parameter of the model itself stays."""
+        for network in self.children():
+            draw_weights(network, rng)
 
     def start_decoder(self, network: nn.Module, images: Images) -> None:
         """Lets an untrained decoder stand at the mean image, and sigma at the error made there."""

@@ -13,7 +13,6 @@ from genmodels import networks
 from genmodels.base import SCORING_BATCH, Images, Phase, evaluation_mode, normal
 from genmodels.divergences import kl_to_standard_normal
 from genmodels.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
-from genmodels.networks.blocks import draw_weights
 from genmodels.priors import mixture_log_prob, normal_log_prob, standard_normal_log_prob
 from genmodels.samplers import MAX_CODES, MixtureSampler
 from genmodels.schedules import cyclical
@@ -113,8 +112,7 @@ class VAEBase(LikelihoodModel):
 
     def initialise(self, rng: torch.Generator, images: Images) -> None:
         """Draws all weights; decoder and sigma start at the mean image, pseudo-inputs at images."""
-        for network in self.networks():
-            draw_weights(network, rng)
+        self.draw_networks(rng)
         self.start_decoder(self.decoder, images)
         self.num_training_images = len(images.x)
         if self.config.num_pseudo_inputs:
@@ -123,10 +121,6 @@ class VAEBase(LikelihoodModel):
             start = images.x[chosen.to(images.x.device)] + PSEUDO_INPUT_NOISE * noise
             # Inside (0, 1): the clipping has no gradient outside.
             self.pseudo_inputs = nn.Parameter(start.clamp(0.001, 0.999))
-
-    def networks(self) -> list[nn.Module]:
-        """The parts whose weights `initialise` draws."""
-        return [self.encoder, self.decoder, *([self.label_plane] if self.conditional else [])]
 
     def phases(self) -> tuple[Phase, ...]:
         """One phase."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from genmodels import networks
 from genmodels.base import Images, Phase, evaluation_mode
 from genmodels.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
-from genmodels.networks.blocks import draw_weights
 from genmodels.samplers import MAX_CODES, MixtureSampler
 from genmodels.shape import ImageShape
 
@@ -48,7 +47,7 @@ class Model(LikelihoodModel):
 
     def initialise(self, rng: torch.Generator, images: Images) -> None:
         """Draws all weights; decoder and sigma start at the mean image."""
-        draw_weights(self, rng)
+        self.draw_networks(rng)
         self.start_decoder(self.decoder, images)
 
     def phases(self) -> tuple[Phase, ...]:

@@ -52,10 +52,6 @@ class Model(VAEBase):
         layers = fully_connected(config.latent_dim, width, depth, options)
         self.critic = nn.Sequential(*layers, nn.Linear(width, 1))
 
-    def networks(self) -> list[nn.Module]:
-        """Encoder, decoder and the critic."""
-        return [*super().networks(), self.critic]
-
     def phases(self) -> tuple[Phase, ...]:
         """The autoencoder against a frozen critic, then the critic."""
         config, critic = self.config, list(self.critic.parameters())

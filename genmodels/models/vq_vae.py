@@ -1,7 +1,7 @@
 """Vector-quantised VAE with an autoregressive prior over its codes."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -12,7 +12,6 @@ from genmodels.base import Images, Phase, evaluation_mode
 from genmodels.code_prior import CodePrior
 from genmodels.codebook import Codebook, perplexity, straight_through, used_codes
 from genmodels.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
-from genmodels.networks.blocks import draw_weights
 from genmodels.shape import ImageShape
 
 #: Training images whose encodings the codebook starts at.
@@ -69,12 +68,11 @@ class Model(LikelihoodModel):
     keeps what they need, and the codes carry the class into the image.
     """
 
+    encoder_is_told: ClassVar[bool] = False
     config: Config
 
     def __init__(self, config: Config, shape: ImageShape, num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
-        if config.conditional:
-            del self.label_plane  # the prior alone is told the class
         options = config.network(norm="none", dropout=config.dropout)
         arch, dim, grid = config.architecture, config.latent_dim, networks.grid_size(shape)
         self.encoder = networks.to_grid(arch, shape, dim, options)
@@ -87,8 +85,7 @@ class Model(LikelihoodModel):
 
     def initialise(self, rng: torch.Generator, images: Images) -> None:
         """Draws all weights; the decoder starts at the mean image, the codebook at encodings."""
-        for network in (self.encoder, self.decoder, self.prior):
-            draw_weights(network, rng)
+        self.draw_networks(rng)
         self.start_decoder(self.decoder, images)
         chosen = torch.randperm(len(images.x), generator=rng)[:CODEBOOK_IMAGES]
         x = images.x[chosen.to(images.x.device)]

@@ -15,7 +15,6 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
 import torch

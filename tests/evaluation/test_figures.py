@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ SCRIPT = """
 from evaluation.figures import *
 print(curve_plot([Curves("a", 0, [1, 2, 3], [[3.0, 2.0, 1.0]])], "elbo", "epoch"))
 print(scatter_plot([Points("a", 0, [(1.0, 2.0)])], "plane", ("x", "y"), equal_sums=True))
+print(rate_plot([1.0, 0.0], [True, False], [1, 0], "rates", 0))
+print(class_plot([(0.0, 1.0), (1.0, 0.0)], [0, 1], ["a", "b"], "codes"))
 """
 
 
@@ -44,7 +47,7 @@ def test_plots_are_the_same_bytes_in_two_processes() -> None:
         for _ in range(2)
     ]
     assert runs[0].stdout == runs[1].stdout
-    assert runs[0].stdout.count(b"<svg") == 2
+    assert runs[0].stdout.count(b"<svg") == 4
 
 
 def test_a_plot_takes_its_text_colour_from_the_page() -> None:
@@ -53,6 +56,63 @@ def test_a_plot_takes_its_text_colour_from_the_page() -> None:
     assert figures.NEUTRAL not in text
     assert "#000000" not in text
     assert "#ffffff" not in text
+
+
+def numbers(root: ElementTree.Element) -> list[str]:
+    """The texts of a plot."""
+    return [e.text or "" for e in root.iter() if e.tag.endswith("text")]
+
+
+def bars(text: str) -> list[str]:
+    """The fills of the bars of a plot, from left to right."""
+    return [fill for fill in re.findall(r'style="fill: ([^;"]+); stroke: #3b7dd8', text)]
+
+
+def test_the_bar_of_an_idle_dimension_is_hollow_and_crossed() -> None:
+    text = figures.rate_plot([2.0, 0.5, 0.001], [True, True, False], [4, 0, 2], "vae", 0)
+    assert bars(text) == [figures.COLOURS[0], figures.COLOURS[0], "none"]
+    without = figures.rate_plot([2.0, 0.5, 0.001], [True, True, True], [4, 0, 2], "vae", 0)
+    assert text.count("<use") == without.count("<use") + 1
+    assert numbers(ElementTree.fromstring(text))[:3] == ["4", "0", "2"]
+
+
+def test_a_collapsed_model_has_no_tall_bar() -> None:
+    root = ElementTree.fromstring(figures.rate_plot([1e-4] * 3, [False] * 3, [0, 1, 2], "vae", 0))
+    top = max(float(text) for text in numbers(root) if re.fullmatch(r"[\d.]+", text))
+    assert top >= 0.1 or "0.1" in "".join(numbers(root))
+
+
+def test_many_bars_are_not_numbered() -> None:
+    num = figures.MAX_NUMBERED + 1
+    root = ElementTree.fromstring(
+        figures.rate_plot([1.0] * num, [True] * num, list(range(100, 100 + num)), "vae", 0)
+    )
+    assert not [text for text in numbers(root) if text.startswith("1") and len(text) == 3]
+
+
+CODES = [(0.0, 0.0), (1.0, 2.0), (2.0, 1.0)]
+
+
+def test_points_have_the_colour_and_the_legend_of_their_class() -> None:
+    text = figures.class_plot(CODES, [1, 0, 1], ["cat", "dog"], "codes")
+    assert text.count(f"fill: {figures.COLOURS[1]}") > text.count(f"fill: {figures.COLOURS[0]}") > 0
+    assert [name for name in numbers(ElementTree.fromstring(text)) if name.isalpha()] == [
+        "cat",
+        "dog",
+        "codes",
+    ] or {"cat", "dog"} <= set(numbers(ElementTree.fromstring(text)))
+
+
+def test_points_without_classes_and_of_too_many_have_no_legend() -> None:
+    for labels, names in ((None, []), ([0, 1, 2], [f"class {i}" for i in range(30)])):
+        texts = numbers(ElementTree.fromstring(figures.class_plot(CODES, labels, names, "codes")))
+        assert not [text for text in texts if text.startswith("class")]
+
+
+def test_a_plot_carries_no_font_and_no_needless_digits() -> None:
+    text = figures.curve_plot(LINES, "elbo", "epoch")
+    assert "font-family" not in text
+    assert not re.search(r' [xyd]="[^"]*\.\d{3}', text)
 
 
 def test_a_plot_is_one_element_without_prolog_metadata_or_fixed_size() -> None:

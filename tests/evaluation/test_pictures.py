@@ -51,6 +51,19 @@ def test_pairs_of_different_shape_are_refused() -> None:
         pictures.reconstruction_grid(torch.zeros(2, 1, 4, 4), torch.zeros(3, 1, 4, 4), 2)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_doubled_picture_is_made_small_without_loss(channels: int) -> None:
+    images = torch.rand(4, channels, 5, 7)
+    small, doubled = (pictures.image_grid(images, 2, scale) for scale in (1, 2))
+    assert pictures.undoubled(pictures.png(doubled)) == pictures.png(small)
+
+
+def test_a_picture_that_is_not_doubled_stays_as_it_is() -> None:
+    for scale in (1, 3):
+        content = pictures.png(pictures.image_grid(torch.rand(4, 1, 5, 7), 2, scale))
+        assert pictures.undoubled(content) == content
+
+
 def test_a_saved_picture_is_whole_lossless_and_repeats_its_bytes(tmp_path: Path) -> None:
     grid = pictures.image_grid(torch.rand(4, 1, 8, 8), 2)
     first, second = tmp_path / "new" / "a.png", tmp_path / "b.png"

@@ -35,6 +35,16 @@ def test_weight_decay_is_the_decoders_alone(images):
     assert decayed == {id(p) for p in model.decoder.parameters() if p.dim() > 1}
 
 
+@pytest.mark.parametrize("sigma", ["learned", "optimal"])
+def test_sigma_may_move(sigma, images):
+    split = Images(images, None)
+    run = Trainer(
+        autoencoder(sigma=sigma, num_steps=3), split, split, LoopSettings(0, "fp32", 1, 1)
+    )
+    run.run()
+    assert "autoencoder/log_sigma" in run.history[-1]
+
+
 def test_it_has_no_rate_and_no_bound(images):
     model = autoencoder()
     watched = model.validation_step(images, None, generator(0, "valid"))

@@ -80,7 +80,7 @@ def test_the_fit_does_not_touch_the_global_generators(codes):
 
     np.random.seed(3)  # noqa: NPY002
     before = torch.get_rng_state()
-    expected = np.random.RandomState(3).rand()  # noqa: NPY002
+    expected = np.random.RandomState(3).rand()
     MixtureSampler(3, 4).fit(codes, seed=0)
     assert torch.equal(before, torch.get_rng_state())
     assert np.random.rand() == expected  # noqa: NPY002

@@ -77,7 +77,6 @@ def test_the_encoder_gets_the_gradient_that_the_decoder_gives_to_the_codes(image
 
 def test_the_commitment_pulls_the_encoder_and_nothing_else(images):
     model = vq(**GREY).eval()
-    step(model, images)["commitment"].requires_grad_(False)
     z = model.encoder(images)
     vectors = model.codebook.vectors[model.codebook.nearest(z)]
     distortion = -model.likelihood.log_prob(images, model.decoder(straight_through(z, vectors)))
@@ -223,12 +222,14 @@ def test_a_sample_does_not_depend_on_its_batch_mates():
     torch.testing.assert_close(model.decode(z), alone, rtol=0, atol=1e-5)
 
 
-def test_rate_and_distortion_do_not_depend_on_how_a_split_is_cut(images, monkeypatch):
-    model = vq()
-    whole = model.rate_distortion(images, generator(0, "valid"))
+@pytest.mark.parametrize("conditional", [False, True])
+def test_rate_and_distortion_do_not_depend_on_how_a_split_is_cut(conditional, images, monkeypatch):
+    model = vq(conditional=conditional)
+    y = torch.arange(64) % 10 if conditional else None
+    whole = model.rate_distortion(images, generator(0, "valid"), y)
     assert all(value.shape == (64,) for value in whole)
     monkeypatch.setattr("genmodels.image_likelihood.pieces.__defaults__", (7,))
-    cut = model.rate_distortion(images, generator(0, "valid"))
+    cut = model.rate_distortion(images, generator(0, "valid"), y)
     for a, b in zip(whole, cut, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
 
