@@ -91,9 +91,6 @@ class VAEBase(LikelihoodModel):
     given to encoder and decoder, and its likelihood is a conditional one.
 
     Without batch norm: the objective of an image must not depend on its batch mates.
-
-    Attributes:
-        num_training_images: What estimators over the aggregate posterior need to know.
     """
 
     config: VAEConfig
@@ -104,7 +101,6 @@ class VAEBase(LikelihoodModel):
         arch, latent_dim = config.architecture, config.latent_dim
         self.encoder = networks.downward(arch, self.encoder_shape, 2 * latent_dim, options)
         self.decoder = networks.upward(arch, self.decoder_inputs(latent_dim), shape, options)
-        self.num_training_images = 0
         if config.num_pseudo_inputs:
             self.pseudo_inputs = nn.Parameter(torch.zeros(config.num_pseudo_inputs, *shape))
         if config.gmm_components:
@@ -114,7 +110,6 @@ class VAEBase(LikelihoodModel):
         """Draws all weights; decoder and sigma start at the mean image, pseudo-inputs at images."""
         self.draw_networks(rng)
         self.start_decoder(self.decoder, images)
-        self.num_training_images = len(images.x)
         if self.config.num_pseudo_inputs:
             chosen = torch.randint(len(images.x), (self.config.num_pseudo_inputs,), generator=rng)
             noise = normal(self.pseudo_inputs.shape, rng, self.device)

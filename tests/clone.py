@@ -51,7 +51,7 @@ class Clone:
             env=self.environment() | environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,  # a busy machine is ten times slower
         )
 
     def environment(self) -> dict[str, str]:

@@ -8,6 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from genmodels.base import Images
+from genmodels.shape import ImageShape
 from genmodels.total_correlation import decompose, stratified_log_weights
 from genmodels.vae_base import Terms, VAEBase, VAEConfig
 
@@ -40,12 +42,23 @@ class Model(VAEBase):
     """
 
     config: Config
+    num_training_images: Tensor
+
+    def __init__(self, config: Config, shape: ImageShape, num_classes: int) -> None:
+        super().__init__(config, shape, num_classes)
+        # A buffer: the estimator needs it wherever the model is loaded.
+        self.register_buffer("num_training_images", torch.zeros((), dtype=torch.int64))
+
+    def initialise(self, rng: torch.Generator, images: Images) -> None:
+        """As every VAE, and counts the training images."""
+        super().initialise(rng, images)
+        self.num_training_images.fill_(len(images.x))
 
     def regularizer(
         self, terms: Terms, step: int, rng: torch.Generator
     ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """The three parts of the rate, each with its weight."""
-        num_images, config = self.num_training_images, self.config
+        num_images, config = int(self.num_training_images), self.config
         log_weights = stratified_log_weights(len(terms.z), num_images, terms.z.device)
         log_prior = self.prior_log_prob(terms.z)
         parts = decompose(terms.mean, terms.logvar, terms.z, log_prior, log_weights)

@@ -65,7 +65,8 @@ def numbers(root: ElementTree.Element) -> list[str]:
 
 def bars(text: str) -> list[str]:
     """The fills of the bars of a plot, from left to right."""
-    return [fill for fill in re.findall(r'style="fill: ([^;"]+); stroke: #3b7dd8', text)]
+    found: list[str] = re.findall(r'style="fill: ([^;"]+); stroke: #3b7dd8', text)
+    return found
 
 
 def test_the_bar_of_an_idle_dimension_is_hollow_and_crossed() -> None:
@@ -78,16 +79,14 @@ def test_the_bar_of_an_idle_dimension_is_hollow_and_crossed() -> None:
 
 def test_a_collapsed_model_has_no_tall_bar() -> None:
     root = ElementTree.fromstring(figures.rate_plot([1e-4] * 3, [False] * 3, [0, 1, 2], "vae", 0))
-    top = max(float(text) for text in numbers(root) if re.fullmatch(r"[\d.]+", text))
-    assert top >= 0.1 or "0.1" in "".join(numbers(root))
+    assert "0.10" in numbers(root)
 
 
 def test_many_bars_are_not_numbered() -> None:
-    num = figures.MAX_NUMBERED + 1
-    root = ElementTree.fromstring(
-        figures.rate_plot([1.0] * num, [True] * num, list(range(100, 100 + num)), "vae", 0)
-    )
-    assert not [text for text in numbers(root) if text.startswith("1") and len(text) == 3]
+    for num, shown in ((figures.MAX_NUMBERED, True), (figures.MAX_NUMBERED + 1, False)):
+        dimensions = list(range(100, 100 + num))
+        text = figures.rate_plot([1.0] * num, [True] * num, dimensions, "vae", 0)
+        assert ("110" in numbers(ElementTree.fromstring(text))) == shown
 
 
 CODES = [(0.0, 0.0), (1.0, 2.0), (2.0, 1.0)]
@@ -96,11 +95,7 @@ CODES = [(0.0, 0.0), (1.0, 2.0), (2.0, 1.0)]
 def test_points_have_the_colour_and_the_legend_of_their_class() -> None:
     text = figures.class_plot(CODES, [1, 0, 1], ["cat", "dog"], "codes")
     assert text.count(f"fill: {figures.COLOURS[1]}") > text.count(f"fill: {figures.COLOURS[0]}") > 0
-    assert [name for name in numbers(ElementTree.fromstring(text)) if name.isalpha()] == [
-        "cat",
-        "dog",
-        "codes",
-    ] or {"cat", "dog"} <= set(numbers(ElementTree.fromstring(text)))
+    assert {"cat", "dog"} <= set(numbers(ElementTree.fromstring(text)))
 
 
 def test_points_without_classes_and_of_too_many_have_no_legend() -> None:

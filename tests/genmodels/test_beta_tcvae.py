@@ -22,7 +22,7 @@ def terms_of(model, images):
 def test_the_penalty_weighs_each_part_by_its_own_weight(images):
     model = tcvae()
     terms = terms_of(model, images)
-    log_weights = stratified_log_weights(64, model.num_training_images)
+    log_weights = stratified_log_weights(64, int(model.num_training_images))
     log_prior = model.prior_log_prob(terms.z)
     parts = decompose(terms.mean, terms.logvar, terms.z, log_prior, log_weights)
     for position, weights in enumerate(torch.eye(3).tolist()):
@@ -47,7 +47,7 @@ def test_the_size_of_the_data_set_enters_and_is_that_of_the_training_split(image
     terms = terms_of(model, images)
     penalties, shares = [], []
     for num in (100, 60_000):
-        model.num_training_images = num
+        model.num_training_images.fill_(num)
         penalty, logged = model.regularizer(terms, 0, generator(0, "none"))
         penalties.append(penalty.mean())
         shares.append(logged["mutual_information_share"])

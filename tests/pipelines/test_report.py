@@ -1,8 +1,10 @@
 """Stage `report`, on outputs as the other stages leave them: two VAEs and two GANs, two seeds."""
 
+import base64
 import copy
 import csv
 import functools
+import io
 import json
 import re
 import resource
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from evaluation import comparison, pictures
 from pipelines import params, paths, report, report_inputs
@@ -190,6 +193,18 @@ def write_pictures(folder: Path, family: str, position: int) -> None:
     if family == "vae":
         pairs = pictures.reconstruction_grid(digits()[:20], images[:20], 10)
         pictures.save_png(pairs, folder / "reconstructions.png")
+        write_latents(folder, images, plane=position == 1)
+
+
+def write_latents(folder: Path, images: torch.Tensor, *, plane: bool) -> None:
+    """Of two dimensions, one of them idle; `plane` says whether there is a map of them."""
+    pictures.save_png(pictures.image_grid(images[:22], 11), folder / "traversals.png")
+    card = {"num_images": 1000, "dimensions": [1, 0], "rate": [3.25, 0.0], "variance": [0.9, 0.0]}
+    card |= {"active": [True, False], "active_units": 1}
+    if plane:
+        pictures.save_png(pictures.image_grid(images[:16], 4, scale=1), folder / "manifold.png")
+        card["plane"] = {"codes": [[0.0, 1.0], [2.0, -1.0]], "labels": [3, 7]}
+    write_json(folder / "latents.json", card)
 
 
 def write_project(root: Path) -> None:
@@ -315,6 +330,46 @@ def test_a_name_with_markup_is_shown_as_text(project: Path) -> None:
     assert bad not in texts[paths.REPORT]
     assert "&lt;b&gt;&amp;x" in texts[paths.REPORT]
     assert f"`{bad}`" in texts[paths.COMPARISON]
+
+
+def gallery(page: str, key: str) -> str:
+    """The section of one sort of picture."""
+    return page.partition(f'<section id="{key}">')[2].partition("</section>")[0]
+
+
+def test_latent_pictures_stand_for_the_models_that_have_them(page: str) -> None:
+    assert page.count('href="#traversals"') == page.count('href="#rates"') == 1
+    for key, names in (
+        ("traversals", {"vae", "beta_vae"}),
+        ("rates", {"vae", "beta_vae"}),
+        ("plane", {"beta_vae"}),
+    ):
+        shown = re.findall(r'aria-hidden="true">.</span>([\w<>]+?)</span>', gallery(page, key))
+        assert {name.replace("<wbr>", "") for name in shown} == names
+    assert "vae: 3.2 nats, 1 of 2 active" in gallery(page, "rates")
+    assert gallery(page, "rates").count("<svg") == 2
+    plane = gallery(page, "plane")
+    assert (plane.count("<img"), plane.count("<svg")) == (1, 1)
+    assert "beta_vae: codes of 2 test images" in plane
+
+
+def test_models_without_latents_of_their_own_make_no_section(project: Path) -> None:
+    for path in project.glob("outputs/evaluate/*/*/*"):
+        if path.stem in ("traversals", "manifold", "latents"):
+            path.unlink()
+    report.main()
+    page = paths.REPORT.read_text("utf-8")
+    assert gallery(page, "samples")
+    for key in ("traversals", "rates", "plane"):
+        assert f'id="{key}"' not in page
+        assert f'href="#{key}"' not in page
+
+
+def test_pictures_of_the_page_have_one_pixel_a_pixel(page: str) -> None:
+    found = re.search(r'src="data:image/png;base64,([^"]+)" alt="Samples of vae"', page)
+    assert found
+    with Image.open(io.BytesIO(base64.b64decode(found[1]))) as picture:
+        assert picture.size == (8 * 29 - 1, 8 * 29 - 1)
 
 
 def test_page_csv_and_markdown_agree_to_the_printed_precision(page: str) -> None:

@@ -1,0 +1,77 @@
+"""Peak memory of a training on the whole of MNIST, each in a fresh process, beside 1.5 GiB.
+
+`GENMODELS_DATA_ROOT=<folder that holds MNIST> python -m tests.bench.memory` prepares the data set
+in a temporary folder (torchvision downloads it where it is not there) and trains the selected models
+of params.yaml, or those that are named, as stage `train` does: data, steps, validation on 12,000
+images, checkpoint, snapshots. A run that is longer needs no more.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genmodels.training import LoopSettings
+from pipelines import params, prepare
+from pipelines.train import fit, load_images, write_seed
+
+LIMIT = 1.5 * 2**30
+
+
+def prepare_mnist(folder: Path) -> None:
+    """Section `prepare` of params.yaml, with another data set."""
+    whole = {"dataset": "mnist", "max_images": None}
+    prepare.make(params.load().prepare.model_copy(update=whole), folder)
+
+
+def train(name: str, prepared: Path, folder: Path, steps: int) -> None:
+    """One training, as in a worker of the stage."""
+    settings = params.load()
+    torch.set_num_threads(settings.train.threads)
+    entry = {**settings.models[name], "num_steps": steps}
+    loop = LoopSettings(
+        0, settings.train.precision, settings.train.num_snapshots, settings.train.snapshot_images
+    )
+    checkpoint = folder / "checkpoint.pt"
+    data = load_images("cpu", prepared)
+    trainer, _ = fit(entry, data, loop, checkpoint, "cpu", lambda _: None, name)
+    write_seed(folder, name, entry, trainer)
+
+
+def peak(work: Callable[..., None], *args: Any) -> float:
+    """Bytes at most of a process that does some work; to be called in a fresh one."""
+    work(*args)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def main() -> None:
+    """Prints a line a model."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.memory", description=__doc__)
+    parser.add_argument("models", nargs="*", help="of params.yaml (default: the selected ones)")
+    parser.add_argument("--steps", type=int, default=100, help="of each (default: 100)")
+    asked = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh,
+    ):
+        prepared = Path(temporary, "prepare")
+        largest = fresh.submit(peak, prepare_mnist, prepared).result()
+        print(f"prepare: {largest / 2**30:.2f} GiB")
+        for name in asked.models or params.load().trained:
+            folder = Path(temporary, name)
+            folder.mkdir()
+            found = fresh.submit(peak, train, name, prepared, folder, asked.steps).result()
+            print(f"{name}: {found / 2**30:.2f} GiB of {LIMIT / 2**30}", flush=True)
+            largest = max(largest, found)
+    print(f"peak: {largest / 2**30:.2f} GiB, {'within' if largest <= LIMIT else 'ABOVE'} the limit")
+
+
+if __name__ == "__main__":
+    main()
