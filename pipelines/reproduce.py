@@ -23,6 +23,7 @@ from pipelines import (
     paths,
     prepare,
     reproduction_page,
+    splits,
     studies,
 )
 from pipelines.code_version import code_version
@@ -203,12 +204,14 @@ def reproduce(name: str, study: Study, *, force: bool, at_once: int | None) -> N
     """
     todo = jobs(name, study)
     results = studies.run(todo, force=force, at_once=at_once)
-    card = None
-    if (folder := todo[0].data.features) is not None:
-        card = files.read_json(folder / "card.json", "the study")
+    data, card = todo[0].data, None
+    if data.features is not None:
+        card = files.read_json(data.features / "card.json", "the study")
+    counts = splits.load_manifest(data.folder)["splits"]
     document = {
         "name": name,
         "study": study.model_dump(),
+        "splits": {split: part["count"] for split, part in counts.items()},
         "accuracy": card and card["accuracy"]["test"],
         "results": results,
     }

@@ -19,8 +19,9 @@ INTRODUCTION = """\
 `make reproduce` trains and measures what the files of `reproductions/` say and writes this page.
 All values are of the test split; nll is the importance-weighted bound with the number of draws
 behind its name, nats per image. fid_classifier is a distance in the features of a small classifier
-trained on the train split, not the Inception FID of papers. CPU-minutes were measured with one
-thread a process and depend on the machine.
+trained on the train split, not the Inception FID of papers. What agrees with a claim was decided
+before the run. CPU-minutes were measured with one thread a process and depend on the machine and
+on what else ran on it.
 """
 
 AGREES, DISAGREES, OPEN = "agrees", "does not agree", "not comparable"
@@ -48,7 +49,7 @@ def _summary(documents: Sequence[Document]) -> str:
         if not study["claims"]:
             lines.append([study["title"], "open: see below", MISSING, MISSING, MISSING, minutes])
     header = ["study", "claim", "here", "published", "verdict", "CPU-minutes"]
-    return pages.table(header, lines)
+    return pages.table(header, lines, left=2)
 
 
 def _section(document: Document) -> str:
@@ -66,7 +67,8 @@ def _section(document: Document) -> str:
     )
     parts.append(_claims(study["claims"], results))
     seeds = ", ".join(map(str, study["seeds"]))
-    parts.append(f"Mean ± standard deviation over the seeds {seeds}.\n")
+    spread = "Mean ± standard deviation over the seeds" if len(study["seeds"]) > 1 else "Seed"
+    parts.append(f"{spread} {seeds}. {_machine(results)}\n")
     parts.append(f"Conditions: {_data(document)} {pages.settings_line(shared)}.\n")
     if any(own.values()):
         parts.append(
@@ -94,14 +96,21 @@ def _minutes(results: Results) -> float:
 
 
 def _data(document: Document) -> str:
-    prepare, accuracy = document["study"]["prepare"], document["accuracy"]
+    counts = document["splits"]
     text = (
-        f"{prepare['dataset']}, valid_fraction {prepare['valid_fraction']:.3g}, split_seed "
-        f"{prepare['split_seed']};"
+        f"{document['study']['prepare']['dataset']}, {counts['train']:,} training, "
+        f"{counts['valid']:,} validation and {counts['test']:,} test images;"
     )
-    if accuracy is not None:
-        text += f" extractor of test accuracy {accuracy:.4f};"
+    if document["accuracy"] is not None:
+        text += f" extractor of test accuracy {document['accuracy']:.4f};"
     return text
+
+
+def _machine(results: Results) -> str:
+    timings = [one["timing"] for seeds in results.values() for one in seeds.values()]
+    devices = sorted({timing["device"] for timing in timings})
+    versions = sorted({timing["versions"]["torch"] for timing in timings})
+    return f"Trained on {', '.join(devices)} with torch {', '.join(versions)}."
 
 
 def _stale(rows: Mapping[str, Any], results: Results) -> list[str]:
@@ -124,7 +133,7 @@ def _claims(claims: Sequence[Mapping[str, Any]], results: Results) -> str:
         shown = [_of(claim), _mean(found), each, _limit(claim["published"]), _range(claim)]
         lines.append([claim["text"], *shown, verdict(claim, found)])
     header = ["claim", "what", "here", "by seed", "published", "agrees within", "verdict"]
-    return pages.table(header, lines)
+    return pages.table(header, lines, left=2)
 
 
 def _range(claim: Mapping[str, Any]) -> str:

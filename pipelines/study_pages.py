@@ -22,10 +22,10 @@ def cell(found: Sequence[float]) -> Cell:
     return Cell(mean, statistics.stdev(found) if len(found) > 1 else None, len(found), None)
 
 
-def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown: the first column to the left, the others to the right."""
-    rows = [list(header), ["---", *["---:"] * (len(header) - 1)], *map(list, lines)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def table(header: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A table in Markdown: the first `left` columns to the left, the others to the right."""
+    rule = ["---"] * left + ["---:"] * (len(header) - left)
+    return "".join(f"| {' | '.join(row)} |\n" for row in [header, rule, *lines])
 
 
 def columns(rows: Mapping[str, Seeds], names: Sequence[str]) -> dict[str, list[str]]:

@@ -1,9 +1,9 @@
 """Peak memory of a training on the whole of MNIST, each in a fresh process, beside 1.5 GiB.
 
 `GENMODELS_DATA_ROOT=<folder that holds MNIST> python -m tests.bench.memory` prepares the data set
-in a temporary folder (torchvision downloads it where it is not there) and trains the selected models
-of params.yaml, or those that are named, as stage `train` does: data, steps, validation on 12,000
-images, checkpoint, snapshots. A run that is longer needs no more.
+in a temporary folder (torchvision downloads it where it is not there), then trains the selected
+models of params.yaml, or those that are named, as stage `train` does it: data, steps, validation on
+12,000 images, checkpoint, snapshots.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What `precision: bf16` does to a trained VAE: the ELBO beside that of float32.
 
-`python -m tests.bench.precision` trains the entry `vae` of params.yaml to its end on 3,000 digits in
-both precisions with the same seed, judges both in float32 on the same 1,000 other digits with the
-same noise, and prints the ELBOs and how far they are apart.
+`python -m tests.bench.precision` trains the entry `vae` of params.yaml to its end on 3,000 digits,
+in both precisions with the same seed, judges both in float32 on the same 1,000 other digits with
+the same noise, and prints the ELBOs and how far they are apart.
 """
 
 import argparse

@@ -1,8 +1,7 @@
 """Contenders take turns in one process, because a shared machine's speed drifts.
 
 Two clocks: the wall's, which counts what other processes take away, and the processor time of this
-process, which does not, but counts a thread that waits only if it spins. On an idle machine and with
-one thread they agree.
+process, which does not. On an idle machine and with one thread they agree.
 """
 
 import contextlib

@@ -8,8 +8,9 @@ from scipy.stats import norm
 from torch.distributions import Normal, kl_divergence
 
 from genmodels.base import Images
-from pipelines import latents
+from pipelines import completed_runs, fingerprint, latents
 from tests.conftest import presets, small_model
+from tests.pipelines.conftest import write_outputs
 from tests.pipelines.trained import preset_of
 
 
@@ -188,3 +189,11 @@ def test_codes_in_a_plane_are_kept_with_their_classes(tested, labelled):
     assert len(plane["codes"]) == latents.PLANE_CODES < len(many.x)
     assert plane["codes"][3] == pytest.approx(found.mean[3].tolist(), abs=1e-5)
     assert plane["labels"] == (many.y[: latents.PLANE_CODES].tolist() if labelled else None)
+
+
+def test_the_run_of_a_model_holds_what_is_known_about_its_latents(checkout):
+    write_outputs(checkout)
+    path = checkout / "outputs/evaluate/vae/1/latents.json"
+    path.write_text("{}")
+    for run in completed_runs.read("vae", fingerprint.read_lock()):
+        assert run.files.get("evaluate/latents.json") == (path if run.identity.seed == 1 else None)

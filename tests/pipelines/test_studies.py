@@ -366,7 +366,8 @@ def test_a_study_makes_its_data_its_models_its_numbers_and_the_page(checkout, ca
     assert "fid_standard_normal" in page
     assert "fid_gmm_1" in page
     assert "| agrees |" in page
-    assert "seeds 0, 1" in page
+    assert "seeds 0, 1. Trained on cpu" in page
+    assert "120 training, 40 validation and 40 test images" in page
     assert re.search(r"- `wide`: width 16$", page, re.MULTILINE)
     assert "other code" not in page
     document = json.loads((paths.REPRODUCED / "tiny.json").read_text())
