@@ -56,8 +56,9 @@ CAPTIONS = {
     ),
     "plane": (
         "Latent plane",
-        "Models of two latent dimensions. Left, images at the quantiles of the prior, evenly "
-        "spaced in probability, z_0 to the right and z_1 upwards. Right, where test images lie.",
+        "Models of two latent dimensions: images at the quantiles of the prior, evenly spaced in "
+        "probability, z_0 to the right and z_1 upwards, and the codes of test images. The images "
+        "of a conditional model have the class of the first test image.",
     ),
 }
 
