@@ -64,9 +64,15 @@ lint: $(READY) ## ruff, mypy, import contracts
 	mypy
 	lint-imports --no-cache
 
-bench: $(READY) ## throughput of the loop beside a bare one, also on busy cores; start-up of each stage
+bench: $(READY) ## speed beside a bare loop and pythae, in bf16, with penalties; memory; modes covered
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	python -m tests.bench.throughput
 	python -m tests.bench.start_up
+	python -m tests.bench.against_pythae
+	python -m tests.bench.precision
+	python -m tests.bench.penalties
+	python -m tests.bench.memory
+	python -m tests.bench.mode_coverage
 
 dag: $(READY) ## draw the pipeline into the README
 	python -m tests.readme
