@@ -119,22 +119,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    trained_models.add_arguments(parser)
+    trained_models.add_arguments(
+        parser,
+        label="the class of all pictures, counted from 0; a conditional model needs it",
+        out="reconstructions.png",
+    )
     parser.add_argument(
         "pictures", nargs="+", metavar="PICTURE", help="files that Pillow reads, any size and mode"
-    )
-    parser.add_argument(
-        "--class",
-        dest="label",
-        type=int,
-        metavar="K",
-        help="the class of all pictures, counted from 0; a conditional model needs it",
-    )
-    parser.add_argument(
-        "--out",
-        default="reconstructions.png",
-        metavar="FILE.png",
-        help="where the picture goes; one of that name is replaced (default: %(default)s)",
     )
     return parser.parse_args(arguments)
 

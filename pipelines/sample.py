@@ -73,17 +73,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    trained_models.add_arguments(parser)
-    parser.add_argument(
-        "--num", type=int, default=64, metavar="N", help="how many (default: %(default)s)"
+    trained_models.add_arguments(
+        parser,
+        label="the class wanted of a conditional model, counted from 0 (default: each in turn, one "
+        "a column)",
+        out="samples.png",
     )
     parser.add_argument(
-        "--class",
-        dest="label",
-        type=int,
-        metavar="K",
-        help="the class wanted of a conditional model, counted from 0 (default: each in turn, one "
-        "a column)",
+        "--num", type=int, default=64, metavar="N", help="how many (default: %(default)s)"
     )
     parser.add_argument(
         "--seed",
@@ -91,12 +88,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=0,
         metavar="N",
         help="other numbers give other samples (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--out",
-        default="samples.png",
-        metavar="FILE.png",
-        help="where the picture goes; one of that name is replaced (default: %(default)s)",
     )
     return parser.parse_args(arguments)
 

@@ -33,8 +33,14 @@ class Trained:
     title: str
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `model` and `--training-seed`."""
+def add_arguments(parser: argparse.ArgumentParser, *, label: str, out: str) -> None:
+    """Adds what the commands share: `model`, `--training-seed`, `--class` and `--out`.
+
+    Args:
+        parser: Of a command that makes one picture with a trained model.
+        label: The help of `--class`.
+        out: The default of `--out`.
+    """
     parser.add_argument("model", help=ARGUMENT_HELP)
     parser.add_argument(
         "--training-seed",
@@ -42,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of which training of the model (default: the first of seeds: in params.yaml); an "
         "alias names one training",
+    )
+    parser.add_argument("--class", dest="label", type=int, metavar="K", help=label)
+    parser.add_argument(
+        "--out",
+        default=out,
+        metavar="FILE.png",
+        help="where the picture goes; one of that name is replaced (default: %(default)s)",
     )
 
 
