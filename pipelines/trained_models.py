@@ -102,7 +102,7 @@ def _of_alias(alias: str, settings: Params) -> Trained:
     if not store.is_on:
         raise UserError(f"alias {alias!r}: the registry does not answer; name a model instead")
     if found is None:
-        raise UserError(f"no alias {alias!r} in the registry; `make publish` sets it")
+        raise UserError(f"no alias {alias!r} in the registry; name a preset instead")
     name, seed = found.tags.get("model", ""), found.tags.get("seed", "")
     title = f"{alias}: {_title(name, seed)}"
     if found.weights is not None:

@@ -78,7 +78,7 @@ def test_a_version_of_another_training_than_the_local_one_is_refused(store_home,
 
 def test_an_alias_that_nobody_set_is_refused_in_one_line(store_home, tmp_path):
     write_params()
-    message = r"no alias 'champion' in the registry; `make publish` sets it"
+    message = r"no alias 'champion' in the registry; name a preset instead"
     with pytest.raises(UserError, match=message):
         trained_models.load("champion", None)
     weights = save(small_model(presets()["vae"]), tmp_path / "made")
