@@ -17,6 +17,8 @@ from genmodels.vae_base import VAEConfig, active_units
 from tests.conftest import presets, small_model
 
 VAES = [n for n, e in presets().items() if issubclass(config_class(e["kind"]), VAEConfig)]
+#: One entry of each kind that is one.
+KINDS = list({presets()[name]["kind"]: name for name in reversed(VAES)}.values())
 GAUSSIAN = {"likelihood": "gaussian", "binarize": "none"}
 
 
@@ -225,6 +227,32 @@ def test_static_binarisation_is_drawn_once(images):
     assert torch.equal(run.valid.x, images)
 
 
+def test_dynamic_binarisation_is_a_draw_of_the_grey_values():
+    model = vae()
+    x = torch.full((20000, 1, 1, 1), 0.3)
+    drawn = model.observe(x, model.pixel_noise(x, generator(0, "pixels")))
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert drawn.mean().item() == pytest.approx(0.3, abs=4 * (0.21 / 20000) ** 0.5)
+
+
+def test_a_reconstruction_decodes_the_posterior_mean(images):
+    model = vae()
+    mean, logvar = model.encode(images)
+    assert mean.shape == logvar.shape == (64, 3)
+    assert torch.equal(model.reconstruct(images), model.decode(mean))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_one_batch_can_be_learned_by_heart(name, digits):
+    changes = {"num_steps": 200, "batch_size": 16, "kl_warmup": 1.0}
+    model = build(presets()[name] | changes, ImageShape(1, 28, 28))
+    split = Images(digits[:16], None)
+    run = Trainer(model, split, split, LoopSettings(0, "fp32", 1, 1))
+    before = model.validation_step(*split, generator(0, "valid"))["distortion"].mean()
+    run.run()
+    assert run.history[-1]["valid/distortion"] < 0.5 * before
+
+
 def test_active_units_counts_the_dimensions_that_vary():
     mean = torch.zeros(1000, 4)
     mean[:, 1] = 0.05 * noise(1000, 1)[:, 0]
@@ -252,6 +280,12 @@ def test_active_units_counts_the_dimensions_that_vary():
             {"prior": "vamp", "num_pseudo_inputs": 3, "free_bits": 0.1},
             "needs the rate of each dimension",
         ),
+        ({"beta": -1.0}, "greater than or equal to 0"),
+        ({"beta": "4"}, "valid number"),
+        ({"beta": float("inf")}, "finite number"),
+        ({"dropout": 1.0}, "less than 1"),
+        ({"architecture": "mlp"}, "contradicts architecture 'mlp'"),
+        ({"likelihood": "gaussian", "sigma": 0.1}, "set binarize: none"),
         ({"sigma": 0.1}, "likelihood 'bernoulli' needs sigma: null"),
         ({"likelihood": "gaussian"}, "needs sigma: a number, learned or optimal"),
         ({"likelihood": "continuous_bernoulli"}, "models grey values: set binarize: none"),
