@@ -31,8 +31,8 @@ SEEDS = [0, 1, 2]
 #: Files of evaluation/metrics/: how the samples are, and how likely the test images.
 SAMPLES = ("fid", "kid", "inception_score")
 LIKELIHOOD = ("rate", "distortion", "elbo")
-#: The sheet: samples of a preset, and presets in a row of it.
-SAMPLE_ROWS, SAMPLE_COLUMNS, SHEET_COLUMNS = 2, 10, 3
+#: The sheet: samples of a seed, and presets in a row of it.
+SEED_SAMPLES, SHEET_COLUMNS = 10, 3
 MARGIN, LABEL = 8, 14
 
 Results = Mapping[str, Mapping[int, Mapping[str, Any]]]
@@ -98,8 +98,8 @@ def page(results: Results, settings: Params) -> str:
         _protocol(results, settings),
         "## Samples\n",
         _samples(results, settings),
-        "![Two rows of samples of each preset](presets.png)\n",
-        "Seed 0, not picked, from the same sampling seed for every preset.\n",
+        "![A row of samples of each seed of each preset](presets.png)\n",
+        "A row a training seed, not picked, from the same sampling seed for every preset.\n",
         *_likelihoods(results, settings),
         "## Cost\n",
         _cost(results),
@@ -145,8 +145,13 @@ def _samples(results: Results, settings: Params) -> str:
     cells = pages.columns(results, names)
     means = {row: _mean(results, row, names[0]) for row in results}
     ranked = sorted(results, key=lambda row: (means[row] is None, means[row]))
-    lines = [[pages.code(row), _kind(settings, row), *cells[row]] for row in ranked]
-    return pages.table(["preset", "kind", f"{names[0]} ↓", f"{names[1]} ↓", f"{names[2]} ↑"], lines)
+    worst = {row: max(pages.values(results[row], names[0]), default=None) for row in results}
+    lines = [
+        [pages.code(row), _kind(settings, row), *cells[row], number(worst[row], 2)]
+        for row in ranked
+    ]
+    header = ["preset", "kind", f"{names[0]} ↓", f"{names[1]} ↓", f"{names[2]} ↑"]
+    return pages.table([*header, f"{names[0]} of the worst seed"], lines, left=2)
 
 
 def _likelihoods(results: Results, settings: Params) -> list[str]:
@@ -199,12 +204,15 @@ def _stale(results: Results, settings: Params) -> list[str]:
 
 
 def sheet(todo: Sequence[Job]) -> Image.Image:
-    """Samples of each preset under its name.
+    """Samples of each preset under its name, a row a seed.
 
     Args:
-        todo: One finished job of each.
+        todo: Finished jobs.
     """
-    blocks = [_block(job) for job in todo]
+    presets: dict[str, list[Job]] = {}
+    for job in todo:
+        presets.setdefault(job.row, []).append(job)
+    blocks = [_block(name, seeds) for name, seeds in presets.items()]
     width = max(block.width for block in blocks) + MARGIN
     height = max(block.height for block in blocks) + MARGIN
     columns = min(SHEET_COLUMNS, len(blocks))
@@ -217,15 +225,18 @@ def sheet(todo: Sequence[Job]) -> Image.Image:
     return picture
 
 
-def _block(job: Job) -> Image.Image:
-    model = read_model(job.folder, "python -m pipelines.presets --force")
-    rng = generator(job.measures.sample_seed, "presets")
-    samples = model.sample(SAMPLE_ROWS * SAMPLE_COLUMNS, rng)
-    grid = pictures.image_grid(samples, SAMPLE_COLUMNS, scale=1)
+def _block(name: str, seeds: Sequence[Job]) -> Image.Image:
+    samples = torch.cat([_drawn(job) for job in seeds])
+    grid = pictures.image_grid(samples, SEED_SAMPLES, scale=1)
     block = Image.new(grid.mode, (grid.width, grid.height + LABEL), "white")
-    ImageDraw.Draw(block).text((0, 0), job.row, fill="black")
+    ImageDraw.Draw(block).text((0, 0), name, fill="black")
     block.paste(grid, (0, LABEL))
     return block
+
+
+def _drawn(job: Job) -> torch.Tensor:
+    model = read_model(job.folder, "python -m pipelines.presets --force")
+    return model.sample(SEED_SAMPLES, generator(job.measures.sample_seed, "presets"))
 
 
 @exit_on_user_error
@@ -240,8 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     todo = jobs(settings, given.model or list(settings.models), list(dict.fromkeys(given.seeds)))
     results = studies.run(todo, force=given.force, at_once=given.jobs)
     files.write_text(paths.PRESETS, page(results, settings))
-    first = [job for job in todo if job.seed == given.seeds[0]]
-    pictures.save_png(sheet(first), paths.PRESETS_PICTURE)
+    pictures.save_png(sheet(todo), paths.PRESETS_PICTURE)
     print(f"reports/{paths.PRESETS.name}: {len(results)} presets")
 
 

@@ -492,9 +492,11 @@ def test_presets_stand_side_by_side(two_presets, capsys):
     assert "`binary`" in binary
     assert "`grey`" not in binary
     assert "`ae`" not in page[page.index("## Likelihood") : page.index("## Cost")]
+    assert "of the worst seed" in samples
     with Image.open(paths.PRESETS_PICTURE) as picture:
         assert picture.width > 3 * 10 * 28
-        assert picture.height > 2 * 28
+        rows = 2 * 28 + 1  # one for each seed, with a line between them
+        assert picture.height == 2 * presets.MARGIN + presets.LABEL + rows
     assert "3 presets" in capsys.readouterr().out
 
 
