@@ -120,6 +120,10 @@ class ModelConfig(BaseModel):
             )
         return self
 
+    def cautions(self) -> tuple[str, ...]:
+        """What is allowed and probably not meant, a line each, for whoever starts a training."""
+        return ()
+
     def network(self, *, norm: Norm, dropout: float) -> NetworkOptions:
         """How the networks of this config are built."""
         return NetworkOptions(

@@ -49,6 +49,25 @@ class LikelihoodConfig(ModelConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _sigma_belongs_to_the_weights(self) -> Self:
+        if self.sigma == "optimal" and self.ema_half_life:
+            raise ValueError(
+                f"sigma 'optimal' with ema_half_life {self.ema_half_life}: it follows the error of "
+                "the trained weights, not that of the averaged ones; set sigma: learned or "
+                "ema_half_life: 0"
+            )
+        return self
+
+    def cautions(self) -> tuple[str, ...]:
+        """Bernoulli of grey values is a cross-entropy."""
+        grey = (
+            "likelihood 'bernoulli' with binarize 'none': on grey pixels it is a cross-entropy and "
+            "no likelihood, so the ELBO is left out; for black and white images all is well"
+        )
+        shown = self.likelihood == "bernoulli" and self.binarize == "none"
+        return (*super().cautions(), *([grey] if shown else []))
+
 
 class LikelihoodModel(GenerativeModel):
     """A model whose decoder's output is the parameter of p(x | z)."""

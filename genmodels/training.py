@@ -138,7 +138,9 @@ class Trainer:
         """Trains from the present step to the end; the model then carries its averaged weights.
 
         Raises:
-            FloatingPointError: A loss is not finite; names the phase, the term and the step.
+            FloatingPointError: A loss or a gradient is not finite; names the phase, the term and
+                the step. The step is not skipped: a run of which parts were left out silently is no
+                run to compare others with, and by then a forward pass may have moved a codebook.
         """
         callbacks = callbacks or Callbacks()
         config = self.model.config

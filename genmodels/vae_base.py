@@ -104,7 +104,8 @@ class VAEBase(LikelihoodModel):
         if config.num_pseudo_inputs:
             self.pseudo_inputs = nn.Parameter(torch.zeros(config.num_pseudo_inputs, *shape))
         if config.gmm_components:
-            self.mixture = MixtureSampler(config.gmm_components, latent_dim)
+            groups = num_classes if config.conditional else 1
+            self.mixture = MixtureSampler(config.gmm_components, latent_dim, groups)
 
     def initialise(self, rng: torch.Generator, images: Images) -> None:
         """Draws all weights; decoder and sigma start at the mean image, pseudo-inputs at images."""
@@ -118,8 +119,13 @@ class VAEBase(LikelihoodModel):
             self.pseudo_inputs = nn.Parameter(start.clamp(0.001, 0.999))
 
     def phases(self) -> tuple[Phase, ...]:
-        """One phase."""
-        return (self.whole_phase("vae", list(self.parameters())),)
+        """One phase; learned images are no weights, so that no decay draws them to black."""
+        decayed = [
+            parameter
+            for name, parameter in self.named_parameters()
+            if parameter.dim() > 1 and name != "pseudo_inputs"
+        ]
+        return (self.whole_phase("vae", list(self.parameters()), decayed),)
 
     def regularizer(
         self, terms: Terms, step: int, rng: torch.Generator
@@ -296,13 +302,13 @@ class VAEBase(LikelihoodModel):
         """Fits the mixture, where there is one, to a posterior draw of each training image."""
         if self.config.sampler == "gmm":
             kept = torch.randperm(len(images.x), generator=rng, device=rng.device)[:MAX_CODES]
-            codes = self.score(*images.at(kept), rng).z
-            self.mixture.fit(codes, rng.initial_seed())
+            x, y = images.at(kept)
+            self.mixture.fit(self.score(x, y, rng).z, rng.initial_seed(), y)
 
     def sample_latent(self, n: int, rng: torch.Generator, labels: Tensor | None = None) -> Tensor:
-        """(n, d) draws from the sampler; the prior does not depend on the labels."""
+        """(n, d) draws from the prior, or from the mixture, which is that of the labels."""
         if self.config.sampler == "gmm":
-            return self.mixture.sample(n, rng)
+            return self.mixture.sample(n, rng, labels)
         noise = super().sample_latent(n, rng, labels)
         if self.config.prior == "normal":
             return noise

@@ -10,6 +10,7 @@ import difflib
 import functools
 import importlib
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -204,6 +205,13 @@ def check_entry(entry: Mapping[str, Any], where: str) -> None:
     check(functools.partial(config.model_validate, entry), config, where)
 
 
+def warn(params: Params, name: str) -> None:
+    """Says on stderr what an entry asks for and probably does not mean."""
+    entry, build = params.models[name], importlib.import_module("genmodels.build")
+    for caution in build.config_class(entry["kind"]).model_validate(entry).cautions():
+        print(f"warning: params.yaml: models.{name}: {caution}", file=sys.stderr)
+
+
 def _check_selected(params: Params, file: str) -> None:
     for name, kind in params.selected.items():
         if name not in params.models:
@@ -345,6 +353,8 @@ def main() -> None:
         f"params.yaml: {len(params.trained)} of {len(params.models)} models selected "
         f"({', '.join(params.trained)}), seeds {params.seeds}, data set {params.prepare.dataset}"
     )
+    for name in params.trained:
+        warn(params, name)
 
 
 if __name__ == "__main__":

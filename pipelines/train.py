@@ -396,6 +396,7 @@ def main() -> None:
     name = parser.parse_args().model
     settings = params.load()
     settings.require_model(name)
+    params.warn(settings, name)
     signal.signal(signal.SIGTERM, _interrupt)
     if "DVC_STAGE" in os.environ:  # a killed dvc must not leave its trainer behind
         workers.die_with_parent()

@@ -1,18 +1,21 @@
 """Evidence lower bound: -(rate + distortion) in nats per image, the mean over images.
 
 One posterior draw per image, at beta = 1 whatever was trained. Values of different observation
-models are not comparable, so the model's is in `params`.
+models are not comparable, so the model's is in `params`. Bernoulli on grey pixels bounds no
+likelihood: null.
 """
 
 from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec, mean_over_images
+from evaluation.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
 from evaluation.protocols import LikelihoodBound
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
     assert isinstance(context.model, LikelihoodBound)
-    rate, distortion = context.rate_distortion
     observation = context.model.observation
+    if observation == "bernoulli_grey":
+        return {"elbo": failure("no_likelihood", observation=observation)}
+    rate, distortion = context.rate_distortion
     return {
         "elbo": mean_over_images(-(rate + distortion), context, observation=observation, draws=1)
     }

@@ -20,7 +20,8 @@ class Config(LikelihoodConfig):
     Attributes:
         l2: b, nats: the cost of a code is b / 2 times its squared length; 0 is a plain autoencoder.
             A published b of an objective in squared errors is 1 / (2 sigma^2) times as large here.
-        gmm_components: Of the mixture that is fitted to the codes and sampled from.
+        gmm_components: Of the mixture that is fitted to the codes and sampled from; of a
+            conditional one, of the mixture of each class.
     """
 
     kind: Literal["autoencoder"]
@@ -43,7 +44,8 @@ class Model(LikelihoodModel):
         arch, latent_dim = config.architecture, config.latent_dim
         self.encoder = networks.downward(arch, self.encoder_shape, latent_dim, options)
         self.decoder = networks.upward(arch, self.decoder_inputs(latent_dim), shape, options)
-        self.mixture = MixtureSampler(config.gmm_components, latent_dim)
+        groups = num_classes if config.conditional else 1
+        self.mixture = MixtureSampler(config.gmm_components, latent_dim, groups)
 
     def initialise(self, rng: torch.Generator, images: Images) -> None:
         """Draws all weights; decoder and sigma start at the mean image."""
@@ -97,11 +99,11 @@ class Model(LikelihoodModel):
         kept = torch.randperm(len(images.x), generator=rng, device=rng.device)[:MAX_CODES]
         x, y = images.at(kept)
         codes = self.encode(self.observe(x, self.pixel_noise(x, rng)), y)
-        self.mixture.fit(codes, rng.initial_seed())
+        self.mixture.fit(codes, rng.initial_seed(), y)
 
     def sample_latent(self, n: int, rng: torch.Generator, labels: Tensor | None = None) -> Tensor:
-        """(n, latent_dim) draws from the mixture, which does not depend on the labels."""
-        return self.mixture.sample(n, rng)
+        """(n, latent_dim) draws from the mixture of the labels, where the model is conditional."""
+        return self.mixture.sample(n, rng, labels)
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Codes (N, latent_dim) to the likelihood's mean (N, C, H, W) in [0, 1]: no draws."""

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from genmodels.base import Images
@@ -31,6 +31,21 @@ class Config(VAEConfig):
     alpha: Annotated[float, Field(ge=0)]
     beta: Annotated[float, Field(ge=0)]
     gamma: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _dependence_is_never_rewarded(self) -> Self:
+        if self.prior == "vamp" and self.gamma > self.beta:
+            raise ValueError(
+                f"prior 'vamp' with gamma {self.gamma} above beta {self.beta}: a prior that is no "
+                "product can follow the codes, the dimension-wise KL is then minus the total "
+                "correlation, and the loss falls without end; set prior: normal"
+            )
+        return self
+
+    def cautions(self) -> tuple[str, ...]:
+        """Small batches know little of q(z)."""
+        few = f"batch_size {self.batch_size}: the estimate of q(z) is good from 256 on"
+        return (*super().cautions(), *([few] if self.batch_size < 256 else []))
 
 
 class Model(VAEBase):

@@ -98,11 +98,13 @@ class Config(ModelConfig):
 
     @model_validator(mode="after")
     def _critic_is_bounded(self) -> Self:
-        bounded = self.penalties != "none" or self.discriminator_norm == "spectral"
+        penalised = self.penalties != "none" and self.penalty_weight_end > 0
+        bounded = penalised or self.discriminator_norm == "spectral"
         if self.loss == "wasserstein" and self.weight_clip is None and not bounded:
             raise ValueError(
                 "loss 'wasserstein' falls without end when nothing bounds the discriminator's "
-                "slope: use a penalty, discriminator_norm: spectral or weight_clip"
+                "slope: use a penalty that does not end at 0, discriminator_norm: spectral or "
+                "weight_clip"
             )
         return self
 
@@ -137,9 +139,12 @@ class Model(GenerativeModel):
 
     family: ClassVar[str] = "gan"
     config: Config
+    class_counts: Tensor
 
     def __init__(self, config: Config, shape: ImageShape, num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
+        if config.conditional:
+            self.register_buffer("class_counts", torch.zeros(num_classes))
         # Dropout regularises the discriminator alone: in the generator it would be noise to learn.
         up = config.network(norm=config.generator_norm, dropout=0.0)
         down = config.network(norm=config.discriminator_norm, dropout=config.dropout)
@@ -160,8 +165,11 @@ class Model(GenerativeModel):
         return alone and LOSSES[self.config.loss].probabilistic
 
     def initialise(self, rng: torch.Generator, images: Images) -> None:
-        """Draws all weights; the images are not used."""
+        """Draws all weights; a conditional one counts the training images of each class."""
         draw_weights(self, rng)
+        if self.conditional:
+            assert images.y is not None
+            self.class_counts.copy_(images.y.bincount(minlength=self.num_classes))
 
     def phases(self) -> tuple[Phase, ...]:
         """The discriminator's turns, then the generator's."""
@@ -295,13 +303,21 @@ class Model(GenerativeModel):
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over the batches
         self.generator.train()
-        labels = self.labels_or_cycle(self.config.batch_size, None)
+        num = self.config.batch_size
         with torch.no_grad():
             for _ in range(RECALIBRATION_BATCHES):
-                self._generate(self.sample_latent(self.config.batch_size, rng, labels), labels)
+                z = self.sample_latent(num, rng)
+                self._generate(z, self._training_labels(num, rng))
         self.generator.train(training)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+    def _training_labels(self, n: int, rng: torch.Generator) -> Tensor | None:
+        """(n,) classes as frequent as in the training images; None where there is no condition."""
+        if not self.conditional:
+            return None
+        frequencies = self.class_counts.to(rng.device)
+        return torch.multinomial(frequencies, n, replacement=True, generator=rng).to(self.device)
 
     def _generate(self, z: Tensor, y: Tensor | None) -> Tensor:
         if self.conditional:

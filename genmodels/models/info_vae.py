@@ -44,6 +44,11 @@ class Config(VAEConfig):
             )
         return self
 
+    def cautions(self) -> tuple[str, ...]:
+        """Small batches make the divergence noise."""
+        few = f"batch_size {self.batch_size}: below 128 the MMD is mostly noise"
+        return (*super().cautions(), *([few] if self.batch_size < 128 else []))
+
 
 class Model(VAEBase):
     """Minimises E_q[-log p(x | z)] + (1 - alpha) KL + (alpha + lambda - 1) MMD^2(q(z), p(z)).

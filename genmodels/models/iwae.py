@@ -31,7 +31,9 @@ class Config(VAEConfig):
 class Model(VAEBase):
     """Maximises E log 1/K sum_k p(x, z_k) / q(z_k | x) (Burda et al. 2016, Eq. 8).
 
-    The densities are those of the draws; the rate in closed form plays no part.
+    The densities are those of the draws; the rate in closed form plays no part. During a warm-up
+    they count less, and `bound` is no bound yet. An `optimal` sigma follows the plain mean of the
+    squared errors of all draws; the bound's own optimum, which weighs them, is a little smaller.
     """
 
     config: Config
@@ -57,8 +59,10 @@ class Model(VAEBase):
         loss = -bound.mean()
         if dreg:
             if z.requires_grad:
-                # The path through z gets the weight twice: once here, once in the sum below.
-                z.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))
+                # At full weight of the densities the path through z gets w twice: once here, once
+                # in the sum below. What a warm-up leaves of the likelihood's own gets it once.
+                factor = (1 - warmup) + warmup * weights
+                z.register_hook(lambda gradient: gradient * factor.unsqueeze(-1))
             surrogate = -(weights * log_w).sum(0).mean()
             loss = surrogate - surrogate.detach() + loss.detach()
         distortion, first_rate = -log_likelihood[0].detach().mean(), rate[0].detach().mean()

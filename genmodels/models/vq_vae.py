@@ -52,6 +52,15 @@ class Config(LikelihoodConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _codes_belong_to_the_weights(self) -> Self:
+        if self.ema_half_life:
+            raise ValueError(
+                f"ema_half_life {self.ema_half_life} contradicts kind 'vq_vae': the codebook, an "
+                "average itself, follows the trained encoder and not the averaged one; set it to 0"
+            )
+        return self
+
 
 class Model(LikelihoodModel):
     """Encoder, nearest codes, decoder, and a GRU over the codes (van den Oord et al. 2017).

@@ -81,3 +81,15 @@ def test_the_estimate_stays_in_float32_under_autocast(images):
 def test_negative_weights_are_refused(key):
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         tcvae(**{key: -1.0})
+
+
+def test_a_prior_that_can_follow_the_codes_must_not_reward_their_dependence():
+    vamp = {"prior": "vamp", "num_pseudo_inputs": 4}
+    with pytest.raises(ValidationError, match="falls without end"):
+        tcvae(beta=1.0, gamma=2.0, **vamp)
+    tcvae(beta=2.0, gamma=2.0, **vamp)
+
+
+def test_a_small_batch_is_worth_a_warning():
+    assert "from 256 on" in tcvae(batch_size=255).config.cautions()[0]
+    assert tcvae(batch_size=256).config.cautions() == ()

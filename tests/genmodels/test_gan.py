@@ -78,7 +78,9 @@ VARIANTS = {
 
 def gan(**changes):
     model = build(PLAIN | changes, ImageShape(1, 12, 12), NUM_CLASSES)
-    model.initialise(generator(0, "weights"), Images(torch.zeros(1, 1, 12, 12), None))
+    labels = torch.arange(NUM_CLASSES) if model.conditional else None
+    start = Images(torch.zeros(NUM_CLASSES, 1, 12, 12), labels)
+    model.initialise(generator(0, "weights"), start)
     return model
 
 
@@ -356,6 +358,16 @@ def test_recalibrated_batch_norm_gives_standard_hidden_values(conditional):
     assert norm.momentum == 0.1
 
 
+def test_batch_norm_is_recalibrated_with_the_classes_of_the_training_images(images):
+    model = gan(conditional=True, **BATCH_NORM)
+    y = torch.tensor([2] * 48 + [7] * 16)
+    model.initialise(generator(0, "weights"), Images(images, y))
+    labels = model._training_labels(4000, generator(0, "recalibrate"))
+    share = (labels == 7).double().mean().item()
+    assert set(labels.tolist()) == {2, 7}
+    assert share == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 4000) ** 0.5)
+
+
 @pytest.mark.parametrize("name", ["plain", "lsgan", "sngan", "wgan_gp", "r1", "r3gan"])
 def test_a_discriminator_learns_to_tell_real_from_fake(name, digits):
     settings = VARIANTS[name] | {"num_steps": 60, "batch_size": 32, "width": 8}
@@ -377,6 +389,11 @@ def test_a_discriminator_learns_to_tell_real_from_fake(name, digits):
         ({"penalty_weight_end": 0.1}, "no weight to schedule"),
         ({"loss": "wasserstein"}, "falls without end"),
         ({"loss": "wasserstein", "discriminator_norm": "batch"}, "falls without end"),
+        (
+            {"loss": "wasserstein", "penalty_weight_end": 0.0}
+            | penalised("gradient_penalty", 10.0),
+            "falls without end",
+        ),
         ({"loss": "hinge", "weight_clip": 0.01}, "logits of a certain size"),
         ({"loss": "wasserstein", "weight_clip": 0.1} | penalised("r1"), "bounds the same slope"),
         (

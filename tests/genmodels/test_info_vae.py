@@ -52,6 +52,11 @@ def test_the_estimate_stays_in_float32_under_autocast(images):
     assert torch.equal(cast, plain)
 
 
+def test_a_small_batch_is_worth_a_warning():
+    assert "mostly noise" in info_vae(batch_size=127).config.cautions()[0]
+    assert info_vae(batch_size=128).config.cautions() == ()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

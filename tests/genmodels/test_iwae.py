@@ -78,6 +78,18 @@ def test_with_a_wrong_posterior_the_bound_rises_to_the_evidence(config, x):
     assert abs(gaps[-1]) < 0.02
 
 
+def test_the_first_gap_is_the_divergence_from_the_exact_posterior(config, x):
+    model = LinearGaussian(config, mean_factor=0.8, deviation_factor=1.3)
+    gap = (model.log_evidence(x) - bound(model, x, 1)).mean().item()
+    exact = LinearGaussian(config, 1.0, 1.0)
+    normals = [
+        torch.distributions.Normal(mean, (0.5 * logvar).exp())
+        for mean, logvar in (each.posterior(x, None) for each in (model, exact))
+    ]
+    divergence = torch.distributions.kl_divergence(*normals).sum(1)
+    assert gap == pytest.approx(divergence.mean().item(), abs=4 * divergence.std().item() / 8)
+
+
 @pytest.mark.parametrize("rows", [1, 7, 64, 10_000])
 def test_the_streamed_bound_does_not_depend_on_how_it_is_cut(rows, config, x):
     model = LinearGaussian(config, 0.8, 1.3)
@@ -113,17 +125,18 @@ def test_the_best_draw_gets_the_largest_weight(images):
     assert torch.equal(output.grad.argsort(), log_w.argsort())
 
 
-def gradients(model, images, seeds):
+def gradients(model, images, seeds, step=5):
     totals = None
     for seed in range(seeds):
         model.zero_grad()
-        model.objective(images, None, 5, torch.Generator().manual_seed(seed))["loss"].backward()
+        model.objective(images, None, step, torch.Generator().manual_seed(seed))["loss"].backward()
         row = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         totals = row[None] if totals is None else torch.cat([totals, row[None]])
     return totals
 
 
-def test_both_gradients_have_the_same_mean(images):
+@pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])
+def test_both_gradients_have_the_same_mean_at_any_weight_of_the_densities(images, weight):
     both = {}
     for gradient in ("iwae", "dreg"):
         model = small_model(
@@ -132,11 +145,13 @@ def test_both_gradients_have_the_same_mean(images):
             head_depth=0,
             num_importance=3,
             gradient=gradient,
-            kl_warmup=0.0,
+            kl_warmup=1.0,
+            num_steps=100,
             binarize="none",
         )
-        both[gradient] = gradients(model, images[:4], 400)
-        model.objective(images[:4], None, 5, torch.Generator())
+        step = round(100 * weight)
+        assert model.warmup_at(step) == weight
+        both[gradient] = gradients(model, images[:4], 400, step)
     means = {key: value.mean(0) for key, value in both.items()}
     error = sum(value.var(0) / len(value) for value in both.values()).sqrt()
     z = (means["iwae"] - means["dreg"]) / error.clamp(min=1e-7)

@@ -71,6 +71,24 @@ def test_a_conditional_model_draws_the_classes_it_is_asked_for(name, preset, ima
     assert run.train.y is not None
 
 
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "beta_tcvae"])
+def test_the_losses_know_nothing_of_the_number_of_training_images(name, images):
+    # The estimator of beta_tcvae is the one exception: q(z) is an average over all of them.
+    losses = []
+    for copies in (1, 3):
+        model = small_model(presets()[name], conditional=False)
+        model.initialise(generator(0, "weights"), Images(images.repeat(copies, 1, 1, 1), None))
+        if name == "vq_vae":  # its codebook starts at encodings of images drawn from all of them
+            model.codebook.vectors.copy_(torch.linspace(-1, 1, 24).reshape(8, 3))
+        losses.append(
+            [
+                model.training_step(images, None, phase.name, 1, generator(0, "step"))["loss"]
+                for phase in model.phases()
+            ]
+        )
+    torch.testing.assert_close(*losses)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_an_unconditional_model_never_sees_a_label(name, images):
     run = trainer(small_model(presets()[name], conditional=False), images)

@@ -70,6 +70,21 @@ def test_few_codes_get_fewer_components_and_every_draw_is_from_one_of_them(codes
     torch.testing.assert_close(drawn.mean(0), codes[:120].mean(0), rtol=0, atol=0.3)
 
 
+def test_each_group_has_a_mixture_of_its_own(codes):
+    groups = torch.arange(len(codes)) % 3
+    shifted = codes + 10.0 * groups[:, None]
+    mixture = MixtureSampler(2, 4, num_groups=4)
+    mixture.fit(shifted, seed=0, groups=groups)
+    asked = torch.tensor([0, 2, 1]).repeat(3000)
+    drawn = mixture.sample(len(asked), torch.Generator().manual_seed(1), asked)
+    for group in range(3):
+        found, expected = drawn[asked == group], shifted[groups == group]
+        error = 4 * expected.std(0) * (1 / len(found)) ** 0.5
+        assert ((found.mean(0) - expected.mean(0)).abs() < error).all()
+    with pytest.raises(RuntimeError, match="not fitted"):  # no code was of group 3
+        mixture.sample(1, torch.Generator(), torch.tensor([3]))
+
+
 def test_sampling_before_the_fit_is_an_error():
     with pytest.raises(RuntimeError, match="not fitted"):
         MixtureSampler(2, 3).sample(1, torch.Generator())

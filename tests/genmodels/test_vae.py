@@ -94,13 +94,13 @@ def test_free_bits_charge_each_dimension_for_what_is_above_them(images):
     assert terms.rate.mean().item() == pytest.approx(each.sum().item(), rel=1e-5)
 
 
-def test_the_loss_knows_nothing_of_the_number_of_training_images(images):
-    losses = []
-    for copies in (1, 3):
-        model = vae()
-        model.initialise(generator(0, "w"), Images(images.repeat(copies, 1, 1, 1), None))
-        losses.append(model.training_step(images, None, "vae", 9, generator(0, "s"))["loss"])
-    assert torch.equal(*losses)
+def test_weight_decay_does_not_draw_learned_images_to_black():
+    model = vae(prior="vamp", num_pseudo_inputs=4)
+    (phase,) = model.phases()
+    decayed = {id(parameter) for parameter in phase.decayed}
+    assert id(model.pseudo_inputs) not in decayed
+    matrices = [p for network in (model.encoder, model.decoder) for p in network.parameters()]
+    assert decayed == {id(p) for p in matrices if p.dim() > 1}
 
 
 def test_validation_is_at_weight_one_whatever_beta_and_warm_up_are(images):
@@ -289,6 +289,10 @@ def test_active_units_counts_the_dimensions_that_vary():
         ({"sigma": 0.1}, "likelihood 'bernoulli' needs sigma: null"),
         ({"likelihood": "gaussian"}, "needs sigma: a number, learned or optimal"),
         ({"likelihood": "continuous_bernoulli"}, "models grey values: set binarize: none"),
+        (
+            {"likelihood": "gaussian", "sigma": "optimal", "binarize": "none", "ema_half_life": 9},
+            "the error of the trained weights",
+        ),
         ({"learning_rate_schedule": "constant"}, "contradicts learning_rate_schedule 'constant'"),
         (
             {

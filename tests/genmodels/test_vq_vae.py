@@ -270,7 +270,6 @@ def test_the_class_goes_to_the_prior_alone(images):
         {"likelihood": "gaussian", "sigma": "optimal", "binarize": "none"},
         {"likelihood": "continuous_bernoulli", "binarize": "none"},
         {"binarize": "static"},
-        {"ema_half_life": 100},
         {"conditional": True},
     ],
 )
@@ -324,6 +323,7 @@ def test_one_batch_can_be_learned_by_heart(digits):
         ({"codebook_decay": 1.0}, "less than 1"),
         ({"revival_threshold": -1.0}, "greater than or equal to 0"),
         ({"likelihood": "gaussian"}, "needs sigma"),
+        ({"ema_half_life": 1000}, "follows the trained encoder"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):

@@ -170,3 +170,13 @@ def test_a_command_ends_with_one_line_and_without_a_traceback(tmp_path):
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: params.yaml: models.vae.beta: -2 is not allowed")
+
+
+def test_what_is_allowed_and_hardly_meant_is_said_in_one_line(tmp_path, capsys):
+    loaded = load(tmp_path, "binarize: dynamic # dynamic", "binarize: none # dynamic")
+    params.warn(loaded, "vae")
+    said = capsys.readouterr().err
+    assert said.startswith("warning: params.yaml: models.vae: likelihood 'bernoulli'")
+    assert said.count("\n") == 1
+    params.warn(loaded, "beta_vae")
+    assert capsys.readouterr().err == ""

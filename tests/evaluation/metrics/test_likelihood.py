@@ -47,6 +47,11 @@ def test_bits_name_the_levels_that_they_code(
     assert measured.params["levels"] == levels
 
 
+def test_a_cross_entropy_of_grey_pixels_is_no_bound(make_context, make_model) -> None:
+    measured = elbo.METRIC.compute(make_context(make_model("bernoulli_grey")))["elbo"]
+    assert (measured.value, measured.reason) == (None, "no_likelihood")
+
+
 @pytest.mark.parametrize(
     ("observation", "reason"),
     [
