@@ -61,8 +61,10 @@ class MixtureSampler(nn.Module):
         from sklearn.mixture import GaussianMixture  # noqa: PLC0415
 
         self.weights[group].zero_()
-        if len(codes) < 2:  # no covariance; sampling the group says so
+        if not len(codes):  # sampling the group says so
             return
+        if len(codes) == 1:  # a class of one image: its code, with the least covariance
+            codes = codes.repeat(2, 1)
         count = max(1, min(self.weights.shape[1], len(codes) // CODES_PER_COMPONENT))
         mixture = GaussianMixture(
             count,

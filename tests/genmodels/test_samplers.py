@@ -85,6 +85,13 @@ def test_each_group_has_a_mixture_of_its_own(codes):
         mixture.sample(1, torch.Generator(), torch.tensor([3]))
 
 
+def test_a_group_of_one_code_draws_that_code(codes):
+    mixture = MixtureSampler(2, 4, num_groups=2)
+    mixture.fit(codes[:101], seed=0, groups=torch.tensor([0] * 100 + [1]))
+    drawn = mixture.sample(50, torch.Generator().manual_seed(1), torch.ones(50, dtype=torch.int64))
+    torch.testing.assert_close(drawn, codes[100].expand(50, -1), rtol=0, atol=0.01)
+
+
 def test_sampling_before_the_fit_is_an_error():
     with pytest.raises(RuntimeError, match="not fitted"):
         MixtureSampler(2, 3).sample(1, torch.Generator())
