@@ -19,6 +19,7 @@ import torch
 
 from genmodels.training import LoopSettings
 from pipelines import params, prepare
+from pipelines.errors import exit_on_user_error
 from pipelines.train import fit, load_images, write_seed
 
 LIMIT = 1.5 * 2**30
@@ -50,6 +51,7 @@ def peak(work: Callable[..., None], *args: Any) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
+@exit_on_user_error
 def main() -> None:
     """Prints a line a model."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.memory", description=__doc__)
