@@ -42,7 +42,7 @@ publish: $(READY) ## complete the MLflow store from the files
 report: $(READY) ## the report and what it needs
 	dvc repro report
 
-presets: $(READY) ## every preset, three seeds each, into reports/presets.md: about 40 minutes
+presets: $(READY) ## every preset, three seeds each, into reports/presets.md: about 70 CPU-minutes
 	python -m pipelines.presets
 
 reproduce: $(READY) ## published figures on all of MNIST, into reports/reproductions.md: about two hours

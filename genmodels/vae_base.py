@@ -33,7 +33,8 @@ class VAEConfig(LikelihoodConfig):
             pseudo-inputs (Tomczak & Welling 2018, arXiv 1705.07120).
         num_pseudo_inputs: How many (vamp), null otherwise.
         sampler: Where latents are sampled from: the prior, or `gmm`, a Gaussian mixture fitted to
-            the codes of the training images after the training (Ghosh et al. 2020).
+            the codes of the training images after the training (Ghosh et al. 2020), of each class
+            where the model is conditional.
         gmm_components: Of the mixture (gmm), null otherwise.
         kl_warmup: Share of the run, or of each cycle, over which the regulariser's weight rises
             from 0.

@@ -61,7 +61,7 @@ def read_model(folder: Path, made_by: str, device: str = "cpu") -> GenerativeMod
         device: `cpu` or `cuda`.
 
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: The file is missing or damaged, or of another version of the code.
     """
     path = folder / "weights.pt"
     if not path.is_file():
@@ -70,8 +70,13 @@ def read_model(folder: Path, made_by: str, device: str = "cpu") -> GenerativeMod
         state = checkpoint.load(path)
     except ValueError as error:
         raise UserError(f"{error}; `{made_by}` makes it anew") from None
-    model = build(state["settings"], ImageShape(*state["image_shape"]), state["num_classes"])
-    model.load_state_dict(state["model"])
+    try:
+        model = build(state["settings"], ImageShape(*state["image_shape"]), state["num_classes"])
+        model.load_state_dict(state["model"])
+    except (ValueError, RuntimeError):  # what torch says of it is a line for each weight
+        raise UserError(
+            f"{path}: a model of another version of the code; `{made_by}` makes it anew"
+        ) from None
     return model.to(device).eval()
 
 

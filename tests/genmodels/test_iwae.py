@@ -80,14 +80,15 @@ def test_with_a_wrong_posterior_the_bound_rises_to_the_evidence(config, x):
 
 def test_the_first_gap_is_the_divergence_from_the_exact_posterior(config, x):
     model = LinearGaussian(config, mean_factor=0.8, deviation_factor=1.3)
-    gap = (model.log_evidence(x) - bound(model, x, 1)).mean().item()
+    gap = model.log_evidence(x) - bound(model, x, 1)
     exact = LinearGaussian(config, 1.0, 1.0)
     normals = [
         torch.distributions.Normal(mean, (0.5 * logvar).exp())
         for mean, logvar in (each.posterior(x, None) for each in (model, exact))
     ]
     divergence = torch.distributions.kl_divergence(*normals).sum(1)
-    assert gap == pytest.approx(divergence.mean().item(), abs=4 * divergence.std().item() / 8)
+    noise = gap - divergence  # of one draw an image
+    assert abs(noise.mean().item()) < 4 * noise.std().item() / math.sqrt(len(x))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 10_000])

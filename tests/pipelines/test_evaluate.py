@@ -121,3 +121,14 @@ def test_a_damaged_model_is_named(checkout):
     path.write_bytes(b"damaged")
     with pytest.raises(UserError, match="not a checkpoint of plain tensors"):
         evaluate.load_model("vae", 0)
+
+
+def test_a_model_of_another_version_of_the_code_is_named_in_one_line(checkout):
+    entry = presets()["vae"] | SMALL
+    weights = small_model(entry).state_dict()
+    weights["of_old"] = weights.popitem()[1]
+    state = {"settings": entry, "image_shape": [1, 12, 12], "num_classes": 10, "model": weights}
+    checkpoint.save(paths.TRAIN / "vae" / "0" / "weights.pt", state)
+    with pytest.raises(UserError, match="another version of the code; `dvc repro train@vae`") as e:
+        evaluate.load_model("vae", 0)
+    assert "\n" not in str(e.value)
