@@ -7,9 +7,13 @@ fill it (`higher_is_better` None marks a diagnostic, which nobody wins).
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
+
+from evaluation import reference_rows, significance
+from evaluation.significance import Pair
 
 RecordDict = Mapping[str, Any]
 
@@ -117,6 +121,49 @@ class Leaderboard:
             return []
         found = (_find(records, column.metric) for records in row.records.values())
         return [r["value"] for r in found if r is not None and r["value"] is not None]
+
+    def pairs(self, column: Column) -> list[Pair]:
+        """All pairs of models with a value of at least two seeds; none for a diagnostic."""
+        if column.higher_is_better is None:
+            return []
+        values = {row.name: self.values(row, column) for row in self.models}
+        return significance.pairs(values, column.higher_is_better)
+
+    def groups(self, column: Column) -> dict[str, str]:
+        """Letters of the models: who shares one is not told apart. Empty if nothing is testable."""
+        pairs = self.pairs(column)
+        if not any(pair.testable for pair in pairs):
+            return {}
+        compared = {name for pair in pairs for name in pair.models}
+        ranked = [row.name for row in self.ranked(column.key) if row.name in compared]
+        return significance.groups(ranked, pairs)
+
+    def broken(self, column: Column) -> list[tuple[str, str]]:
+        """The reference rows that this column puts in the wrong order: (better, worse)."""
+        if column.higher_is_better is None:
+            return []
+        values = {row.name: self.cell(row, column).mean for row in self.references}
+        return reference_rows.broken_pairs(values, column.higher_is_better)
+
+    def rank_stability(self, column: Column) -> float | None:
+        """The least rank correlation (Spearman) of the models' means with a replica's means.
+
+        None where the values have no replicas or fewer than three models have a value.
+        """
+        own: list[float] = []
+        others: list[list[float]] = []
+        for row in self.models:
+            found = [_find(records, column.metric) for records in row.records.values()]
+            valued = [r for r in found if r is not None and r["value"] is not None]
+            replicas = [r["params"].get("replicas") or [] for r in valued]
+            if not valued or not all(replicas) or any(None in values for values in replicas):
+                continue
+            own.append(fmean(r["value"] for r in valued))
+            others.append([fmean(values) for values in zip(*replicas, strict=True)])
+        if len(own) < 3:
+            return None
+        ranks = pd.DataFrame([[a, *b] for a, b in zip(own, others, strict=True)]).rank()
+        return float(ranks.corr().iloc[0, 1:].min())
 
     def frame(self) -> pd.DataFrame:
         """The table: `<column>_mean`, `_std`, `_n` for each row, models first, full precision."""

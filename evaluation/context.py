@@ -1,17 +1,25 @@
 """What the metrics of one model share: samples, features, reconstructions, each computed once."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+import hashlib
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from evaluation.features import Extractor
-from evaluation.images import quantise
-from evaluation.protocols import LikelihoodBound, Reconstructor, Sampler, is_conditional
+from evaluation.features import FeatureExtractor, MissingExtractor
+from evaluation.images import quantise, to_uint8
+from evaluation.protocols import (
+    Encoder,
+    LikelihoodBound,
+    Reconstructor,
+    Sampler,
+    is_conditional,
+)
+
+_T = TypeVar("_T")
 
 
 class UnavailableError(Exception):
@@ -25,7 +33,7 @@ class RealImages:
     Attributes:
         images: (N, C, H, W) in [0, 1], from uint8, in random order.
         labels: (N,) int64 classes from 0; None where the data has none.
-        features: (N, d) of the extractor; None to have them extracted where they are needed.
+        features: (N, d) by the `sha256` of the extractor; others are extracted when needed.
         dataset: The data set's name.
         split: `train`, `valid` or `test`.
         sha256: Of the split's pixels.
@@ -33,15 +41,35 @@ class RealImages:
 
     images: Tensor
     labels: Tensor | None
-    features: Tensor | None
+    features: Mapping[str, Tensor]
     dataset: str
     split: str
     sha256: str
 
+    @classmethod
+    def of(
+        cls,
+        images: Tensor,
+        labels: Tensor | None = None,
+        *,
+        dataset: str = "images",
+        split: str = "all",
+    ) -> "RealImages":
+        """Images (N, C, H, W) in [0, 1] with the hash of their pixels, rounded to 8 bits.
+
+        They should be in random order: of a larger set the first ones are taken.
+
+        Raises:
+            ValueError: A pixel is NaN or infinite.
+        """
+        pixels = to_uint8(images)
+        sha256 = hashlib.sha256(pixels.contiguous().cpu().numpy().tobytes()).hexdigest()
+        return cls(pixels.float() / 255, labels, {}, dataset, split, sha256)
+
     def first(self, n: int) -> "RealImages":
         """The first n images."""
         labels = None if self.labels is None else self.labels[:n]
-        features = None if self.features is None else self.features[:n]
+        features = {sha256: values[:n] for sha256, values in self.features.items()}
         return replace(self, images=self.images[:n], labels=labels, features=features)
 
 
@@ -62,10 +90,10 @@ class Seeds:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """One model before its judges.
+    """One model before its judges, seen by one extractor with one set of samples.
 
-    Every property is computed on first use, in batches, and kept. What cannot be computed raises
-    `UnavailableError` with the reason, never a NaN.
+    Every property is computed on first use, in batches, and kept for all views of the model
+    (`view`). What cannot be computed raises `UnavailableError` with the reason, never a NaN.
 
     A conditional model draws its samples for the labels of the reference images, in their order:
     its generated set has the class counts of the reference set.
@@ -74,7 +102,8 @@ class Context:
         model: Anything; what it can do is told by the protocols.
         reference: The real images that it is compared with; as many are generated.
         train: The real images that it was trained on.
-        extractor: The feature extractor, or None where the data has no labels.
+        valid: Real images of neither, which choices are made on; None where there are none.
+        extractor: The feature extractor, or why there is none.
         seeds: The seeds.
         batch_size: Images per call of the model; part of what determines the samples.
     """
@@ -82,9 +111,16 @@ class Context:
     model: object
     reference: RealImages
     train: RealImages
-    extractor: Extractor | None
+    valid: RealImages | None
+    extractor: FeatureExtractor | MissingExtractor
     seeds: Seeds
     batch_size: int
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def view(self, extractor: FeatureExtractor | MissingExtractor, sample_seed: int) -> "Context":
+        """The same model seen by another extractor or with other samples."""
+        seeds = replace(self.seeds, sample=sample_seed)
+        return replace(self, extractor=extractor, seeds=seeds)
 
     @property
     def num(self) -> int:
@@ -106,45 +142,77 @@ class Context:
             raise UnavailableError("too_few_samples")
         return _checked(self._raw_samples, "non_finite_samples")
 
-    @cached_property
+    @property
+    def sample_labels(self) -> Tensor:
+        """(num,) the classes that the samples were drawn for."""
+        if not is_conditional(self.model):
+            raise UnavailableError("not_conditional")
+        if self.reference.labels is None:
+            raise UnavailableError("no_labels")
+        return self.reference.labels
+
+    @property
     def sample_features(self) -> Tensor:
         """(num, d) features of `samples`."""
-        return self._need_extractor().features(self.samples)
+        extractor = self._need_extractor()
+        key = ("features", extractor.sha256, self.seeds.sample)
+        return self._once(key, lambda: _finite(extractor.features(self.samples)))
 
     @property
     def sample_logits(self) -> Tensor:
         """(num, K) class logits of `samples`."""
         return self._need_extractor().classify(self.sample_features)
 
-    @cached_property
+    @property
     def reference_features(self) -> Tensor:
         """(num, d) features of the reference images."""
-        extractor = self._need_extractor()
-        if self.reference.features is not None:
-            return self.reference.features
-        return extractor.features(self.reference.images)
+        return self.real_features(self.reference)
 
     @property
     def reference_logits(self) -> Tensor:
         """(num, K) class logits of the reference images."""
         return self._need_extractor().classify(self.reference_features)
 
+    def real_features(self, real: RealImages) -> Tensor:
+        """(N, d) features of real images, as they were stored or made now."""
+        extractor = self._need_extractor()
+        stored = real.features.get(extractor.sha256)
+        if stored is not None:
+            return stored
+        key = ("features", extractor.sha256, real.split, real.sha256, len(real.images))
+        return self._once(key, lambda: _finite(extractor.features(real.images)))
+
     @property
     def reconstructions(self) -> Tensor:
         """(num, C, H, W) reconstructions of the reference images, rounded to 8 bits."""
         if not self.num:
             raise UnavailableError("too_few_samples")
-        return _checked(self._raw_reconstructions, "non_finite_reconstructions")
+        raw = self._once("reconstructions", self._reconstruct)
+        return _checked(raw, "non_finite_reconstructions")
 
     @property
     def rate_distortion(self) -> tuple[Tensor, Tensor]:
         """Rate and distortion of the reference images, each (num,) float64 nats per image."""
         if not self.num:
             raise UnavailableError("too_few_samples")
-        rate, distortion = self._raw_rate_distortion
+        key = ("rate and distortion", self.seeds.sample)
+        rate, distortion = self._once(key, self._score)
         if not (rate + distortion).isfinite().all():
             raise UnavailableError("non_finite_likelihood")
         return rate, distortion
+
+    def posterior(self, real: RealImages) -> tuple[Tensor, Tensor | None]:
+        """Mean and standard deviation (N, d) of q(z | x), float64, of real images.
+
+        The deviation is None for a deterministic encoder.
+        """
+        if not len(real.images):
+            raise UnavailableError("too_few_samples")
+        key = ("posterior", real.split, real.sha256, len(real.images), self.seeds.sample)
+        mean, std = self._once(key, lambda: self._encode(real))
+        if not mean.isfinite().all() or (std is not None and not std.isfinite().all()):
+            raise UnavailableError("non_finite_latents")
+        return mean, std
 
     def batches(
         self, images: Tensor, labels: Tensor | None
@@ -157,7 +225,7 @@ class Context:
         """
         for start in range(0, len(images), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield images[part].to(_device(self.model)), self.told(labels, part)
+            yield images[part].to(device_of(self.model)), self.told(labels, part)
 
     def told(self, labels: Tensor | None, part: slice = slice(None)) -> dict[str, Any]:
         """What the model is told beside the images: `labels` if it is conditional, else nothing."""
@@ -165,10 +233,19 @@ class Context:
             return {}
         if labels is None:
             raise UnavailableError("no_labels")
-        return {"labels": labels[part].to(_device(self.model))}
+        return {"labels": labels[part].to(device_of(self.model))}
 
-    @cached_property
+    @property
     def _raw_samples(self) -> Tensor:
+        return self._once(("samples", self.seeds.sample), self._draw)
+
+    def _once(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        if key not in self._made:
+            self._made[key] = make()
+        made: _T = self._made[key]
+        return made
+
+    def _draw(self) -> Tensor:
         assert isinstance(self.model, Sampler)
         rng = torch.Generator().manual_seed(self.seeds.sample)
         drawn: list[Tensor] = []
@@ -186,8 +263,7 @@ class Context:
                 drawn.append(batch)
         return torch.cat(drawn)
 
-    @cached_property
-    def _raw_reconstructions(self) -> Tensor:
+    def _reconstruct(self) -> Tensor:
         assert isinstance(self.model, Reconstructor)
         with judged(self.model):
             made = [
@@ -196,19 +272,31 @@ class Context:
             ]
         return torch.cat(made)
 
-    @cached_property
-    def _raw_rate_distortion(self) -> tuple[Tensor, Tensor]:
+    def _score(self) -> tuple[Tensor, Tensor]:
         assert isinstance(self.model, LikelihoodBound)
         rng = torch.Generator().manual_seed(self.seeds.sample)
         images, told = self.reference.images, self.told(self.reference.labels)
         with judged(self.model):
-            pair = self.model.rate_distortion(images.to(_device(self.model)), rng, **told)
+            pair = self.model.rate_distortion(images.to(device_of(self.model)), rng, **told)
         rate, distortion = (part.to("cpu", torch.float64) for part in pair)
         return rate, distortion
 
-    def _need_extractor(self) -> Extractor:
-        if self.extractor is None:
-            raise UnavailableError("no_extractor")
+    def _encode(self, real: RealImages) -> tuple[Tensor, Tensor | None]:
+        assert isinstance(self.model, Encoder)
+        rng = torch.Generator().manual_seed(self.seeds.sample)
+        with judged(self.model):
+            pairs = [
+                self.model.latent_posterior(x, rng, **told)
+                for x, told in self.batches(real.images, real.labels)
+            ]
+        means, stds = zip(*pairs, strict=True)
+        mean = torch.cat(means).to("cpu", torch.float64)
+        spread = [std for std in stds if std is not None]
+        return mean, torch.cat(spread).to("cpu", torch.float64) if spread else None
+
+    def _need_extractor(self) -> FeatureExtractor:
+        if isinstance(self.extractor, MissingExtractor):
+            raise UnavailableError(self.extractor.reason)
         return self.extractor
 
 
@@ -227,9 +315,16 @@ def judged(model: object) -> Iterator[None]:
             module.training = training
 
 
-def _device(model: object) -> torch.device:
+def device_of(model: object) -> torch.device:
+    """Where a model computes; the CPU for one without parameters."""
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return torch.device("cpu") if parameter is None else parameter.device
+
+
+def _finite(features: Tensor) -> Tensor:
+    if not features.isfinite().all():
+        raise UnavailableError("non_finite_features")
+    return features
 
 
 def _checked(images: Tensor, reason: str) -> Tensor:

@@ -10,7 +10,9 @@ import io
 import math
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,46 @@ EXTRACTOR_NAME = "classifier"
 
 # Fixed, because the batch size changes the last bits of float32 features.
 _BATCH = 500
+
+
+class FeatureExtractor(Protocol):
+    """Maps images to the vectors that distances of image sets are measured between.
+
+    Attributes:
+        name: The suffix of the values that it makes.
+        sha256: Its identity: two values compare only where it is equal.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """See above."""
+        ...
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1], already rounded to 8 bits, to (N, d) float32 on the CPU."""
+        ...
+
+    def classify(self, features: Tensor) -> Tensor:
+        """(N, d) features to class logits (N, K)."""
+        ...
+
+
+@dataclass(frozen=True)
+class MissingExtractor:
+    """Stands where an extractor would: what is measured with it is null.
+
+    Attributes:
+        name: The suffix of the values that it would make.
+        reason: Why it is missing, the `reason` of those values.
+    """
+
+    name: str
+    reason: str
 
 
 class Classifier(nn.Module):
@@ -158,13 +200,55 @@ def save(extractor: Extractor, path: Path) -> None:
         "state": dict(extractor.classifier.state_dict()),
         "sha256": extractor.sha256,
     }
+    _write(content, path)
+
+
+def save_features(features: Tensor, path: Path, *, extractor: str, images: str) -> None:
+    """Writes features (N, d) with the SHA-256 of their extractor and of their images."""
+    _write({"extractor": extractor, "images": images, "features": features}, path)
+
+
+def load_features(path: Path, *, extractor: str, images: str) -> Tensor:
+    """Reads features (N, d).
+
+    Args:
+        path: As `save_features` has written it.
+        extractor: The SHA-256 of the extractor that they have to be of.
+        images: The SHA-256 of the images that they have to be of.
+
+    Raises:
+        ValueError: The file is damaged, or of another extractor or other images.
+    """
+    content = _loaded(path, "features")
+    for what, wanted in (("extractor", extractor), ("images", images)):
+        if (found := content[what]) != wanted:
+            raise ValueError(f"{path}: features of {what} {found[:8]}, not of {wanted[:8]}")
+    features: Tensor = content["features"]
+    return features
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
     # Through memory: torch writes the file's name into the archive, and equal weights shall give
     # equal bytes wherever they are written.
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(buffer.getvalue())
     temporary.replace(path)
+
+
+def _loaded(path: Path, what: str) -> dict[str, Any]:
+    try:
+        content = torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: no readable {what} ({reason})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: no readable {what} ({type(content).__name__})")
+    return content
 
 
 def load(path: Path) -> Extractor:
@@ -175,13 +259,13 @@ def load(path: Path) -> Extractor:
     """
     try:
         return _read(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError) as error:
+    except (RuntimeError, LookupError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: no readable extractor ({reason})") from None
 
 
 def _read(path: Path) -> Extractor:
-    content = torch.load(path, weights_only=True)
+    content = _loaded(path, "extractor")
     if content["preprocessing"] != PREPROCESSING_VERSION:
         raise ValueError(
             f"{path}: made with preprocessing version {content['preprocessing']}, "

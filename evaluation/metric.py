@@ -15,6 +15,7 @@ from torch import Tensor
 
 from evaluation import intervals
 from evaluation.context import Context
+from evaluation.protocols import Sampler
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ class Metric:
     Attributes:
         name: The name of its file.
         requires: The protocols that a model must satisfy.
-        values: What it measures.
+        values: What it measures: either all of it with an extractor, or none.
+        every_set: Whether a model that samples is measured on every set of samples; False where
+            one set costs too much or says enough.
+        replicated: Whether it is measured with replicas of the first extractor, too: how far its
+            ranking is that of one training of the extractor.
         compute: For each value's name (as in `values`) the measurement. It raises
             `UnavailableError` where all of them are null for one reason.
     """
@@ -66,6 +71,18 @@ class Metric:
     requires: tuple[type, ...]
     values: tuple[ValueSpec, ...]
     compute: Callable[[Context], Mapping[str, float | Measurement]]
+    every_set: bool = True
+    replicated: bool = False
+
+    @property
+    def uses_extractor(self) -> bool:
+        """Whether it is measured with each extractor."""
+        return self.values[0].uses_extractor
+
+    @property
+    def samples(self) -> bool:
+        """Whether it looks at generated images."""
+        return Sampler in self.requires
 
 
 def failure(reason: str, **params: Any) -> Measurement:

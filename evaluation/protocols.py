@@ -9,6 +9,7 @@ such argument. Where the real images have no labels, what needs them is null wit
 `no_labels`.
 """
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -40,6 +41,18 @@ class Sampler(Protocol):
 
 
 @runtime_checkable
+class Conditional(Protocol):
+    """Can be asked for images of a class.
+
+    Attributes:
+        conditional: Whether it is told the classes; where it is False, what needs the classes that
+            samples were drawn for is null with the reason `not_conditional`.
+    """
+
+    conditional: bool
+
+
+@runtime_checkable
 class Reconstructor(Protocol):
     """Encodes images and decodes them again."""
 
@@ -67,6 +80,49 @@ class LikelihoodBound(Protocol):
         Sums over the image at beta = 1, whatever the training objective was. Called once with all
         images: the model cuts them into batches itself, after it has drawn its noise, so that no
         value depends on the batch size.
+        """
+        ...
+
+
+@runtime_checkable
+class ImportanceBound(Protocol):
+    """Weighs draws from its posterior: a bound that tightens with their number.
+
+    A posterior that is all on one point has no use for a second draw, and its model is none.
+
+    Attributes:
+        observation: As of `LikelihoodBound`.
+    """
+
+    observation: str
+
+    def importance_log_weights(
+        self, x: Tensor, num_importance: int, rng: torch.Generator
+    ) -> Iterator[Tensor]:
+        """Log p(x, z_k) - log q(z_k | x) of draws z_k from q(z | x), nats.
+
+        Called once with all images. Blocks (k, N) of k draws for each image, as many as fit into
+        memory, whose k sum up to `num_importance`; no value depends on how they are cut.
+        """
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Maps images to latents.
+
+    Attributes:
+        unit_normal_prior: Whether p(z) is N(0, I) and q(z | x) a Gaussian with independent
+            dimensions, so that KL(q(z | x) || p(z)) is known in closed form for each of them.
+    """
+
+    unit_normal_prior: bool
+
+    def latent_posterior(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Mean and standard deviation (N, d) of q(z | x); no deviation of a deterministic code.
+
+        The generator is for a model that binarises its pixels, which it does in order, image by
+        image, first of all: it then sees what it sees in `rate_distortion`.
         """
         ...
 

@@ -1,16 +1,16 @@
 """Runs metrics on one model and writes down what they say."""
 
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from evaluation import metric as registry
 from evaluation.context import Context, RealImages, Seeds, UnavailableError
-from evaluation.features import EXTRACTOR_NAME, Extractor
+from evaluation.features import FeatureExtractor, MissingExtractor
 from evaluation.metric import Measurement, Metric, ValueSpec, failure
-from evaluation.protocols import Sampler
 from evaluation.records import Record
 
 
@@ -21,12 +21,19 @@ class Settings:
     Attributes:
         seeds: Of training, latents and metrics.
         max_samples: At most so many images on each side.
+        sample_sets: Sets of samples that a model is measured on, from the seeds `seeds.sample`,
+            `seeds.sample` + 1 and so on; the mean over them is the value.
         batch_size: Images per call of the model.
     """
 
     seeds: Seeds
     max_samples: int
+    sample_sets: int = 1
     batch_size: int = 250
+
+    def sets(self, metric: Metric, *, fixed: bool) -> int:
+        """On how many sets of samples a metric is computed; `fixed` images have one only."""
+        return self.sample_sets if metric.samples and metric.every_set and not fixed else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +42,7 @@ class Evaluation:
 
     Attributes:
         records: In the order of the metrics asked for, and of the values of each.
-        samples: (n, C, H, W), as the model drew them; None where it draws none.
+        samples: (n, C, H, W) of the first set, as the model drew them; None where it draws none.
     """
 
     records: tuple[Record, ...]
@@ -55,13 +62,15 @@ class FixedImages:
         return self.images[start : self._dealt]
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913  (all but two by keyword)
     model: object,
     metrics: Sequence[str],
     *,
     reference: RealImages,
     train: RealImages,
-    extractor: Extractor | None,
+    valid: RealImages | None = None,
+    extractors: Sequence[FeatureExtractor | MissingExtractor],
+    replicas: Sequence[FeatureExtractor] = (),
     settings: Settings,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
@@ -76,7 +85,12 @@ def evaluate(
         metrics: Names of files in `evaluation/metrics/`.
         reference: The real images to compare with, in random order.
         train: The real images that the model was trained on.
-        extractor: The feature extractor; None gives null records with reason `no_extractor`.
+        valid: Real images for choices that the reference must not decide; None where there are
+            none.
+        extractors: Each feature metric is measured with each of them, at least one; a
+            `MissingExtractor` gives null records with its reason.
+        replicas: The first extractor trained from other seeds. A metric that is `replicated` holds
+            its values with them in `params`, as `replicas`.
         settings: Seeds and sizes.
         progress: Called with each metric's name before it is computed.
 
@@ -85,36 +99,50 @@ def evaluate(
     """
     loaded = [registry.load(name) for name in metrics]
     reference = reference.first(settings.max_samples)
-    context = Context(model, reference, train, extractor, settings.seeds, settings.batch_size)
+    seeds = settings.seeds
+    context = Context(model, reference, train, valid, extractors[0], seeds, settings.batch_size)
     records: list[Record] = []
     for metric in loaded:
         progress(metric.name)
-        measured = _measure(metric, context)
-        records += [_record(spec, metric, measured[spec.name], context) for spec in metric.values]
+        for extractor in extractors if metric.uses_extractor else extractors[:1]:
+            sets = settings.sets(metric, fixed=isinstance(model, FixedImages))
+            views = [context.view(extractor, seeds.sample + i) for i in range(sets)]
+            measured = _over_sets([_measure(metric, view) for view in views])
+            if metric.replicated and extractor is extractors[0] and replicas:
+                others = [_measure(metric, context.view(other, seeds.sample)) for other in replicas]
+                measured = _with_replicas(measured, others)
+            records += [
+                _record(spec, metric, measured[spec.name], views[0]) for spec in metric.values
+            ]
     return Evaluation(tuple(records), context.sampled)
 
 
-def evaluate_images(
+def evaluate_images(  # noqa: PLR0913  (all but two by keyword)
     images: Tensor,
     metrics: Sequence[str],
     *,
     reference: RealImages,
     train: RealImages,
-    extractor: Extractor | None,
+    valid: RealImages | None = None,
+    extractors: Sequence[FeatureExtractor | MissingExtractor],
+    replicas: Sequence[FeatureExtractor] = (),
     settings: Settings,
+    progress: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
     """Scores a fixed set of images (N, C, H, W) as if a model had drawn them.
 
     Both sides have min(N, reference, max_samples) images. For the arguments see `evaluate`.
     """
-    reference = reference.first(len(images))
     return evaluate(
         FixedImages(images),
         metrics,
-        reference=reference,
+        reference=reference.first(len(images)),
         train=train,
-        extractor=extractor,
+        valid=valid,
+        extractors=extractors,
+        replicas=replicas,
         settings=settings,
+        progress=progress,
     )
 
 
@@ -136,20 +164,50 @@ def _all_null(metric: Metric, reason: str) -> Iterator[tuple[str, Measurement]]:
         yield spec.name, failure(reason)
 
 
+def _over_sets(measured: Sequence[Mapping[str, Measurement]]) -> Mapping[str, Measurement]:
+    """The mean of a value over the sets of samples; null if it is null on one of them.
+
+    By-products are those of the first set. A value's own interval holds for one set only.
+    """
+    if len(measured) == 1:
+        return measured[0]
+    joined: dict[str, Measurement] = {}
+    for name, first in measured[0].items():
+        values = [one[name].value for one in measured]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            joined[name] = next(one[name] for one in measured if one[name].value is None)
+            continue
+        spread = {"sample_sets": values, "sample_sets_sd": statistics.stdev(known)}
+        joined[name] = Measurement(statistics.fmean(known), {**first.params, **spread})
+    return joined
+
+
+def _with_replicas(
+    measured: Mapping[str, Measurement], others: Sequence[Mapping[str, Measurement]]
+) -> Mapping[str, Measurement]:
+    """Adds the values with replicas of the extractor, on the first set of samples."""
+    return {
+        name: replace(one, params={**one.params, "replicas": [o[name].value for o in others]})
+        for name, one in measured.items()
+    }
+
+
 def _record(spec: ValueSpec, metric: Metric, measurement: Measurement, context: Context) -> Record:
     reference, seeds, extractor = context.reference, context.seeds, context.extractor
+    identity = None if isinstance(extractor, MissingExtractor) else f"sha256:{extractor.sha256}"
     return Record(
-        name=spec.name.format(extractor=extractor.name if extractor else EXTRACTOR_NAME),
+        name=spec.name.format(extractor=extractor.name),
         value=measurement.value,
         unit=spec.unit,
         n_real=context.num,
-        n_fake=context.num if Sampler in metric.requires else None,
+        n_fake=context.num if metric.samples else None,
         reference={
             "dataset": reference.dataset,
             "split": reference.split,
             "sha256": reference.sha256,
         },
-        extractor=f"sha256:{extractor.sha256}" if extractor and spec.uses_extractor else None,
+        extractor=identity if spec.uses_extractor else None,
         seed={"train": seeds.train, "sample": seeds.sample, "metric": seeds.metric},
         higher_is_better=spec.higher_is_better,
         ideal=spec.ideal,

@@ -1,10 +1,19 @@
 """The leaderboard as tables of text, made once for the page and for the Markdown file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from evaluation import reference_rows, significance
 from evaluation.comparison import Column, Leaderboard, Row, decimals, number
+
+#: Reference rows as people call them.
+REFERENCE_NAMES = {
+    **{name: name.replace("_", " ") for name in reference_rows.ROWS},
+    "held_out": "held-out real images",
+    "pca_gaussian": "PCA Gaussian",
+    "expected_floor": "two real sets, by theory",
+}
 
 #: Reasons of missing values in words; any other reason is shown as it is.
 REASONS = {
@@ -17,6 +26,18 @@ REASONS = {
     "non_finite_samples": "the model made images that are not finite",
     "non_finite_value": "the value is not finite",
     "no_likelihood": "a Bernoulli on grey values is no likelihood of the data",
+    "deterministic_encoder": "the encoder is deterministic: there is no posterior",
+    "no_unit_normal_prior": "the prior is not N(0, I)",
+    "label_is_given": "the encoder is told the class, so its latents may have copied it",
+    "no_valid_images": "there are no validation images to choose on",
+    "one_latent_dimension": "a gap needs two latent dimensions",
+    "one_class": "all images are of one class",
+    "no_labels": "the images have no labels",
+    "not_conditional": "the model is not told the class",
+    "non_finite_latents": "the model made latents that are not finite",
+    "non_finite_likelihood": "the likelihood of an image is not finite",
+    "non_finite_features": "the features of an image are not finite",
+    "fewer_held_out_images": "fewer held-out images than the models are measured on",
     "undequantised_density": "a density has no bound on pixels that are not dequantised",
 }
 
@@ -42,10 +63,21 @@ class TextCell:
 
 @dataclass(frozen=True)
 class TextRow:
-    """One row: its model, its rank (None for a reference or without a value) and its cells."""
+    """One row of a table.
+
+    Attributes:
+        row: Its model or reference.
+        rank: None for a reference or without a value.
+        group: Letters; models that share one are not told apart. Empty where nothing is testable.
+        interval: Student's 95 % interval of the ranking value over the training seeds; empty
+            without one.
+        cells: The values.
+    """
 
     row: Row
     rank: int | None
+    group: str
+    interval: str
     cells: Sequence[TextCell]
 
     @property
@@ -56,12 +88,21 @@ class TextRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A titled part of the leaderboard with its footnotes (mark, text)."""
+    """A titled part of the leaderboard.
+
+    Attributes:
+        title: What its columns have in common.
+        columns: From left to right.
+        rows: Models, then references.
+        notes: Footnotes: mark and text.
+        flags: For a column that puts reference rows in the wrong order, by its key: what.
+    """
 
     title: str
     columns: Sequence[Column]
     rows: Sequence[TextRow]
     notes: Sequence[tuple[str, str]]
+    flags: Mapping[str, str]
 
 
 def tables(board: Leaderboard, rank_by: str) -> list[Table]:
@@ -104,15 +145,36 @@ def _table(board: Leaderboard, title: str, columns: Sequence[Column], rank_by: s
     ranked = board.ranked(rank_by)
     ranking = board.column(rank_by)
     notes: dict[str, str] = {}
+    groups = board.groups(ranking)
     rows = []
     for row in (*board.models, *board.references):
         empty = all(board.cell(row, column).mean is None for column in columns)
-        if empty and rank_by not in {column.key for column in columns}:
+        proper = rank_by in {column.key for column in columns}
+        if empty and not (proper and row in board.models):
             continue  # a row of dashes says nothing; the leaderboard proper shows every model
         cells = [_cell(board, row, column, notes) for column in columns]
         valued = row in board.models and board.cell(row, ranking).mean is not None
-        rows.append(TextRow(row, ranked.index(row) + 1 if valued else None, cells))
-    return Table(title, columns, rows, [(mark, text) for text, mark in notes.items()])
+        rank = ranked.index(row) + 1 if valued else None
+        interval = _interval(board, row, ranking)
+        rows.append(TextRow(row, rank, groups.get(row.name, ""), interval, cells))
+    flags = {column.key: text for column in columns if (text := _flag(board, column))}
+    return Table(title, columns, rows, [(mark, text) for text, mark in notes.items()], flags)
+
+
+def _interval(board: Leaderboard, row: Row, column: Column) -> str:
+    found = significance.interval(board.values(row, column))
+    if found is None:
+        return ""
+    places = decimals(board.cell(model, column).mean for model in board.models)
+    return " to ".join(number(bound, places) for bound in found)
+
+
+def _flag(board: Leaderboard, column: Column) -> str:
+    """The pairs of reference rows in the wrong order, in words."""
+    return "; ".join(
+        f"{REFERENCE_NAMES[worse]} no worse than {REFERENCE_NAMES[better]}"
+        for better, worse in board.broken(column)
+    )
 
 
 def _cell(board: Leaderboard, row: Row, column: Column, notes: dict[str, str]) -> TextCell:

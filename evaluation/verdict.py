@@ -1,10 +1,8 @@
 """The verdict: which model is best, by how much, and whether the seeds let one believe it."""
 
-import math
 from collections.abc import Sequence
-from itertools import combinations
-from statistics import fmean, stdev
 
+from evaluation import significance
 from evaluation.comparison import Column, Leaderboard, Row, decimals, mean_and_sd, number
 
 
@@ -56,38 +54,25 @@ def _belief(board: Leaderboard, column: Column, ranked: Sequence[Row]) -> str:
     first, second = (board.values(row, column) for row in ranked[:2])
     apart = min(first) > max(second) or max(first) < min(second)
     ranges = f"The ranges over the seeds {'do not overlap' if apart else 'overlap'}"
-    fewest = min(len(first), len(second))
-    # The exact permutation test is the yardstick: its smallest p, whatever the data.
-    smallest_p = 2 / math.comb(len(first) + len(second), len(first))
-    if smallest_p > 0.05:
+    pairs = board.pairs(column)
+    testable = sum(pair.testable for pair in pairs)
+    pair = next((p for p in pairs if set(p.models) == {row.name for row in ranked[:2]}), None)
+    if pair is None or not pair.testable:
+        fewest = min(len(first), len(second))
         plural = "s" if fewest != 1 else ""
-        return f"{ranges}; a difference is not testable with {fewest} seed{plural}."
-    p, pairs = _adjusted_p(board, column, ranked)
-    test = f"Welch's t test, Holm-adjusted over {pairs} pair{'s' if pairs != 1 else ''}"
-    return f"{ranges}; {test}: p = {p:.2g}."
+        start = f"{ranges}; a difference is not testable with {fewest} seed{plural}"
+        return f"{start}{_needed(first, second, len(pairs))}."
+    plural = "s" if testable != 1 else ""
+    test = f"Welch's t test, Holm-adjusted over {testable} pair{plural}"
+    found = f"{ranges}; {test}: p = {pair.adjusted:.2g}"
+    return f"{found}{'' if pair.apart else _needed(first, second, len(pairs))}."
 
 
-def _adjusted_p(board: Leaderboard, column: Column, ranked: Sequence[Row]) -> tuple[float, int]:
-    """The p of the first pair among all pairs, since the best pair was picked from this table."""
-    from scipy import stats  # noqa: PLC0415  (a second of start-up that few reports need)
-
-    testable = [row for row in ranked if len(board.values(row, column)) >= 2]
-    found: list[tuple[float, bool]] = []
-    for a, b in combinations(testable, 2):
-        one, two = board.values(a, column), board.values(b, column)
-        if stdev(one) or stdev(two):
-            # From the moments: from the values, scipy warns about every nearly constant sample.
-            p = stats.ttest_ind_from_stats(*_moments(one), *_moments(two), equal_var=False).pvalue
-        else:  # no spread at all: equal or different beyond doubt
-            p = float(one[0] == two[0])
-        found.append((float(p), (a, b) == (ranked[0], ranked[1])))
-    adjusted = 0.0
-    for rank, (p, wanted) in enumerate(sorted(found, key=lambda pair: pair[0])):
-        adjusted = max(adjusted, min(1.0, p * (len(found) - rank)))
-        if wanted:
-            break
-    return adjusted, len(found)
-
-
-def _moments(values: Sequence[float]) -> tuple[float, float, int]:
-    return fmean(values), stdev(values), len(values)
+def _needed(first: Sequence[float], second: Sequence[float], comparisons: int) -> str:
+    """How many seeds would tell the two apart, as far as these few can say."""
+    if min(len(first), len(second)) < 2:
+        return ""
+    needed = significance.seeds_needed(first, second, comparisons)
+    if needed is None:
+        return f", and with up to {significance.MOST_SEEDS:,} it would not be found"
+    return f"; with about {needed} each one of this size would be found"

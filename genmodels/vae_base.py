@@ -1,7 +1,7 @@
 """The base VAE: distortion and rate, nats per image; a kind overrides one hook, its regulariser."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -224,43 +224,69 @@ class VAEBase(LikelihoodModel):
 
         Burda et al. 2016 (arXiv 1509.00519), Eq. 8; K = 1 is the ELBO from one draw.
 
+        The arguments are those of `importance_log_weights`.
+
+        Returns:
+            (N,) float64 nats per image.
+        """
+        total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=self.device)
+        for log_w in self.importance_log_weights(x, num_importance, rng, labels, rows):
+            total = torch.logaddexp(total, log_w.logsumexp(0))
+        return total - math.log(num_importance)
+
+    def importance_log_weights(
+        self,
+        x: Tensor,
+        num_importance: int,
+        rng: torch.Generator,
+        labels: Tensor | None = None,
+        rows: int = SCORING_BATCH,
+    ) -> Iterator[Tensor]:
+        """Log p(x, z_k) - log q(z_k | x) of K draws of z, block by block.
+
         Args:
             x: (N, C, H, W) in [0, 1].
             num_importance: K.
             rng: Binarisation noise, then K latent draws per image.
             labels: (N,) classes, for a conditional model.
-            rows: Latents that are decoded at a time; decides memory and speed, not the value.
+            rows: Latents that are decoded at a time; decides memory and speed, not the values.
 
-        Returns:
-            (N,) float64 nats per image.
+        Yields:
+            (k, N) float64 nats of the next k draws.
         """
-        noise = self.pixel_noise(x, rng)
+        seen = Images(self.observe(x, self.pixel_noise(x, rng)).to(self.device), labels)
         shape = (len(x), self.config.latent_dim)
-        total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=self.device)
         at_once = max(1, rows // len(x))
-        seen = Images(self.observe(x, noise).to(self.device), labels)
+        parts = list(pieces(len(x), rows))
         with evaluation_mode(self):
-            for start in range(0, num_importance, at_once):
-                count = min(at_once, num_importance - start)
-                # One call a draw: the noise must not depend on how many are taken together.
-                epsilon = torch.stack([normal(shape, rng, self.device) for _ in range(count)])
-                for piece in pieces(len(x), rows):
-                    log_w = self.log_weights(*seen.at(piece), epsilon[:, piece]).double()
-                    total[piece] = torch.logaddexp(total[piece], log_w.logsumexp(0))
-        return total - math.log(num_importance)
+            posteriors = [self.posterior(*seen.at(piece)) for piece in parts]
+        for start in range(0, num_importance, at_once):
+            count = min(at_once, num_importance - start)
+            # One call a draw: the noise must not depend on how many are taken together.
+            epsilon = torch.stack([normal(shape, rng, self.device) for _ in range(count)])
+            # Not around the loop: whoever takes the blocks would be in evaluation mode, too.
+            with evaluation_mode(self):
+                block = [
+                    self.log_weights(*seen.at(piece), *posterior, epsilon[:, piece])
+                    for piece, posterior in zip(parts, posteriors, strict=True)
+                ]
+            yield torch.cat(block, 1).double()
 
-    def log_weights(self, x: Tensor, y: Tensor | None, epsilon: Tensor) -> Tensor:
+    def log_weights(
+        self, x: Tensor, y: Tensor | None, mean: Tensor, logvar: Tensor, epsilon: Tensor
+    ) -> Tensor:
         """Log p(x, z_k) - log q(z_k | x) at the draws that `epsilon` makes.
 
         Args:
             x: (N, C, H, W), observed.
             y: (N,) classes, or None.
+            mean: (N, d) of q(z | x).
+            logvar: (N, d) of q(z | x).
             epsilon: (K, N, d) standard normal.
 
         Returns:
             (K, N) nats.
         """
-        mean, logvar = self.posterior(x, y)
         z = mean + (0.5 * logvar).exp() * epsilon
         log_likelihood = self.log_likelihood(x, y, z)
         return log_likelihood + self.prior_log_prob(z) - normal_log_prob(z, mean, logvar)
@@ -317,6 +343,24 @@ class VAEBase(LikelihoodModel):
             means, logvars = self._pseudo_posteriors()
         chosen = torch.randint(len(means), (n,), generator=rng).to(self.device)
         return means[chosen] + (0.5 * logvars[chosen]).exp() * noise
+
+    @property
+    def unit_normal_prior(self) -> bool:
+        """Whether p(z) is N(0, I), wherever samples come from."""
+        return self.config.prior == "normal"
+
+    def latent_posterior(
+        self, x: Tensor, rng: torch.Generator, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The posterior's mean and deviation, each (N, latent_dim).
+
+        Args:
+            x: (N, C, H, W) in [0, 1].
+            rng: Binarisation noise.
+            labels: (N,) classes, for a conditional model.
+        """
+        mean, logvar = self.encode(self.observe(x, self.pixel_noise(x, rng)), labels)
+        return mean, (0.5 * logvar).exp()
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images (N, C, H, W) to the posterior's mean and log-variance, each (N, latent_dim)."""

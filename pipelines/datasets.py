@@ -158,14 +158,32 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint
         UserError: The file is missing or no picture.
     """
     channels, height, width = shape
+    picture = _read(path).convert("L" if channels == 1 else "RGB")
+    return _channels_first(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS))
+
+
+def read_as_it_is(path: Path) -> npt.NDArray[np.uint8]:
+    """A picture in its own size: (1, H, W) if it is grey or black and white, else (3, H, W).
+
+    Turned, flattened onto black and reduced to 8 bits as by `read_picture`.
+
+    Raises:
+        UserError: The file is missing or no picture.
+    """
+    picture = _read(path)
+    return _channels_first(picture.convert("L" if picture.mode in {"1", "L"} else "RGB"))
+
+
+def _read(path: Path) -> Image.Image:
     try:
         with Image.open(path) as opened:
-            picture = _to_8_bits(ImageOps.exif_transpose(opened))
+            return _to_8_bits(ImageOps.exif_transpose(opened))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a readable picture ({reason})") from None
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+
+
+def _channels_first(picture: Image.Image) -> npt.NDArray[np.uint8]:
     array = np.asarray(picture, dtype=np.uint8)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
@@ -184,7 +202,8 @@ def _to_8_bits(picture: Image.Image) -> Image.Image:
         return Image.fromarray((deep.clip(0, white) / white * 255).round().astype(np.uint8))
     if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, picture.convert("RGBA"))
+        flat = Image.alpha_composite(black, picture.convert("RGBA"))
+        return flat.convert("L") if picture.mode == "LA" else flat
     return picture
 
 

@@ -9,38 +9,27 @@ training/step_*.png and, of a model that is capable of it, classes.png, reconstr
 
 import argparse
 import functools
+import importlib
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from evaluation import pictures
 from evaluation.context import Seeds
-from evaluation.protocols import Reconstructor
+from evaluation.plan import as_text, plan
 from evaluation.runner import Settings, evaluate
 from genmodels import checkpoint, cost
 from genmodels.base import GenerativeModel, Images
 from genmodels.build import build
-from genmodels.seeding import generator
 from genmodels.shape import ImageShape
-from pipelines import files, latents, params, paths, splits, workers
+from pipelines import files, latents, model_pictures, params, paths, splits, workers
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.extracted import load_extracted, real_images
 from pipelines.params import Params
 from pipelines.progress import Progress
-from pipelines.splits import Split
 
 MADE_BY = "dvc repro"
-GRID_COLUMNS = 8
-#: Pairs of latents in the interpolation picture, and images from one to the other.
-INTERPOLATIONS, INTERPOLATION_STEPS = 8, 8
-RECONSTRUCTIONS = 16
-#: Rows of the picture of classes; of more classes the first ones.
-MAX_CLASSES = 20
 
 
 def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
@@ -95,26 +84,30 @@ def evaluate_seed(
     """
     start = time.monotonic()
     model = load_model(name, seed, device)
-    extracted = load_extracted()
-    data = {split: splits.load_split(split) for split in ("train", "test")}
-    real = {k: real_images(k, split, extracted.features.get(k)) for k, split in data.items()}
-    seeds = Seeds(seed, settings.evaluate.sample_seed, settings.evaluate.metric_seed)
+    extracted = load_extracted(settings.features)
+    data = {split: splits.load_split(split) for split in splits.SPLITS}
+    real = {k: real_images(k, split, extracted) for k, split in data.items()}
     evaluation = evaluate(
         model,
         settings.evaluate.metrics,
         reference=real["test"],
         train=real["train"],
-        extractor=extracted.extractor,
-        settings=Settings(seeds, settings.evaluate.max_samples),
+        valid=real["valid"],
+        extractors=extracted.extractors,
+        replicas=extracted.replicas,
+        settings=_settings(settings, seed),
         progress=send,
     )
     assert evaluation.samples is not None  # every kind samples
     shown = evaluation.samples[: settings.evaluate.grid_images]
-    draw(model, shown, data["test"], settings.evaluate.sample_seed, folder / str(seed))
+    model_pictures.draw(
+        model, shown, data["test"], settings.evaluate.sample_seed, folder / str(seed)
+    )
     judged = real["test"].first(settings.evaluate.max_samples)
     tested = Images(judged.images, judged.labels)
     latents.draw(model, tested, settings.evaluate.sample_seed, folder / str(seed))
-    draw_training(name, seed, folder / str(seed) / "training")
+    training = paths.TRAIN / name / str(seed)
+    model_pictures.draw_training(training, folder / str(seed) / "training")
     counted = {
         "num_parameters": cost.num_parameters(model),
         "multiply_adds_sample": cost.multiply_adds_sample(model),
@@ -130,95 +123,10 @@ def evaluate_seed(
     )
 
 
-def draw(model: GenerativeModel, samples: Tensor, test: Split, seed: int, folder: Path) -> None:
-    """Draws the uncurated pictures: the first samples, the first test images.
-
-    Args:
-        model: In evaluation mode.
-        samples: (N, C, H, W) in [0, 1].
-        test: The test split.
-        seed: Of the latents that are interpolated, the same for every model.
-        folder: Where they go.
-    """
-    drawn = {"samples": pictures.image_grid(samples, GRID_COLUMNS)}
-    if model.conditional:
-        drawn["classes"] = pictures.image_grid(sample_classes(model, seed), GRID_COLUMNS)
-    drawn["interpolations"] = pictures.image_grid(interpolate(model, seed), INTERPOLATION_STEPS)
-    if isinstance(model, Reconstructor):
-        x, told = test.images[:RECONSTRUCTIONS], dict[str, Any]()
-        if model.conditional:
-            assert test.labels is not None  # of such data no conditional model is trained
-            told["labels"] = test.labels[:RECONSTRUCTIONS].to(model.device)
-        x_hat = model.reconstruct(x.to(model.device), **told).cpu()
-        drawn["reconstructions"] = pictures.reconstruction_grid(x, x_hat, GRID_COLUMNS)
-    for name, picture in drawn.items():
-        pictures.save_png(picture, folder / f"{name}.png")
-
-
-def sample_classes(model: GenerativeModel, seed: int) -> Tensor:
-    """Samples of a conditional model, a class a row, the same latents in every row.
-
-    Returns:
-        (rows * GRID_COLUMNS, C, H, W) in [0, 1], one row a class, at most MAX_CLASSES.
-    """
-    rows = [
-        # Each row draws anew from the same seed: a prior may depend on the class.
-        model.sample(GRID_COLUMNS, generator(seed, "classes"), torch.full((GRID_COLUMNS,), label))
-        for label in range(min(model.num_classes, MAX_CLASSES))
-    ]
-    return torch.cat(rows).cpu()
-
-
-def interpolate(model: GenerativeModel, seed: int) -> Tensor:
-    """Images along great circles between latents, row by row; a conditional model's have one class.
-
-    A straight line between two Gaussian draws passes through latents far shorter than either; on
-    the great circle (White 2016, arXiv 1609.04468) the length goes evenly from one to the other.
-
-    Returns:
-        (INTERPOLATIONS * INTERPOLATION_STEPS, C, H, W) in [0, 1].
-    """
-    rng = generator(seed, "interpolations")
-    labels = model.labels_or_cycle(INTERPOLATIONS, None)
-    ends = None if labels is None else labels.repeat(2)
-    z = model.sample_latent(2 * INTERPOLATIONS, rng, ends)
-    begin, end = (part.unsqueeze(1) for part in z.chunk(2))
-    share = torch.linspace(0, 1, INTERPOLATION_STEPS, device=z.device).reshape(1, -1, 1)
-    along = None if labels is None else labels.repeat_interleave(INTERPOLATION_STEPS)
-    return model.decode(great_circle(begin, end, share).flatten(0, 1), along).cpu()
-
-
-def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Points between two vectors: the direction turns evenly, the length changes evenly.
-
-    Args:
-        begin: (..., 1, d).
-        end: (..., 1, d).
-        share: (..., T, 1) in [0, 1].
-
-    Returns:
-        (..., T, d). Nearly opposite vectors, which many great circles join (in one dimension none
-        does), are joined by a straight line.
-    """
-    first, last = (vector.norm(dim=-1, keepdim=True) for vector in (begin, end))
-    a, b = begin / first, end / last
-    cosine = (a * b).sum(-1, keepdim=True)
-    angle = torch.arccos(cosine.clamp(-0.999, 0.999))
-    turned = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / angle.sin()
-    curved = turned * torch.lerp(first, last, share)
-    return torch.where(cosine.abs() < 0.999, curved, torch.lerp(begin, end, share))
-
-
-def draw_training(name: str, seed: int, folder: Path) -> None:
-    """Draws the samples of fixed latents that the training kept on its way."""
-    path = paths.TRAIN / name / str(seed) / "snapshots.pt"
-    try:
-        kept = checkpoint.load(path)
-    except ValueError as error:
-        raise UserError(f"{error}; `{MADE_BY} train@{name}` makes it anew") from None
-    for step, images in kept["snapshots"].items():
-        grid = pictures.image_grid(images.float() / 255, GRID_COLUMNS)
-        pictures.save_png(grid, folder / f"step_{step:06d}.png")
+def _settings(settings: Params, seed: int) -> Settings:
+    chosen = settings.evaluate
+    seeds = Seeds(seed, chosen.sample_seed, chosen.metric_seed)
+    return Settings(seeds, chosen.max_samples, chosen.sample_sets)
 
 
 def summarise(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -279,15 +187,98 @@ def evaluate_model(name: str, settings: Params) -> None:
     files.write_json(paths.TIMING / "evaluate" / f"{name}.json", timing)
 
 
+def planned(name: str, settings: Params) -> str:
+    """What `evaluate_model` would compute, as a table."""
+    model = load_model(name, settings.seeds[0])
+    chosen = _settings(settings, settings.seeds[0])
+    found = plan(
+        model, settings.evaluate.metrics, load_extracted(settings.features).extractors, chosen
+    )
+    n = min(len(splits.load_split("test").images), settings.evaluate.max_samples)
+    seeds = ", ".join(map(str, settings.seeds))
+    return f"{as_text(found)}\n{n:,} images on each side, training seeds {seeds}"
+
+
+EPILOG = """\
+examples:
+  python -m pipelines.evaluate vae --dry-run
+  python -m pipelines.evaluate --images samples/ --reference test
+  python -m pipelines.evaluate --images samples/ --reference photos/ --metric fid c2st_pixel
+
+Folders are scored as they are: 8-bit grey or RGB pictures of one size, on both sides the same
+number of them. With a prepared split as the reference the pipeline's extractors are used.
+"""
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.evaluate",
+        description="Measures a model of params.yaml on the test split (this is the stage), or any "
+        "folder of pictures.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", nargs="?", help="a key of models: in params.yaml")
+    parser.add_argument("--images", metavar="DIR", help="score the pictures of this folder instead")
+    parser.add_argument(
+        "--reference",
+        metavar="DIR|SPLIT",
+        default="test",
+        help="real pictures: a folder, or train, valid or test of the prepared data (test)",
+    )
+    parser.add_argument(
+        "--train",
+        metavar="DIR|SPLIT",
+        help="what copies would be copies of; by default the train split beside a prepared split",
+    )
+    parser.add_argument(
+        "--metric", nargs="+", default=[], metavar="NAME", help="files of evaluation/metrics/"
+    )
+    parser.add_argument(
+        "--max-samples", type=int, default=10_000, metavar="N", help="on each side at most (10000)"
+    )
+    parser.add_argument("--out", metavar="FILE.json", help="write the records there, too")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list what would be computed and what it needs"
+    )
+    given = parser.parse_args(arguments)
+    if (given.model is None) == (given.images is None):
+        parser.error("name a model, or a folder with --images; not both")
+    if given.max_samples < 2:
+        parser.error(f"--max-samples: {given.max_samples}, but a set has at least 2 images")
+    return given
+
+
 @exit_on_user_error
 def main() -> None:
-    """Runs the stage for one model."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__)
-    parser.add_argument("model", help="a key of models: in params.yaml")
-    name = parser.parse_args().model
+    """Runs the stage for one model, or scores a folder."""
+    given = parse()
     settings = params.load()
-    settings.require_model(name)
-    evaluate_model(name, settings)
+    if given.model is not None:
+        settings.require_model(given.model)
+        if given.dry_run:
+            print(planned(given.model, settings))
+        else:
+            evaluate_model(given.model, settings)
+        return
+    # By name: what scores folders decides nothing of the stage.
+    score = importlib.import_module("pipelines.score")
+    task = score.prepare(
+        settings,
+        images=given.images,
+        reference=given.reference,
+        train=given.train,
+        metrics=given.metric,
+        max_samples=given.max_samples,
+    )
+    if given.dry_run:
+        print(score.planned(task))
+        return
+    records = score.score(task)
+    print(score.table(records))
+    if given.out:
+        files.write_json(Path(given.out), [record.to_dict() for record in records])
 
 
 if __name__ == "__main__":

@@ -57,8 +57,12 @@ class Prepare(Section):
 
 
 class Features(Section):
-    """The feature extractor: a small classifier trained on the train split."""
+    """The feature extractors; `classifier` is a small one, trained on the train split."""
 
+    extractors: Annotated[list[Literal["classifier", "inception"]], Field(min_length=1)]
+    replicas: Annotated[int, Field(ge=0, le=10)]
+    inception_weights: str | None
+    inception_download: bool
     seed: Seed
     width: Annotated[int, Field(ge=1)]
     num_features: Annotated[int, Field(ge=2, le=256)]
@@ -85,6 +89,7 @@ class Evaluate(Section):
 
     metrics: Annotated[list[Name], Field(min_length=1)]
     max_samples: Annotated[int, Field(ge=2, le=10_000)]
+    sample_sets: Annotated[int, Field(ge=1, le=20)]
     sample_seed: Seed
     metric_seed: Seed
     grid_images: Annotated[int, Field(ge=1, le=400)]

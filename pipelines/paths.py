@@ -17,6 +17,7 @@ DVC_LOCK = ROOT / "dvc.lock"
 OUTPUTS = ROOT / "outputs"
 PREPARE = OUTPUTS / "prepare"
 FEATURES = OUTPUTS / "features"
+REFERENCES = OUTPUTS / "references"
 TRAIN = OUTPUTS / "train"
 EVALUATE = OUTPUTS / "evaluate"
 #: Long studies beside the pipeline, and the data sets that they prepare for themselves.

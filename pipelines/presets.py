@@ -56,7 +56,7 @@ def jobs(settings: Params, names: Sequence[str], seeds: Sequence[int]) -> list[J
         sample_seed=evaluate.sample_seed,
         metric_seed=evaluate.metric_seed,
     )
-    data = Prepared(paths.PREPARE, paths.FEATURES)
+    data = Prepared(paths.PREPARE, paths.FEATURES, settings.features)
     return [
         Job(
             study="presets",
@@ -113,7 +113,8 @@ def page(results: Results, settings: Params) -> str:
 
 
 def _protocol(results: Results, settings: Params) -> str:
-    manifest, card = splits.load_manifest(), load_extracted().card
+    manifest = splits.load_manifest()
+    card = load_extracted(settings.features).cards.get("classifier", {"extractor": None})
     counts = {name: part["count"] for name, part in manifest["splits"].items()}
     n = min(counts["test"], settings.evaluate.max_samples)
     seeds = ", ".join(map(str, dict.fromkeys(s for row in results.values() for s in row)))

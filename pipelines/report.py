@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from evaluation import comparison, pictures, tables, verdict
+from evaluation import comparison, pictures, reference_rows, tables, verdict
 from evaluation.comparison import Leaderboard
 from pipelines import files, params, paths, report_inputs, report_plots
 from pipelines.errors import UserError, exit_on_user_error
@@ -160,14 +160,23 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         "looks": looks,
         "tables": tables.tables(board, rank_by),
         "empty_columns": tables.empty_columns(board),
-        "references": report_plots.REFERENCE_NAMES,
+        "references": tables.REFERENCE_NAMES,
         "highlights": _highlights(found, board, rank_by),
         "galleries": _galleries(found, looks),
         "curves": report_plots.curves(found.models, looks),
         "tradeoffs": report_plots.tradeoffs(board, rank_by, looks),
         "manifest": found.manifest,
-        "card": _flat(found.card),
-        "warning": found.card["warning"],
+        "cards": [_flat(card) for card in found.cards.values()],
+        "warnings": [card["warning"] for card in found.cards.values() if card["warning"]],
+        "stability": _stability(board, rank_by),
+        "reference_rows": [
+            {
+                "name": tables.REFERENCE_NAMES[name],
+                "meaning": reference_rows.MEANING[name],
+                "uri": _data_uri(png),
+            }
+            for name, png in found.reference_pictures.items()
+        ],
         "settings": _settings(found.models),
         "definitions": _definitions(settings.evaluate.metrics, board),
         "limits": LIMITS,
@@ -186,6 +195,17 @@ def _scores(board: Leaderboard, rank_by: str) -> dict[str, str]:
     return {
         row.name: comparison.mean_and_sd(board.cell(row, column), places) for row in board.models
     }
+
+
+def _stability(board: Leaderboard, rank_by: str) -> str:
+    """Whether the ranking is that of one training of the extractor."""
+    least = board.rank_stability(board.column(rank_by))
+    if least is None:
+        return ""
+    return (
+        f"Rank correlation (Spearman) of {rank_by} with the same distance under extractors "
+        f"trained from other seeds: at least {comparison.number(least, 3)}."
+    )
 
 
 def _highlights(found: Results, board: Leaderboard, rank_by: str) -> list[dict[str, str]]:

@@ -40,15 +40,17 @@ class Results:
 
     Attributes:
         models: The selected ones, in the order of params.yaml.
-        references: Rows of real images to read the models against.
+        references: Image sets of known quality to read the models against.
+        reference_pictures: PNG files of their first images.
         manifest: What `prepare` says about the data.
-        card: What `features` says about the extractor.
+        cards: What `features` says about each extractor.
     """
 
     models: list[ModelResult]
     references: list[Row]
+    reference_pictures: Mapping[str, bytes]
     manifest: Mapping[str, Any]
-    card: Mapping[str, Any]
+    cards: Mapping[str, Mapping[str, Any]]
 
 
 def read(params: Params) -> Results:
@@ -61,20 +63,23 @@ def read(params: Params) -> Results:
         UserError: A file is missing, broken or from other seeds; the stage to run is named.
     """
     manifest = files.read_json(paths.PREPARE / "manifest.json", "dvc repro prepare")
-    card = files.read_json(paths.FEATURES / "card.json", "dvc repro features")
-    floor = files.read_json(paths.FEATURES / "floor.json", "dvc repro features")
+    cards = files.read_json(paths.FEATURES / "card.json", "dvc repro features")
+    made_by = "dvc repro references"
+    found = files.read_json(paths.REFERENCES / "rows.json", made_by)
     models = [_model(name, params.seeds) for name in params.trained]
-    return Results(models, _references(floor), manifest, card)
+    drawn = {name: paths.REFERENCES / f"{name}.png" for name in found["rows"]}
+    pictures = {name: path.read_bytes() for name, path in drawn.items() if path.is_file()}
+    return Results(models, _references(found), pictures, manifest, cards)
 
 
-def _references(floor: Mapping[str, Any]) -> list[Row]:
-    """The measured rows of real images, then what theory expects of two sets of real images."""
+def _references(found: Mapping[str, Any]) -> list[Row]:
+    """The measured rows, then what theory expects of two sets of real images."""
     measured = [
-        _reference(name, {key: (r["value"], r["reason"]) for key, r in records.items()})
-        for name, records in floor["rows"].items()
+        _reference(name, {key: (r["value"], r["reason"]) for key, r in row["records"].items()})
+        for name, row in found["rows"].items()
     ]
-    expected = {key: (value, "not_supported") for key, value in floor["analytic"].items()}
-    return [*measured, _reference("analytic", expected)]
+    expected = {key: (value, "not_supported") for key, value in found["expected_floor"].items()}
+    return [*measured, _reference("expected_floor", expected)]
 
 
 def _reference(name: str, values: Mapping[str, tuple[float | None, str | None]]) -> Row:

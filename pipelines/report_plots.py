@@ -9,10 +9,6 @@ from pipelines.report_inputs import ModelResult
 
 #: The marks of `figures.MARKERS` as characters, for the names beside the plots.
 GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "◀", "▶", "⬟")
-REFERENCE_NAMES = {
-    "held_out": "held-out real images",
-    "analytic": "two real sets, by theory",
-}
 COSTS = {
     "num_parameters": "parameters, discriminator included",
     "multiply_adds_train": "multiply-adds per training image",

@@ -168,13 +168,13 @@ def prepared(study: Study) -> Prepared:
     if not (folder / "manifest.json").is_file():
         prepare.make(study.prepare, folder)
     if study.features is None:
-        return Prepared(folder, None)
+        return Prepared(folder, None, None)
     extractor = fingerprint.digest([study.features.model_dump(), data])[:12]
     made = paths.STUDIES / ".data" / f"{data}-features-{extractor}"
     if not (made / "card.json").is_file():
         torch.set_num_threads(study.train.threads)
-        features.make(study.features, study.measures.max_samples, folder, made)
-    return Prepared(folder, made)
+        features.make(study.features, folder, made)
+    return Prepared(folder, made, study.features)
 
 
 def jobs(name: str, study: Study) -> list[Job]:
@@ -212,7 +212,7 @@ def reproduce(name: str, study: Study, *, force: bool, at_once: int | None) -> N
         "name": name,
         "study": study.model_dump(),
         "splits": {split: part["count"] for split, part in counts.items()},
-        "accuracy": card and card["accuracy"]["test"],
+        "accuracy": card and card["classifier"]["accuracy"]["test"],
         "results": results,
     }
     files.write_json(paths.REPRODUCED / f"{name}.json", document)

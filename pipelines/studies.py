@@ -27,8 +27,8 @@ from genmodels.cost import multiply_adds_sample, multiply_adds_train, num_parame
 from genmodels.training import LoopSettings
 from pipelines import files, fingerprint, paths, splits, workers
 from pipelines.evaluate import read_model
-from pipelines.extracted import Extracted, load_extracted, real_images
-from pipelines.params import Train
+from pipelines.extracted import NOTHING, Extracted, load_extracted, real_images
+from pipelines.params import Features, Train
 from pipelines.study_measures import Measures, measure
 from pipelines.train import Finished, Started, Trained, fit, load_images, write_seed
 
@@ -43,10 +43,12 @@ class Prepared:
     Attributes:
         folder: As `prepare` makes it.
         features: As `features` makes it; None where nothing is measured with an extractor.
+        extractors: What it was made with; None likewise.
     """
 
     folder: Path
     features: Path | None
+    extractors: Features | None
 
     @property
     def content(self) -> dict[str, Any]:
@@ -55,6 +57,12 @@ class Prepared:
         if self.features is not None:
             found["features"] = files.read_json(self.features / "card.json", "the study")
         return found
+
+    def extracted(self) -> Extracted:
+        """The extractors and their features of the splits."""
+        if self.features is None or self.extractors is None:
+            return NOTHING
+        return load_extracted(self.extractors, self.features, self.folder)
 
 
 @dataclass(frozen=True)
@@ -176,10 +184,10 @@ def _do(jobs: Sequence[Job], device: str, index: int, send: workers.Send) -> Non
         trained = _take(job) if job.taken else _train(job, device, send)
     start, cpu = time.monotonic(), time.process_time()
     model = read_model(job.folder, "--force", device)
-    extracted = load_extracted(job.data.features) if job.data.features else Extracted(None, {}, {})
+    extracted = job.data.extracted()
     real = {name: _real(job.data.folder, name, extracted) for name in ("train", "test")}
     values = measure(
-        model, job.entry, job.measures, real, extracted.extractor, job.seed, _Measuring(send)
+        model, job.entry, job.measures, real, extracted.extractors, job.seed, _Measuring(send)
     )
     result = {
         "study": job.study,
@@ -233,7 +241,7 @@ def _take(job: Job) -> dict[str, Any]:
 
 def _real(prepared: Path, name: str, extracted: Extracted) -> RealImages:
     split = splits.load_split(name, prepared)
-    return real_images(name, split, extracted.features.get(name), prepared)
+    return real_images(name, split, extracted, prepared)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Everything is measured on the test split, and every value has a name of its own:
 bound from 200 draws, `fid_gmm_10` the distance of samples from a mixture of ten components.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from evaluation import metric
 from evaluation.context import RealImages, Seeds
-from evaluation.features import Extractor
+from evaluation.features import FeatureExtractor, MissingExtractor
 from evaluation.runner import Settings, evaluate
 from genmodels.base import GenerativeModel, Images
 from genmodels.build import build
@@ -77,7 +77,7 @@ def measure(
     entry: Mapping[str, Any],
     measures: Measures,
     real: Mapping[str, RealImages],
-    extractor: Extractor | None,
+    extractors: Sequence[FeatureExtractor | MissingExtractor],
     seed: int,
     progress: Progress,
 ) -> dict[str, float | None]:
@@ -88,14 +88,14 @@ def measure(
         entry: Its settings.
         measures: What is asked for.
         real: The splits `train` and `test`.
-        extractor: For the distances, or None.
+        extractors: For the distances.
         seed: The training seed.
         progress: Called with the name of what is being measured.
 
     Returns:
         By name; None where the model has no such value.
     """
-    judge = _Judge(measures, real, extractor, seed)
+    judge = _Judge(measures, real, extractors, seed)
     values = judge.metrics(model, measures.metrics, progress)
     for bound in measures.bounds:
         name = f"nll_{bound.num_importance}"
@@ -119,10 +119,10 @@ class _Judge:
         self,
         measures: Measures,
         real: Mapping[str, RealImages],
-        extractor: Extractor | None,
+        extractors: Sequence[FeatureExtractor | MissingExtractor],
         seed: int,
     ) -> None:
-        self.real, self.extractor = real, extractor
+        self.real, self.extractors = real, extractors
         seeds = Seeds(seed, measures.sample_seed, measures.metric_seed)
         self.settings = Settings(seeds, measures.max_samples)
 
@@ -134,7 +134,7 @@ class _Judge:
             names,
             reference=self.real["test"],
             train=self.real["train"],
-            extractor=self.extractor,
+            extractors=self.extractors,
             settings=self.settings,
             progress=progress,
         )

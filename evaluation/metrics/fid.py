@@ -30,4 +30,5 @@ METRIC = Metric(
     (Sampler,),
     (ValueSpec(NAME, "percent of real feature variance", False, 0.0),),
     _compute,
+    replicated=True,
 )

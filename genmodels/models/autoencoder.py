@@ -1,7 +1,7 @@
 """Plain and L2-regularised autoencoder that samples from an ex-post Gaussian mixture."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -36,6 +36,7 @@ class Model(LikelihoodModel):
     alone. There is no posterior density, so rate, ELBO and likelihood do not exist.
     """
 
+    unit_normal_prior: ClassVar[bool] = False
     config: Config
 
     def __init__(self, config: Config, shape: ImageShape, num_classes: int) -> None:
@@ -93,6 +94,18 @@ class Model(LikelihoodModel):
         with evaluation_mode(self):
             codes = [self._code(*Images(x, labels).at(piece)) for piece in pieces(len(x))]
         return torch.cat(codes)
+
+    def latent_posterior(
+        self, x: Tensor, rng: torch.Generator, labels: Tensor | None = None
+    ) -> tuple[Tensor, None]:
+        """The codes (N, latent_dim), which have no deviation.
+
+        Args:
+            x: (N, C, H, W) in [0, 1].
+            rng: Binarisation noise.
+            labels: (N,) classes, for a conditional model.
+        """
+        return self.encode(self.observe(x, self.pixel_noise(x, rng)), labels), None
 
     def fit_sampler(self, images: Images, rng: torch.Generator) -> None:
         """Fits the mixture to the codes of the training images."""

@@ -1,5 +1,7 @@
 """Models without any training, an extractor without any data: what the metrics are tried on."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -29,27 +31,42 @@ def classes(n: int, seed: int) -> Tensor:
     return torch.randint(4, (n,), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture
-def extractor() -> Extractor:
+def new_extractor(seed: int) -> Extractor:
     network = Classifier(SHAPE, 4, 4, 8)
-    network.initialise(torch.Generator().manual_seed(1))
+    network.initialise(torch.Generator().manual_seed(seed))
     return Extractor(network, image_shape=SHAPE, num_classes=4, width=4, num_features=8, scale=10.0)
 
 
 @pytest.fixture
+def extractor() -> Extractor:
+    return new_extractor(1)
+
+
+@pytest.fixture
+def make_extractor():
+    return new_extractor
+
+
+@pytest.fixture
 def reference() -> RealImages:
-    return RealImages(pictures(40, 1), classes(40, 1), None, "toy", "test", "ab" * 32)
+    return RealImages(pictures(40, 1), classes(40, 1), {}, "toy", "test", "ab" * 32)
 
 
 @pytest.fixture
 def train() -> RealImages:
-    return RealImages(pictures(60, 2), classes(60, 2), None, "toy", "train", "cd" * 32)
+    return RealImages(pictures(60, 2), classes(60, 2), {}, "toy", "train", "cd" * 32)
+
+
+@pytest.fixture
+def valid() -> RealImages:
+    return RealImages(pictures(50, 3), classes(50, 3), {}, "toy", "valid", "ef" * 32)
 
 
 class Everything(nn.Module):
     """A model that can do all that a metric may ask for, with dropout that must stay asleep."""
 
     probabilistic = True
+    unit_normal_prior = True
 
     def __init__(self, observation: str = "bernoulli_binary") -> None:
         super().__init__()
@@ -66,6 +83,16 @@ class Everything(nn.Module):
     def rate_distortion(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         z = torch.randn(len(x), generator=rng)
         return z.square(), 10 + x.flatten(1).sum(1) + z
+
+    def importance_log_weights(
+        self, x: Tensor, num_importance: int, rng: torch.Generator
+    ) -> Iterator[Tensor]:
+        for _ in range(num_importance):
+            yield torch.randn((1, len(x)), generator=rng) - self.noise(x).flatten(1).sum(1)
+
+    def latent_posterior(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        means = self.noise(x).flatten(1)[:, :3] - 0.5
+        return means, 0.5 + means.square()
 
     def discriminate(self, x: Tensor) -> Tensor:
         return self.noise(x).flatten(1).mean(1, keepdim=True) - 0.4
@@ -93,6 +120,18 @@ class Conditional(Everything):
     ) -> tuple[Tensor, Tensor]:
         self._hear("rate_distortion", len(x), labels)
         return super().rate_distortion(x, rng)
+
+    def importance_log_weights(
+        self, x: Tensor, num_importance: int, rng: torch.Generator, labels: Tensor
+    ) -> Iterator[Tensor]:
+        self._hear("importance_log_weights", len(x), labels)
+        return super().importance_log_weights(x, num_importance, rng)
+
+    def latent_posterior(
+        self, x: Tensor, rng: torch.Generator, labels: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        self._hear("latent_posterior", len(x), labels)
+        return super().latent_posterior(x, rng)
 
     def discriminate(self, x: Tensor, labels: Tensor) -> Tensor:
         self._hear("discriminate", len(x), labels)
@@ -125,11 +164,12 @@ def make_pictures():
 
 
 @pytest.fixture
-def make_context(extractor, reference, train):
+def make_context(extractor, reference, train, valid):
     def make(model: object, **changed) -> Context:
         given = {
             "reference": reference,
             "train": train,
+            "valid": valid,
             "extractor": extractor,
             "seeds": Seeds(train=0, sample=1, metric=2),
             "batch_size": 16,

@@ -162,7 +162,8 @@ def test_the_verdict_names_winner_gap_and_doubt() -> None:
     board = make_board(DOWN, a=[4.0, 4.4], b=[3.0, 3.2])
     assert verdict.verdict(board, "m") == (
         "b has the lowest m: 3.10 ± 0.14 (2 seeds), 1.10 (26 %) better than a at 4.20 ± 0.28. "
-        "The ranges over the seeds do not overlap; a difference is not testable with 2 seeds."
+        "The ranges over the seeds do not overlap; a difference is not testable with 2 seeds; "
+        "with about 4 each one of this size would be found."
     )
 
 
@@ -196,7 +197,15 @@ def test_the_test_of_the_best_pair_is_adjusted_for_all_pairs() -> None:
     # a against b has the largest p of the three, so Holm multiplies it by one, and keeps the order.
     expected = max(raw[2], 2 * raw[1], 3 * raw[0])
     text = verdict.verdict(make_board(DOWN, **models), "m")
-    assert f"over 3 pairs: p = {expected:.2g}." in text
+    assert f"over 3 pairs: p = {expected:.2g}; with about" in text
+
+
+def test_the_board_groups_models_that_the_seeds_do_not_tell_apart() -> None:
+    near, far = [1.0, 1.2, 1.1, 1.3], [5.0, 5.1, 5.2, 5.3]
+    board = make_board(DOWN, a=near, b=[value + 0.02 for value in near], c=far)
+    assert board.groups(board.column("m")) == {"a": "a", "b": "a", "c": "b"}
+    untestable = make_board(DOWN, a=near[:2], c=far[:2])
+    assert untestable.groups(untestable.column("m")) == {}
 
 
 def test_tables_split_the_columns_by_who_has_them() -> None:

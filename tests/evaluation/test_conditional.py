@@ -14,7 +14,7 @@ SETTINGS = Settings(Seeds(train=3, sample=1, metric=2), max_samples=30, batch_si
 
 @pytest.fixture
 def sets(reference, train, extractor):
-    return {"reference": reference, "train": train, "extractor": extractor}
+    return {"reference": reference, "train": train, "extractors": [extractor]}
 
 
 def told(model, method: str) -> torch.Tensor:

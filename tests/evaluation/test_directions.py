@@ -12,7 +12,7 @@ NAMES = ("fid_classifier", "kid_classifier")
 
 @pytest.fixture
 def distances(extractor, make_pictures):
-    reference = RealImages(make_pictures(400, 1), None, None, "toy", "test", "ab" * 32)
+    reference = RealImages(make_pictures(400, 1), None, {}, "toy", "test", "ab" * 32)
 
     def measure(images: torch.Tensor) -> dict[str, float]:
         evaluation = evaluate_images(
@@ -20,7 +20,7 @@ def distances(extractor, make_pictures):
             ["fid", "kid"],
             reference=reference,
             train=reference,
-            extractor=extractor,
+            extractors=[extractor],
             settings=Settings(Seeds(None, 0, 0), 400),
         )
         return {record.name: record.value for record in evaluation.records}

@@ -6,13 +6,23 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from evaluation import metric as registry
 from evaluation.context import Seeds
+from evaluation.features import Classifier, Extractor, MissingExtractor
 from evaluation.metric import Measurement, Metric
-from evaluation.protocols import Discriminator, LikelihoodBound, Reconstructor, Sampler
+from evaluation.protocols import (
+    Conditional,
+    Discriminator,
+    Encoder,
+    ImportanceBound,
+    LikelihoodBound,
+    Reconstructor,
+    Sampler,
+)
 from evaluation.runner import Settings, evaluate
 
 NAMES = registry.available()
@@ -34,10 +44,31 @@ def metric(request) -> Metric:
 
 
 @pytest.fixture
-def judge(reference, train, extractor):
+def extractor() -> Extractor:
+    """Of two features: 30 images are too few to extrapolate a distance of more."""
+    shape = (1, 12, 12)
+    network = Classifier(shape, num_classes=4, width=4, num_features=2)
+    network.initialise(torch.Generator().manual_seed(1))
+    return Extractor(network, image_shape=shape, num_classes=4, width=4, num_features=2, scale=10.0)
+
+
+@pytest.fixture
+def make_capable(metric, make_model, make_conditional):
+    """Makes a model that can do what the metric asks for."""
+    return make_conditional if Conditional in metric.requires else make_model
+
+
+@pytest.fixture
+def capable(make_capable):
+    return make_capable()
+
+
+@pytest.fixture
+def judge(reference, train, valid, extractor):
     def run(model: object, name: str, **changed):
         settings = Settings(Seeds(train=0, sample=1, metric=2), max_samples=30, batch_size=16)
-        given = {"reference": reference, "train": train, "extractor": extractor} | changed
+        given = {"reference": reference, "train": train, "valid": valid}
+        given |= {"extractors": [extractor]} | changed
         return evaluate(model, [name], settings=settings, **given).records
 
     return run
@@ -55,7 +86,15 @@ def test_a_metric_has_the_name_of_its_file_and_a_docstring(metric) -> None:
 
 def test_a_metric_is_described_completely(metric) -> None:
     assert metric.requires
-    assert set(metric.requires) <= {Sampler, Reconstructor, LikelihoodBound, Discriminator}
+    assert set(metric.requires) <= {
+        Sampler,
+        Conditional,
+        Reconstructor,
+        LikelihoodBound,
+        ImportanceBound,
+        Encoder,
+        Discriminator,
+    }
     assert metric.values
     for spec in metric.values:
         assert re.fullmatch(r"[a-z0-9_]+", spec.name.format(extractor="classifier"))
@@ -63,13 +102,17 @@ def test_a_metric_is_described_completely(metric) -> None:
         assert spec.higher_is_better in {True, False, None}
 
 
+def test_a_metric_uses_the_extractor_for_all_of_its_values_or_for_none(metric) -> None:
+    assert {spec.uses_extractor for spec in metric.values} == {metric.uses_extractor}
+
+
 def test_value_names_are_unique_over_all_metrics() -> None:
     names = [spec.name for name in NAMES for spec in registry.load(name).values]
     assert len(names) == len(set(names))
 
 
-def test_a_capable_model_gets_every_value_as_legal_json(metric, judge, model) -> None:
-    records = judge(model, metric.name)
+def test_a_capable_model_gets_every_value_as_legal_json(metric, judge, capable) -> None:
+    records = judge(capable, metric.name)
     assert len(records) == len(metric.values)
     for record in records:
         assert record.reason is None
@@ -86,27 +129,36 @@ def test_a_model_that_can_do_nothing_gets_nulls_with_a_reason(metric, judge) -> 
 
 
 def test_equal_seeds_give_equal_records_and_leave_the_global_state_alone(
-    metric, judge, model
+    metric, judge, capable
 ) -> None:
-    before = torch.get_rng_state()
-    first, second = judge(model, metric.name), judge(model, metric.name)
+    before, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first, second = judge(capable, metric.name), judge(capable, metric.name)
     assert first == second
     assert torch.equal(torch.get_rng_state(), before)
-    assert model.training
-    assert model.noise.training
+    assert np.array_equal(np.random.get_state()[1], numpys)  # noqa: NPY002
+    assert capable.training
+    assert capable.noise.training
 
 
-def test_a_model_of_nans_gets_nulls_with_a_reason(metric, judge, make_model) -> None:
-    class Broken(make_model):
-        def sample(self, n, rng):
-            return super().sample(n, rng) * torch.nan
+def test_a_model_of_nans_gets_nulls_with_a_reason(metric, judge, make_capable) -> None:
+    class Broken(make_capable):
+        def sample(self, n, rng, **told):
+            return super().sample(n, rng, **told) * torch.nan
 
-        def reconstruct(self, x):
-            return super().reconstruct(x) * torch.nan
+        def reconstruct(self, x, **told):
+            return super().reconstruct(x, **told) * torch.nan
 
-        def rate_distortion(self, x, rng):
-            rate, distortion = super().rate_distortion(x, rng)
+        def rate_distortion(self, x, rng, **told):
+            rate, distortion = super().rate_distortion(x, rng, **told)
             return rate * torch.nan, distortion
+
+        def importance_log_weights(self, x, num_importance, rng, **told):
+            for block in super().importance_log_weights(x, num_importance, rng, **told):
+                yield block * torch.nan
+
+        def latent_posterior(self, x, rng, **told):
+            mean, std = super().latent_posterior(x, rng, **told)
+            return mean * torch.nan, std
 
     for record in judge(Broken(), metric.name):
         assert record.value is None
@@ -115,10 +167,11 @@ def test_a_model_of_nans_gets_nulls_with_a_reason(metric, judge, make_model) -> 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_few_images_give_a_value_or_a_null_with_a_reason(
-    metric, judge, model, reference, n: int
+    metric, judge, capable, reference, n: int
 ) -> None:
-    for record in judge(model, metric.name, reference=reference.first(n)):
-        if Sampler in metric.requires or n == 0:
+    for record in judge(capable, metric.name, reference=reference.first(n)):
+        # A mean over images has a value of one of them; a variance or a distance has none.
+        if Sampler in metric.requires or n == 0 or record.value is None:
             assert (record.value, record.reason) == (None, "too_few_samples")
         else:
             assert math.isfinite(record.value)
@@ -126,8 +179,23 @@ def test_too_few_images_give_a_value_or_a_null_with_a_reason(
 
 def test_a_conditional_model_gets_every_value(metric, judge, make_conditional, model) -> None:
     told = judge(make_conditional(), metric.name)
-    # This one does not listen: its values are those of the model that is told nothing.
-    assert told == judge(model, metric.name)
+    if Conditional in metric.requires:
+        assert {record.reason for record in told} == {None}
+    elif {record.reason for record in told} == {"label_is_given"}:
+        assert Encoder in metric.requires  # what a told encoder says of the class is no finding
+    else:
+        # This one does not listen: its values are those of the model that is told nothing.
+        assert told == judge(model, metric.name)
+
+
+def test_a_model_that_is_told_no_classes_gets_nulls_where_the_classes_are_needed(
+    metric, judge, make_model
+) -> None:
+    class Unconditional(make_model):
+        conditional = False
+
+    reasons = {record.reason for record in judge(Unconditional(), metric.name)}
+    assert reasons == {"not_conditional" if Conditional in metric.requires else None}
 
 
 def test_a_conditional_model_of_images_without_labels_gets_nulls_with_the_reason(
@@ -139,9 +207,10 @@ def test_a_conditional_model_of_images_without_labels_gets_nulls_with_the_reason
 
 
 def test_without_an_extractor_its_values_are_null_and_keep_their_names(
-    metric, judge, model
+    metric, judge, capable
 ) -> None:
-    for record in judge(model, metric.name, extractor=None):
+    missing = [MissingExtractor("classifier", "no_extractor")]
+    for record in judge(capable, metric.name, extractors=missing):
         assert record.extractor is None
         if record.name.endswith("_classifier"):
             assert (record.value, record.reason) == (None, "no_extractor")

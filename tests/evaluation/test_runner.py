@@ -12,7 +12,7 @@ SETTINGS = Settings(Seeds(train=3, sample=1, metric=2), max_samples=30, batch_si
 
 @pytest.fixture
 def sets(reference, train, extractor):
-    return {"reference": reference, "train": train, "extractor": extractor}
+    return {"reference": reference, "train": train, "extractors": [extractor]}
 
 
 def test_a_record_says_what_its_value_is_of(model, sets) -> None:
@@ -20,7 +20,7 @@ def test_a_record_says_what_its_value_is_of(model, sets) -> None:
     assert fid.name == "fid_classifier"
     assert (fid.n_real, fid.n_fake, mse.n_fake) == (30, 30, None)
     assert fid.reference == {"dataset": "toy", "split": "test", "sha256": "ab" * 32}
-    assert fid.extractor == f"sha256:{sets['extractor'].sha256}"
+    assert fid.extractor == f"sha256:{sets['extractors'][0].sha256}"
     assert mse.extractor is None
     assert fid.seed == {"train": 3, "sample": 1, "metric": 2}
     assert (fid.higher_is_better, fid.ideal) == (False, 0)
@@ -94,9 +94,11 @@ def test_images_of_another_shape_are_refused(sets) -> None:
 
 
 def test_stored_features_are_used_and_equal_fresh_ones(sets, model) -> None:
-    reference, extractor = sets["reference"], sets["extractor"]
+    reference, extractor = sets["reference"], sets["extractors"][0]
     fresh = evaluate(model, ["fid", "kid"], settings=SETTINGS, **sets).records
-    sets["reference"] = replace(reference, features=extractor.features(reference.images))
+    sets["reference"] = replace(
+        reference, features={extractor.sha256: extractor.features(reference.images)}
+    )
     again = evaluate(model, ["fid", "kid"], settings=SETTINGS, **sets).records
     # Features of a slice and slices of features differ in the last bits of float32 at most.
     for one, two in zip(fresh, again, strict=True):
@@ -129,3 +131,50 @@ def test_the_same_images_are_at_no_distance(sets) -> None:
 def test_all_values_of_a_metric_come_in_the_order_of_its_specs(sets, model) -> None:
     records = evaluate(model, ["discriminator"], settings=SETTINGS, **sets).records
     assert [r.name for r in records] == [spec.name for spec in load("discriminator").values]
+
+
+def test_a_value_is_the_mean_over_the_sets_of_samples(sets, model) -> None:
+    three = Settings(SETTINGS.seeds, max_samples=30, sample_sets=3, batch_size=16)
+    fid, mse = evaluate(model, ["fid", "mse"], settings=three, **sets).records
+    singles = []
+    for seed in (1, 2, 3):
+        one = Settings(replace(SETTINGS.seeds, sample=seed), max_samples=30, batch_size=16)
+        singles.append(evaluate(model, ["fid"], settings=one, **sets).records[0].value)
+    assert fid.params["sample_sets"] == singles
+    assert fid.value == pytest.approx(sum(singles) / 3, rel=1e-12)
+    assert fid.params["sample_sets_sd"] == pytest.approx(torch.tensor(singles).std().item())
+    # What is no matter of samples is measured once.
+    assert "sample_sets" not in mse.params
+
+
+def test_a_value_that_fails_on_one_set_is_null(sets, make_model) -> None:
+    class Fickle(make_model):
+        def sample(self, n, rng):
+            broken = rng.initial_seed() == 2
+            return super().sample(n, rng) * (torch.nan if broken else 1)
+
+    two = Settings(SETTINGS.seeds, max_samples=30, sample_sets=2, batch_size=16)
+    (fid,) = evaluate(Fickle(), ["fid"], settings=two, **sets).records
+    assert (fid.value, fid.reason) == (None, "non_finite_samples")
+
+
+def test_several_extractors_each_give_their_own_record(sets, model, make_extractor) -> None:
+    other = make_extractor(seed=7)
+    other.name = "other"
+    sets["extractors"] = [*sets["extractors"], other]
+    records = evaluate(model, ["fid", "mse"], settings=SETTINGS, **sets).records
+    assert [record.name for record in records] == ["fid_classifier", "fid_other", "mse"]
+    assert len({record.extractor for record in records}) == 3
+    assert records[0].value != records[1].value
+
+
+def test_replicas_of_the_first_extractor_stand_beside_its_value(
+    sets, model, make_extractor
+) -> None:
+    replica = make_extractor(seed=7)
+    given = evaluate(model, ["fid", "kid"], settings=SETTINGS, replicas=[replica], **sets).records
+    sets["extractors"] = [replica]
+    (alone,) = evaluate(model, ["fid"], settings=SETTINGS, **sets).records
+    assert given[0].params["replicas"] == [alone.value]
+    assert given[0].value != alone.value
+    assert "replicas" not in given[1].params

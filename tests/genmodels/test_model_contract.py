@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from evaluation.protocols import Discriminator, LikelihoodBound, Reconstructor, Sampler
+from evaluation.protocols import (
+    Discriminator,
+    Encoder,
+    ImportanceBound,
+    LikelihoodBound,
+    Reconstructor,
+    Sampler,
+)
 from genmodels import cost
 from genmodels.base import Images
 from genmodels.build import build, config_class, kinds
@@ -232,7 +239,33 @@ def test_a_model_offers_what_its_family_promises(name, preset):
     # An autoencoder has no density over its codes.
     bounded = model.family == "vae" and model.config.kind != "autoencoder"
     assert isinstance(model, LikelihoodBound) == bounded
+    # The codes of a VQ-VAE are numbers of a list: no vectors, and one draw is like the next.
+    vectors = model.family == "vae" and model.config.kind != "vq_vae"
+    assert isinstance(model, Encoder) == vectors
+    assert isinstance(model, ImportanceBound) == (bounded and vectors)
     assert isinstance(model, Discriminator) == (model.family == "gan")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_encoder_says_where_an_image_lies_and_how_surely(name, preset, images):
+    model = preset(name, dropout=0.5).train()
+    if not isinstance(model, Encoder):
+        return
+    y = model.labels_or_cycle(64, None)
+    mean, std = model.latent_posterior(images, generator(0, "pixels"), labels=y)
+    assert mean.shape == (64, 3)
+    rng = generator(0, "pixels")  # goes on from image to image
+    parts = [Images(images, y).at(slice(i, i + 1)) for i in range(3)]
+    again = torch.cat([model.latent_posterior(one, rng, labels)[0] for one, labels in parts])
+    torch.testing.assert_close(again, mean[:3], rtol=1e-5, atol=1e-5)
+    assert all(part.training for part in model.modules())
+    if model.config.kind == "autoencoder":
+        assert std is None
+        assert not model.unit_normal_prior
+    else:
+        assert std.shape == (64, 3)
+        assert std.min() > 0
+        assert model.unit_normal_prior == (model.config.prior == "normal")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.distributions import Normal, kl_divergence
 
 from genmodels.base import Images
 from genmodels.build import build, config_class
@@ -240,6 +241,47 @@ def test_a_reconstruction_decodes_the_posterior_mean(images):
     mean, logvar = model.encode(images)
     assert mean.shape == logvar.shape == (64, 3)
     assert torch.equal(model.reconstruct(images), model.decode(mean))
+
+
+@pytest.mark.parametrize("name", VAES)
+def test_the_posterior_that_it_tells_has_its_rate(name, images):
+    model = small_model(presets()[name]).eval()
+    y = labels_of(model, 64)
+    mean, std = model.latent_posterior(images, generator(0, "score"), y)
+    if model.unit_normal_prior:
+        rate, _ = model.rate_distortion(images, generator(0, "score"), y)
+        expected = kl_divergence(Normal(mean, std), Normal(0.0, 1.0)).sum(1)
+        torch.testing.assert_close(rate, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", VAES)
+def test_the_importance_weights_of_one_draw_are_its_terms(name, images):
+    model = small_model(presets()[name], binarize="none").eval()
+    y = labels_of(model, 64)
+    (log_w,) = model.importance_log_weights(images, 1, generator(0, "draws"), labels=y)
+    epsilon = torch.randn(64, 3, generator=generator(0, "draws"))
+    terms = model.terms(images, y, epsilon)
+    log_q = Normal(terms.mean, (0.5 * terms.logvar).exp()).log_prob(terms.z).sum(1)
+    expected = -terms.distortion + model.prior_log_prob(terms.z) - log_q
+    assert log_w.dtype == torch.float64
+    torch.testing.assert_close(log_w[0], expected.double(), rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("rows", [1, 130, 500])
+def test_blocks_of_importance_weights_are_the_bound_however_they_are_cut(name, rows, images):
+    model = small_model(presets()[name], dropout=0.5).train()
+    y = labels_of(model, 64)
+    blocks = []
+    for block in model.importance_log_weights(images, 5, generator(0, "k"), y, rows=rows):
+        # Whoever takes them is neither in evaluation mode nor without gradients.
+        assert torch.is_grad_enabled()
+        assert all(part.training for part in model.modules())
+        blocks.append(block)
+    assert [len(block) for block in blocks] == {1: [1] * 5, 130: [2, 2, 1], 500: [5]}[rows]
+    bound = model.log_likelihood_bound(images, 5, generator(0, "k"), y)
+    found = torch.cat(blocks).logsumexp(0) - math.log(5)
+    torch.testing.assert_close(found, bound, rtol=1e-6, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", KINDS)

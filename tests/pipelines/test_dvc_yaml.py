@@ -12,6 +12,7 @@ STAGES = params.read_yaml(paths.DVC_YAML)["stages"]
 
 #: Code that decides no result: it checks, places, shows or logs. An edit here retrains nothing.
 DECIDES_NOTHING = {
+    "evaluation/plan.py",  # says what would be computed
     "pipelines/__init__.py",  # environment variables
     "pipelines/errors.py",  # how a command ends
     "pipelines/fingerprint.py",  # names runs
@@ -43,7 +44,7 @@ def closure(stage, kind):
     modules = [f"pipelines.{stage}"]
     if stage in ("train", "evaluate"):  # imported by name at run time
         modules.append(f"genmodels.models.{kind}")
-    if stage in ("features", "evaluate", "report"):
+    if stage in ("references", "evaluate", "report"):
         metrics = sorted(p.stem for p in (ROOT / "evaluation/metrics").glob("[a-z]*.py"))
         assert metrics
         modules += [f"evaluation.metrics.{name}" for name in metrics]

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation.features import MissingExtractor
 from pipelines import extracted, features, files, params, paths, splits
 from pipelines.errors import UserError
 
 COUNTS = {"train": 200, "valid": 40, "test": 50}
 SETTINGS = params.Features(
+    extractors=["classifier"],
+    replicas=1,
+    inception_weights=None,
+    inception_download=False,
     seed=0,
     width=4,
     num_features=8,
@@ -58,7 +63,12 @@ def stage(checkout: Path, monkeypatch):
             device="cpu", precision="fp32", threads=1, num_snapshots=1, snapshot_images=1
         )
         evaluate = params.Evaluate(
-            metrics=["fid"], max_samples=30, sample_seed=0, metric_seed=0, grid_images=1
+            metrics=["fid"],
+            max_samples=30,
+            sample_sets=1,
+            sample_seed=0,
+            metric_seed=0,
+            grid_images=1,
         )
 
     monkeypatch.setattr(params, "load", Loaded)
@@ -74,46 +84,38 @@ def stage(checkout: Path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def test_the_stage_writes_an_extractor_its_card_the_features_and_the_floor(stage, capsys) -> None:
+def test_the_stage_writes_an_extractor_a_replica_its_card_and_the_features(stage, capsys) -> None:
     folder = stage()
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
         "card.json",
-        "extractor.pt",
-        "floor.json",
-        "test.npy",
-        "train.npy",
-        "valid.npy",
+        "classifier/extractor.pt",
+        "classifier/test.pt",
+        "classifier/train.pt",
+        "classifier/valid.pt",
+        "replicas/1.pt",
     ]
-    made = extracted.load_extracted()
-    assert made.card["extractor"] == f"sha256:{made.extractor.sha256}"
-    assert made.card["warning"] is None
+    made = extracted.load_extracted(SETTINGS)
+    (extractor,) = made.extractors
+    card = made.cards["classifier"]
+    assert card["extractor"] == f"sha256:{extractor.sha256}"
+    assert card["warning"] is None
     for name, count in COUNTS.items():
-        assert made.features[name].shape == (count, 8)
-        assert made.features[name].dtype == torch.float32
-        fresh = made.extractor.features(splits.load_split(name).images)
-        assert torch.equal(made.features[name], fresh)
+        features_of = made.features[name][extractor.sha256]
+        assert features_of.shape == (count, 8)
+        assert features_of.dtype == torch.float32
+        assert torch.equal(features_of, extractor.features(splits.load_split(name).images))
+    (replica,) = made.replicas
+    assert replica.sha256 != extractor.sha256
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
-    assert "epoch 4 of 4" in err
-
-
-def test_the_floor_holds_the_held_out_row_and_what_theory_expects(stage) -> None:
-    floor = json.loads((stage() / "floor.json").read_text())
-    held_out = floor["rows"]["held_out"]
-    assert list(held_out) == ["fid_classifier", "kid_classifier", "is_classifier"]
-    fid = held_out["fid_classifier"]
-    # max_samples is 30, and both sides have the same number.
-    assert (fid["n_real"], fid["n_fake"], floor["analytic_n"]) == (30, 30, 30)
-    assert fid["reference"]["split"] == "test"
-    assert fid["reference"]["dataset"] == "corners"
-    assert fid["seed"]["train"] is None
-    assert 0 < fid["value"] < 100
-    assert 0 < floor["analytic"]["fid_classifier"] < 100
+    assert "seed 0: epoch 4 of 4" in err
+    assert "seed 1: epoch 4 of 4" in err
 
 
 def test_the_stage_repeats_bit_for_bit(stage) -> None:
     def contents() -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in paths.FEATURES.iterdir()}
+        found = (path for path in paths.FEATURES.rglob("*") if path.is_file())
+        return {str(path): path.read_bytes() for path in found}
 
     stage()
     first = contents()
@@ -121,22 +123,19 @@ def test_the_stage_repeats_bit_for_bit(stage) -> None:
     assert contents() == first
 
 
-def test_data_without_labels_has_no_extractor_and_says_why(stage) -> None:
+def test_data_without_labels_has_no_classifier_and_says_why(stage) -> None:
     folder = stage(labelled=False)
-    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "floor.json"]
-    made = extracted.load_extracted()
-    assert made.extractor is None
-    assert made.features == {}
-    assert "no labels" in made.card["reason"]
-    floor = json.loads((folder / "floor.json").read_text())
-    assert floor["analytic"]["fid_classifier"] is None
-    for record in floor["rows"]["held_out"].values():
-        assert (record["value"], record["reason"]) == (None, "no_extractor")
+    assert [path.name for path in folder.iterdir()] == ["card.json"]
+    made = extracted.load_extracted(SETTINGS)
+    assert made.extractors == (MissingExtractor("classifier", "no_extractor"),)
+    assert made.replicas == ()
+    assert made.features == {name: {} for name in splits.SPLITS}
+    assert "no labels" in made.cards["classifier"]["reason"]
 
 
 def test_a_weak_extractor_carries_a_warning(stage, capsys) -> None:
     stage(min_accuracy=1.0, epochs=1, learning_rate=1e-6)
-    warning = extracted.load_extracted().card["warning"]
+    warning = extracted.load_extracted(SETTINGS).cards["classifier"]["warning"]
     assert "below features.min_accuracy 1.0" in warning
     assert warning in capsys.readouterr().err
 
@@ -150,7 +149,9 @@ def test_a_training_that_diverges_ends_in_one_line(stage) -> None:
 def test_a_real_split_carries_its_identity(stage) -> None:
     stage()
     split = splits.load_split("test")
-    real = extracted.real_images("test", split, None)
+    made = extracted.load_extracted(SETTINGS)
+    real = extracted.real_images("test", split, made)
+    assert real.features == made.features["test"]
     assert torch.equal(real.images, split.images)
     assert torch.equal(real.labels, split.labels)
     assert (real.dataset, real.split) == ("corners", "test")
@@ -159,16 +160,32 @@ def test_a_real_split_carries_its_identity(stage) -> None:
 
 def test_reading_before_the_stage_has_run_names_the_command(checkout) -> None:
     with pytest.raises(UserError, match="`dvc repro features` makes it"):
-        extracted.load_extracted()
+        extracted.load_extracted(SETTINGS)
 
 
-def test_a_damaged_extractor_is_refused_in_one_line(stage) -> None:
-    (stage() / "extractor.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"extractor\.pt: .*makes it anew"):
-        extracted.load_extracted()
+@pytest.mark.parametrize("name", ["extractor.pt", "test.pt"])
+def test_a_damaged_file_is_refused_in_one_line(stage, name: str) -> None:
+    (stage() / "classifier" / name).write_bytes(b"damaged")
+    with pytest.raises(UserError, match=rf"{name}: .*makes it anew"):
+        extracted.load_extracted(SETTINGS)
+
+
+def test_features_of_an_extractor_from_another_run_are_refused(stage) -> None:
+    folder = stage()
+    (folder / "replicas" / "1.pt").rename(folder / "classifier" / "extractor.pt")
+    with pytest.raises(UserError, match=r"features of extractor [0-9a-f]{8}, not of [0-9a-f]{8}"):
+        extracted.load_extracted(SETTINGS)
+
+
+def test_features_of_the_wrong_split_are_refused(stage) -> None:
+    folder = stage() / "classifier"
+    (folder / "train.pt").rename(folder / "test.pt")
+    with pytest.raises(UserError, match=r"features of images [0-9a-f]{8}, not of [0-9a-f]{8}"):
+        extracted.load_extracted(SETTINGS)
 
 
 def test_values_in_the_card_are_finite(stage) -> None:
     card = json.loads((stage() / "card.json").read_text())
-    assert all(math.isfinite(value) for value in card["trace"].values())
-    assert card["trace"]["train"] == pytest.approx(100, rel=1e-5)
+    trace = card["classifier"]["trace"]
+    assert all(math.isfinite(value) for value in trace.values())
+    assert trace["train"] == pytest.approx(100, rel=1e-5)

@@ -60,6 +60,7 @@ DIRECTIONS = {"fid_classifier": False, "kid_classifier": False, "is_classifier":
 DIRECTIONS |= {"elbo": True, "distortion": False}
 UNITS = {"fid_classifier": "percent of real feature variance", "elbo": "nats/image"}
 MODELS = {"vae": "vae", "beta_vae": "vae", "gan": "gan", "gan_r1": "gan"}
+REFERENCES = ["held_out", "blur", "uniform_noise", "prototypes", "expected_floor"]
 METRICS = ["fid", "kid", "inception_score", "mse", "elbo", "rate", "distortion", "discriminator"]
 
 
@@ -131,11 +132,23 @@ def write_data(root: Path) -> None:
         "effective_rank": 7.1342,
         "warning": None,
     }
-    write_json(root / "outputs/features/card.json", card)
+    write_json(root / "outputs/features/card.json", {"classifier": card})
     real = {"fid_classifier": 0.97, "kid_classifier": -0.06, "is_classifier": 9.48}
-    rows = {name: make_record(name, value, 0, None) for name, value in real.items()}
-    floor = {"rows": {"held_out": rows}, "analytic": {"fid_classifier": 0.93}, "analytic_n": 1000}
-    write_json(root / "outputs/features/floor.json", floor)
+    rows = {
+        row: {
+            "records": {
+                name: make_record(name, 20.0 * worse + value, 0, None)
+                for name, value in real.items()
+            },
+            "reason": None,
+        }
+        for worse, row in enumerate(REFERENCES[:3])
+    }
+    rows["prototypes"] = {"records": {}, "reason": "no_labels"}
+    floor = {"rows": rows, "expected_floor": {"fid_classifier": 0.93}, "num": 1000}
+    write_json(root / "outputs/references/rows.json", floor)
+    grid = pictures.image_grid(digits()[:8], 8)
+    pictures.save_png(grid, root / "outputs/references/blur.png")
 
 
 def write_model(root: Path, position: int, name: str, entry: dict) -> None:
@@ -397,7 +410,8 @@ def test_page_csv_and_markdown_agree_to_the_printed_precision(page: str) -> None
                 assert as_number(sd) == pytest.approx(spread, abs=0.5 * 10**-places + 1e-12)
             assert f">{shown}<" in page
             compared += 1
-    assert compared == 4 * 3 + 2 * 4 + 2 * 5
+    # The last three are those of the reference row whose name is the same on the page.
+    assert compared == 4 * 3 + 2 * 4 + 2 * 5 + 3
 
 
 def test_every_model_row_shows_its_number_of_seeds(page: str) -> None:
@@ -415,7 +429,7 @@ def test_a_failed_seed_is_told_in_a_footnote(page: str) -> None:
 def test_csv_has_full_precision_and_whole_counts(page: str) -> None:
     with paths.LEADERBOARD.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["model"] for row in rows] == [*MODELS, "held_out", "analytic"]
+    assert [row["model"] for row in rows] == [*MODELS, *REFERENCES]
     values = torch.tensor(VALUES["fid_classifier"]["vae"], dtype=torch.float64)
     assert float(rows[0]["fid_classifier_mean"]) == values.mean().item()
     assert float(rows[0]["fid_classifier_std"]) == values.std().item()
@@ -424,7 +438,8 @@ def test_csv_has_full_precision_and_whole_counts(page: str) -> None:
 
 def test_models_stand_in_the_order_of_params(page: str) -> None:
     order = re.findall(r'<th class="left" scope="row" data-v="(\w+)">', page)
-    assert order[:6] == [*MODELS, "held_out", "analytic"]
+    shown = [name for name in REFERENCES if name != "prototypes"]  # it has no value
+    assert order[:8] == [*MODELS, *shown]
 
 
 def test_classes_are_shown_of_the_models_that_have_the_picture(project: Path) -> None:
@@ -449,7 +464,7 @@ def test_a_leftover_folder_of_another_model_is_not_shown(project: Path) -> None:
     [
         ("outputs/prepare/manifest.json", "dvc repro prepare"),
         ("outputs/features/card.json", "dvc repro features"),
-        ("outputs/features/floor.json", "dvc repro features"),
+        ("outputs/references/rows.json", "dvc repro references"),
         ("outputs/train/gan/1/history.csv", "dvc repro train@gan"),
         ("outputs/train/gan/0/config.json", "dvc repro train@gan"),
         ("outputs/evaluate/gan/records.json", "dvc repro evaluate@gan"),
@@ -497,12 +512,16 @@ def test_values_of_two_extractors_are_refused(project: Path) -> None:
 def test_data_without_labels_gives_a_report_ranked_by_another_value(project: Path) -> None:
     write_json(
         paths.FEATURES / "card.json",
-        {"extractor": None, "reason": "the data has no labels", "warning": None},
+        {"classifier": {"extractor": None, "reason": "the data has no labels", "warning": None}},
     )
     null = {name: make_record(name, None, 0, "no_extractor") for name in ("fid_classifier",)}
     write_json(
-        paths.FEATURES / "floor.json",
-        {"rows": {"held_out": null}, "analytic": {"fid_classifier": None}, "analytic_n": 1000},
+        paths.REFERENCES / "rows.json",
+        {
+            "rows": {"held_out": {"records": null, "reason": None}},
+            "expected_floor": {"fid_classifier": None},
+            "num": 1000,
+        },
     )
     for name in MODELS:
         records = json.loads((paths.EVALUATE / name / "records.json").read_text())
@@ -524,8 +543,9 @@ def test_data_without_labels_gives_a_report_ranked_by_another_value(project: Pat
 
 
 def test_a_weak_extractor_is_told_beside_the_leaderboard(project: Path) -> None:
-    card = json.loads((paths.FEATURES / "card.json").read_text())
-    write_json(paths.FEATURES / "card.json", {**card, "warning": "test accuracy 0.700 <0.97"})
+    cards = json.loads((paths.FEATURES / "card.json").read_text())
+    cards["classifier"]["warning"] = "test accuracy 0.700 <0.97"
+    write_json(paths.FEATURES / "card.json", cards)
     report.main()
     assert "test accuracy 0.700 &lt;0.97" in paths.REPORT.read_text("utf-8")
     assert "test accuracy 0.700 <0.97" in paths.COMPARISON.read_text("utf-8")
@@ -578,5 +598,39 @@ def test_the_page_works_in_a_browser_in_both_themes_and_on_a_phone(page: str) ->
     assert requests == [paths.REPORT.as_uri()]
     assert dark != light
     assert not too_wide
-    assert up == ["gan_r1", "gan", "vae", "beta_vae", "held_out", "analytic"]
-    assert down == ["beta_vae", "vae", "gan", "gan_r1", "held_out", "analytic"]
+    shown = [name for name in REFERENCES if name != "prototypes"]
+    assert up == ["gan_r1", "gan", "vae", "beta_vae", *shown]
+    assert down == ["beta_vae", "vae", "gan", "gan_r1", *shown]
+
+
+def test_reference_rows_are_shown_with_what_they_are(page: str) -> None:
+    assert 'alt="blur"' in page
+    assert "real images under a 3x3 binomial blur" in page
+
+
+def test_a_metric_that_misorders_the_reference_rows_is_marked(project: Path) -> None:
+    path = paths.REFERENCES / "rows.json"
+    found = json.loads(path.read_text())
+    found["rows"]["blur"]["records"]["kid_classifier"]["value"] = -3.0
+    write_json(path, found)
+    report.main()
+    complaint = "blur no worse than held-out real images"
+    assert complaint in paths.REPORT.read_text("utf-8")
+    assert f"`kid_classifier` puts reference rows in the wrong order: {complaint}" in (
+        paths.COMPARISON.read_text("utf-8")
+    )
+
+
+def test_values_under_other_trainings_of_the_extractor_tell_how_stable_the_ranking_is(
+    project: Path,
+) -> None:
+    for name in MODELS:
+        records = json.loads((paths.EVALUATE / name / "records.json").read_text())
+        for found in records["seeds"].values():
+            for record in found:
+                if record["name"] == "fid_classifier":
+                    # The first replica agrees; the second turns the order round.
+                    record["params"]["replicas"] = [2 * record["value"], -record["value"]]
+        write_json(paths.EVALUATE / name / "records.json", records)
+    report.main()
+    assert "trained from other seeds: at least −1.000" in paths.REPORT.read_text("utf-8")

@@ -102,7 +102,7 @@ def autoencoder(**changes):
 def data(checkout: Path) -> studies.Prepared:
     """A checkout with 200 digits, prepared."""
     prepare.make(params.Prepare(**PREPARE), paths.PREPARE)
-    return studies.Prepared(paths.PREPARE, None)
+    return studies.Prepared(paths.PREPARE, None, None)
 
 
 def job(data, **changes):

@@ -1,0 +1,53 @@
+"""Frechet distance within each class of a conditional model, in percent of the feature variance.
+
+The mean over the classes of the distance between the generated and the real images of a class: it
+sees a model that draws good images of the wrong class, which the distance of the whole sets does
+not. A class has a K-th of the images, so the bias, which grows as 1 / n, is K times as large and
+mostly what a good model's value consists of. `iid_floor` in `params` says what two sets of real
+images of these sizes would get on average; compare with that, and only at equal n.
+"""
+
+from statistics import fmean
+
+from evaluation.context import Context, UnavailableError
+from evaluation.metric import Measurement, Metric, ValueSpec
+from evaluation.moments import covariance, frechet_floor, frechet_parts
+from evaluation.protocols import Conditional, Sampler
+
+NAME = "fid_per_class_{extractor}"
+
+
+def _compute(context: Context) -> dict[str, float | Measurement]:
+    generated, labels = context.sample_features, context.sample_labels
+    reference = context.reference_features
+    # The samples were drawn for the labels of the reference: counts are equal on both sides.
+    counts = labels.bincount().tolist()
+    distances: list[float | None] = []
+    floors = []
+    for label, count in enumerate(counts):
+        if count < 2:
+            distances.append(None)
+            continue
+        real = reference[labels == label]
+        distances.append(sum(frechet_parts(real, generated[labels == label])))
+        floors.append(frechet_floor(covariance(real), count, count))
+    known = [distance for distance in distances if distance is not None]
+    if not known:
+        raise UnavailableError("too_few_samples")
+    params = {
+        "classes": distances,
+        "class_counts": counts,
+        "skipped_classes": len(counts) - len(known),
+        "iid_floor": fmean(floors),
+        # Legal, since the route is exact for any rank, but the value is then mostly bias.
+        "rank_deficient": min(count for count in counts if count >= 2) <= generated.shape[1],
+    }
+    return {NAME: Measurement(fmean(known), params)}
+
+
+METRIC = Metric(
+    "fid_per_class",
+    (Sampler, Conditional),
+    (ValueSpec(NAME, "percent of real feature variance", False, 0.0),),
+    _compute,
+)

@@ -1,0 +1,231 @@
+"""Image sets of known quality, scored like models: what every metric has to put in order.
+
+A metric that ranks five of ten classes above all ten, or a blur above the data, measures something
+else than it is read for; its values of the models are then no better. The rows give a column its
+floor (held-out real images) and its ceiling (the better of mean image and uniform noise), too.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evaluation.context import RealImages, UnavailableError
+from evaluation.images import quantise
+
+MILD, STRONG = 0.1, 0.3  # deviations of the noise; 0.02 would be lost in the floor
+COMPONENTS = 50
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What rows are made of.
+
+    Attributes:
+        held_out: Real images that nothing was trained on and nothing is compared with.
+        train: The real images that the models were trained on.
+        num: Images of a row.
+    """
+
+    held_out: RealImages
+    train: RealImages
+    num: int
+
+    def base(self) -> RealImages:
+        """What is distorted: held-out images, or training images where those are too few.
+
+        Raises:
+            UnavailableError: Both are too few.
+        """
+        for real in (self.held_out, self.train):
+            if len(real.images) >= self.num:
+                return real.first(self.num)
+        raise UnavailableError("fewer_images_than_the_reference")
+
+
+Row = Callable[[Sources, torch.Generator], Tensor]
+
+
+def _held_out(sources: Sources, rng: torch.Generator) -> Tensor:
+    if len(sources.held_out.images) < sources.num:
+        # At another n it would be another metric: the bias of a distance is about 1/n.
+        raise UnavailableError("fewer_held_out_images")
+    return sources.held_out.images[: sources.num]
+
+
+def _train_copies(sources: Sources, rng: torch.Generator) -> Tensor:
+    train = sources.train.images
+    if len(train) < sources.num:
+        raise UnavailableError("fewer_images_than_the_reference")
+    return train[torch.randperm(len(train), generator=rng)[: sources.num]]
+
+
+def _noisy(deviation: float) -> Row:
+    def make(sources: Sources, rng: torch.Generator) -> Tensor:
+        images = sources.base().images
+        return images + deviation * torch.randn(images.shape, generator=rng)
+
+    return make
+
+
+def _blurred(sources: Sources, rng: torch.Generator) -> Tensor:
+    images = sources.base().images
+    line = torch.tensor([1.0, 2.0, 1.0]) / 4
+    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
+    padded = F.pad(images, [1] * 4, mode="replicate")
+    return F.conv2d(padded, kernel, groups=images.shape[1])
+
+
+def _dropped(half: bool) -> Row:
+    """Images without some of the classes, filled up with repetitions of the others."""
+
+    def make(sources: Sources, rng: torch.Generator) -> Tensor:
+        base = sources.base()
+        classes = _classes(base.labels)
+        order = classes[torch.randperm(len(classes), generator=rng)]
+        gone = order[: len(classes) // 2 if half else 1]
+        assert base.labels is not None  # _classes has seen to it
+        kept = base.images[~torch.isin(base.labels, gone)]
+        return kept[torch.arange(sources.num) % len(kept)]
+
+    return make
+
+
+def _prototypes(sources: Sources, rng: torch.Generator) -> Tensor:
+    """Of each class the training image nearest to the mean of its class, in turn."""
+    images, labels = sources.train.images, sources.train.labels
+    nearest = []
+    for label in _classes(labels):
+        members = images[labels == label]
+        distances = (members - members.mean(0)).flatten(1).square().sum(1)
+        nearest.append(members[distances.argmin()])
+    return torch.stack(nearest)[torch.arange(sources.num) % len(nearest)]
+
+
+def _pca_gaussian(sources: Sources, rng: torch.Generator) -> Tensor:
+    """Draws from a Gaussian of the training images' mean and first principal components."""
+    pixels = sources.train.images.flatten(1).double()
+    mean = pixels.mean(0)
+    values, vectors = torch.linalg.eigh((pixels - mean).T.cov(correction=1))
+    kept = min(COMPONENTS, len(values))
+    scales = values[-kept:].clamp(min=0).sqrt()
+    noise = torch.randn(sources.num, kept, generator=rng, dtype=torch.float64)
+    drawn = mean + (noise * scales) @ vectors[:, -kept:].T
+    return drawn.float().unflatten(1, sources.train.images.shape[1:])
+
+
+def _mean_image(sources: Sources, rng: torch.Generator) -> Tensor:
+    mean = sources.train.images.mean(0, keepdim=True)
+    return mean.expand(sources.num, -1, -1, -1)
+
+
+def _uniform_noise(sources: Sources, rng: torch.Generator) -> Tensor:
+    return torch.rand((sources.num, *sources.train.images.shape[1:]), generator=rng)
+
+
+def _classes(labels: Tensor | None) -> Tensor:
+    """The classes that there are, at least two."""
+    if labels is None:
+        raise UnavailableError("no_labels")
+    found = labels.unique()
+    if len(found) < 2:
+        raise UnavailableError("one_class")
+    return found
+
+
+#: By name, from the best to the worst as far as that is fixed.
+ROWS: dict[str, Row] = {
+    "held_out": _held_out,
+    "train_copies": _train_copies,
+    "mild_noise": _noisy(MILD),
+    "strong_noise": _noisy(STRONG),
+    "blur": _blurred,
+    "mode_drop_light": _dropped(half=False),
+    "mode_drop_heavy": _dropped(half=True),
+    "prototypes": _prototypes,
+    "pca_gaussian": _pca_gaussian,
+    "mean_image": _mean_image,
+    "uniform_noise": _uniform_noise,
+}
+
+FLOOR = "held_out"
+#: Worse than all others, but in no order between themselves.
+CEILING = ("mean_image", "uniform_noise")
+#: The first is better than the second.
+_CHAINS = (
+    ("held_out", "mild_noise", "strong_noise"),
+    ("held_out", "mode_drop_light", "mode_drop_heavy"),
+    ("held_out", "blur"),
+    ("held_out", "prototypes"),
+    ("held_out", "pca_gaussian"),
+)
+
+MEANING = {
+    "held_out": "real images of the validation split: the floor",
+    "train_copies": "training images: what a model that copies would make",
+    "mild_noise": f"real images with Gaussian noise of deviation {MILD}",
+    "strong_noise": f"real images with Gaussian noise of deviation {STRONG}",
+    "blur": "real images under a 3x3 binomial blur",
+    "mode_drop_light": "real images without one class, filled up with repetitions",
+    "mode_drop_heavy": "real images without half of the classes, filled up with repetitions",
+    "prototypes": "of each class the training image nearest to its mean, repeated",
+    "pca_gaussian": f"a Gaussian of {COMPONENTS} principal components of the training pixels",
+    "mean_image": "the mean of the training images, repeated",
+    "uniform_noise": "independent uniform pixels",
+}
+
+
+def make(name: str, sources: Sources, seed: int) -> Tensor:
+    """The images of a row, as 8-bit images.
+
+    Args:
+        name: A key of `ROWS`.
+        sources: What it is made of.
+        seed: Of its noise, its choice of classes and its draws.
+
+    Returns:
+        (num, C, H, W) float32 in [0, 1].
+
+    Raises:
+        UnavailableError: The data cannot give this row.
+    """
+    return quantise(ROWS[name](sources, torch.Generator().manual_seed(seed)))
+
+
+def _pairs(present: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """(better, worse) pairs of rows that have a value; `train_copies` has no fixed place."""
+    for chain in _CHAINS:
+        found = [row for row in chain if row in present]
+        yield from pairwise(found)
+    for worst in CEILING:
+        if worst in present:
+            yield from ((row, worst) for row in present if row not in {*CEILING, "train_copies"})
+
+
+def broken_pairs(
+    values: Mapping[str, float | None], higher_is_better: bool
+) -> list[tuple[str, str]]:
+    """The pairs of rows (better, worse) that a metric puts in the wrong order or holds equal.
+
+    Args:
+        values: The metric's value of each row; a row without one is not compared.
+        higher_is_better: The metric's direction.
+    """
+    present = {row: value for row, value in values.items() if value is not None}
+    sign = 1 if higher_is_better else -1
+    return [
+        (better, worse)
+        for better, worse in _pairs(present)
+        if not sign * present[better] > sign * present[worse]
+    ]
+
+
+def ceiling(values: Mapping[str, float | None], higher_is_better: bool) -> float | None:
+    """The better of mean image and uniform noise: what knows nothing of the data."""
+    found = [value for row in CEILING if (value := values.get(row)) is not None]
+    if not found:
+        return None
+    return max(found) if higher_is_better else min(found)

@@ -1,0 +1,145 @@
+"""Stage `references`: image sets of known quality, measured like the models.
+
+Writes `outputs/references/`: `rows.json`, the records of each row of `evaluation.reference_rows`
+and the distance that theory expects of two sets of real images, and `<row>.png`, its first images.
+`outputs/timing/references.json` has the seconds of each row.
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from evaluation import metric as registry
+from evaluation import pictures, reference_rows
+from evaluation.context import RealImages, Seeds, UnavailableError
+from evaluation.features import MissingExtractor
+from evaluation.moments import covariance, frechet_floor
+from evaluation.protocols import Sampler
+from evaluation.runner import Settings, evaluate_images
+from pipelines import files, params, paths, splits, workers
+from pipelines.errors import exit_on_user_error
+from pipelines.extracted import Extracted, load_extracted, real_images
+from pipelines.params import Params
+
+SHOWN = 8
+
+
+def measure_row(settings: Params, folder: Path, row: str, send: workers.Send) -> None:
+    """Measures one row in a process of its own and draws its first images.
+
+    Args:
+        settings: All of params.yaml.
+        folder: The stage's new folder.
+        row: A key of `reference_rows.ROWS`.
+        send: Receives what stands in rows.json, and the seconds.
+    """
+    start = time.monotonic()
+    extracted, real = _real(settings)
+    num = min(len(real["test"].images), settings.evaluate.max_samples)
+    seed = settings.evaluate.sample_seed
+    sources = reference_rows.Sources(real["valid"], real["train"], num)
+    try:
+        images = reference_rows.make(row, sources, seed)
+    except UnavailableError as error:
+        send(({"records": {}, "reason": str(error)}, time.monotonic() - start))
+        return
+    evaluation = evaluate_images(
+        images,
+        sampled_metrics(settings.evaluate.metrics),
+        reference=real["test"],
+        train=real["train"],
+        valid=real["valid"],
+        extractors=extracted.extractors,
+        replicas=extracted.replicas,
+        settings=Settings(
+            Seeds(train=None, sample=seed, metric=settings.evaluate.metric_seed), num
+        ),
+    )
+    pictures.save_png(pictures.image_grid(images[:SHOWN], SHOWN), folder / f"{row}.png")
+    records = {record.name: record.to_dict() for record in evaluation.records}
+    send(({"records": records, "reason": None}, time.monotonic() - start))
+
+
+def sampled_metrics(names: Sequence[str]) -> list[str]:
+    """Those of the metrics that a set of images alone can have."""
+    return [name for name in names if registry.load(name).requires == (Sampler,)]
+
+
+def expected_floor(
+    extracted: Extracted, test: RealImages, max_samples: int
+) -> dict[str, float | None]:
+    """What the Frechet distance of two sets of real images is on average, by extractor."""
+    n = min(len(test.images), max_samples)
+    return {
+        f"fid_{extractor.name}": None
+        if isinstance(extractor, MissingExtractor) or n < 2
+        else frechet_floor(covariance(test.features[extractor.sha256]), n, n)
+        for extractor in extracted.extractors
+    }
+
+
+def make(settings: Params) -> Mapping[str, Mapping[str, Any]]:
+    """Measures all rows, as many at once as there are cores, and writes the stage's folder.
+
+    Returns:
+        By row its `records` and, where it cannot be had, the `reason`.
+    """
+    extracted, real = _real(settings)
+    made: dict[str, dict[str, Any]] = {}
+    seconds: dict[str, float] = {}
+    terminal = sys.stderr.isatty()
+    rows = list(reference_rows.ROWS)
+    with (
+        files.new_folder(paths.REFERENCES) as folder,
+        tqdm(total=len(rows), desc="references", unit="row", disable=not terminal) as bar,
+    ):
+
+        def handle(row: str, message: tuple[dict[str, Any], float]) -> None:
+            made[row], seconds[row] = message
+            bar.update()
+            if not terminal:
+                line = f"references: {row}, {len(made)} of {len(rows)}"
+                print(line, file=sys.stderr, flush=True)
+
+        workers.run(
+            functools.partial(measure_row, settings, folder),
+            rows,
+            device="cpu",
+            threads=settings.train.threads,
+            handle=handle,
+            label="reference row {}".format,
+        )
+        ordered = {row: made[row] for row in rows}
+        n = min(len(real["test"].images), settings.evaluate.max_samples)
+        floor = expected_floor(extracted, real["test"], n)
+        files.write_json(folder / "rows.json", {"rows": ordered, "expected_floor": floor, "num": n})
+    files.write_json(paths.TIMING / "references.json", {row: seconds[row] for row in rows})
+    return ordered
+
+
+def _real(settings: Params) -> tuple[Extracted, dict[str, RealImages]]:
+    extracted = load_extracted(settings.features)
+    real = {name: real_images(name, splits.load_split(name), extracted) for name in splits.SPLITS}
+    return extracted, real
+
+
+@exit_on_user_error
+def main() -> None:
+    """Runs the stage."""
+    loaded = params.load()
+    made = make(loaded)
+    for row, found in made.items():
+        if found["reason"]:
+            print(f"references: no {row}: {found['reason'].replace('_', ' ')}")
+    held_out = made[reference_rows.FLOOR]["records"].get("fid_classifier")
+    if held_out and held_out["value"] is not None:
+        print(f"references: fid_classifier of held-out images {held_out['value']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

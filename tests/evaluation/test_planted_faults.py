@@ -1,0 +1,138 @@
+"""Faults of known evaluations, planted one by one: each has a check that catches it.
+
+Every test runs the check twice: it holds as the code is, and it fails with the fault planted.
+"""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from evaluation import comparison, context, images, moments, neighbours
+from evaluation.context import RealImages, Seeds
+from evaluation.features import load_features, save_features
+from evaluation.metrics import precision_recall
+from evaluation.runner import Settings, evaluate
+
+SETTINGS = Settings(Seeds(train=0, sample=1, metric=2), max_samples=30, batch_size=16)
+
+
+def check_that_dropped_modes_cost_recall_and_not_precision(measure) -> None:
+    rng = torch.Generator().manual_seed(0)
+    reference = torch.cat([torch.randn(200, 4, generator=rng) + 20 * i for i in range(4)])
+    generated = torch.cat([torch.randn(400, 4, generator=rng) + 20 * i for i in range(2)])
+    precision, recall = measure(reference, generated)
+    assert precision > 0.8
+    assert recall < 0.6
+
+
+def test_swapped_arguments_are_caught_by_dropped_modes() -> None:
+    def measure(reference: Tensor, generated: Tensor) -> tuple[float, float]:
+        sets = neighbours.overlap(reference, generated)
+        return precision_recall.precision(sets), precision_recall.recall(sets)
+
+    check_that_dropped_modes_cost_recall_and_not_precision(measure)
+    with pytest.raises(AssertionError):
+        check_that_dropped_modes_cost_recall_and_not_precision(lambda a, b: measure(b, a))
+
+
+def test_features_of_the_wrong_split_or_of_another_extractor_are_caught_by_their_identity(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "test.pt"
+    save_features(torch.zeros(3, 2), path, extractor="e" * 64, images="a" * 64)
+    assert load_features(path, extractor="e" * 64, images="a" * 64).shape == (3, 2)
+    with pytest.raises(ValueError, match="features of images aaaaaaaa, not of bbbbbbbb"):
+        load_features(path, extractor="e" * 64, images="b" * 64)
+    with pytest.raises(ValueError, match="features of extractor eeeeeeee, not of ffffffff"):
+        load_features(path, extractor="f" * 64, images="a" * 64)
+
+
+def test_stored_features_of_another_extractor_are_not_taken(
+    make_context, model, make_extractor, reference
+) -> None:
+    """They are keyed by the extractor's hash: foreign ones are as good as none."""
+    foreign = {make_extractor(seed=9).sha256: torch.zeros(40, 8)}
+    planted = RealImages(
+        reference.images, reference.labels, foreign, "toy", "test", reference.sha256
+    )
+    found = make_context(model, reference=planted).reference_features
+    assert torch.equal(found, make_context(model).reference_features)
+    assert found.std() > 0
+
+
+def test_values_of_two_extractors_are_caught_where_they_would_be_compared(
+    model, reference, train, make_extractor
+) -> None:
+    rows = []
+    for name, seed in (("a", 1), ("b", 2)):
+        records = evaluate(
+            model,
+            ["fid"],
+            reference=reference,
+            train=train,
+            extractors=[make_extractor(seed=seed)],
+            settings=SETTINGS,
+        ).records
+        summary = {r.name: {"mean": r.value, "std": None, "n": 1} for r in records}
+        rows.append(
+            comparison.Row(name, "x", "x", {}, summary, {"0": [r.to_dict() for r in records]})
+        )
+    comparison.leaderboard(rows[:1], [])
+    with pytest.raises(ValueError, match="a and b are not comparable: extractor"):
+        comparison.leaderboard(rows, [])
+
+
+def check_that_8_bit_images_survive() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    there = levels.float() / 255 * 2 - 1
+    assert torch.equal(images.to_uint8((there + 1) / 2), levels)
+
+
+def test_truncation_instead_of_rounding_is_caught_by_the_256_levels(monkeypatch) -> None:
+    check_that_8_bit_images_survive()
+    monkeypatch.setattr(images, "to_uint8", lambda x: (x.clamp(0, 1) * 255).to(torch.uint8))
+    with pytest.raises(AssertionError):
+        check_that_8_bit_images_survive()
+
+
+def test_a_generator_in_train_mode_is_caught_by_its_own_repetition(
+    monkeypatch, make_context, model
+) -> None:
+    """The toy model has dropout, which draws from the global state unless it sleeps."""
+
+    def check() -> None:
+        one, two = (make_context(model).samples for _ in range(2))
+        assert torch.equal(one, two)
+
+    check()
+    monkeypatch.setattr(context, "judged", lambda model: contextlib.nullcontext())
+    model.train()
+    with torch.random.fork_rng(), torch.no_grad(), pytest.raises(AssertionError):
+        check()
+
+
+def check_that_doubled_rows_shrink_the_covariance() -> None:
+    """Every row twice: the unbiased covariance is 2 (N - 1) / (2 N - 1) of what it was."""
+    x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    once = moments.covariance(x)
+    twice = moments.covariance(x.repeat(2, 1))
+    assert torch.allclose(twice, once * 2 * 11 / 23, rtol=1e-12)
+
+
+def test_a_biased_covariance_is_caught_by_doubled_rows(monkeypatch) -> None:
+    check_that_doubled_rows_shrink_the_covariance()
+    monkeypatch.setattr(moments, "covariance", lambda x: x.T.cov(correction=0))
+    with pytest.raises(AssertionError):
+        check_that_doubled_rows_shrink_the_covariance()
+
+
+def test_a_biased_factor_is_caught_by_the_covariance(monkeypatch) -> None:
+    """The distance itself goes through factors: of a point and a cloud it is the cloud's trace."""
+    x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    point = x.mean(0).expand(12, 3)
+    _, spread = moments.frechet_parts(x, point)
+    assert spread == pytest.approx(moments.covariance(x).trace().item(), rel=1e-12)
+    assert spread != pytest.approx(x.T.cov(correction=0).trace().item(), rel=1e-3)

@@ -1,0 +1,189 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import evaluate, features, params, paths, score
+from pipelines.errors import UserError
+from tests.pipelines.test_features import SETTINGS, prepare
+
+
+class Given:
+    """What of params.yaml the command reads."""
+
+    features = SETTINGS
+    evaluate = params.Evaluate(
+        metrics=["fid", "kid", "mse"],
+        max_samples=30,
+        sample_sets=2,
+        sample_seed=0,
+        metric_seed=0,
+        grid_images=1,
+    )
+
+
+def write_pictures(folder: Path, count: int, size=(12, 12), mode: str = "L", seed: int = 0) -> Path:
+    """Corners as `prepare` draws them, as files."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        pixels = rng.integers(80, size=(size[1], size[0]), dtype=np.uint8)
+        row, column = 7 * rng.integers(2), 7 * rng.integers(2)
+        pixels[row : row + 4, column : column + 4] += 150
+        Image.fromarray(pixels).convert(mode).save(folder / f"{index:03d}.png")
+    return folder
+
+
+def run(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+    monkeypatch.setattr(params, "load", Given)
+    evaluate.main()
+
+
+def test_a_folder_is_scored_against_a_prepared_split(
+    checkout, tmp_path, monkeypatch, capsys
+) -> None:
+    prepare(labelled=True)
+    features.make(SETTINGS)
+    pictures = write_pictures(tmp_path / "samples", 40)
+    out = tmp_path / "out" / "scores.json"
+    run(monkeypatch, "--images", str(pictures), "--out", str(out))
+    printed = capsys.readouterr().out
+    assert "fid_classifier ↓" in printed
+    assert "40 images on each side; reference corners test" in printed
+    records = json.loads(out.read_text())
+    assert [record["name"] for record in records] == ["fid_classifier", "kid_classifier"]
+    for record in records:
+        assert (record["n_real"], record["n_fake"]) == (40, 40)
+        assert record["seed"]["train"] is None
+        assert record["extractor"].startswith("sha256:")
+
+
+def test_real_pictures_score_better_than_noise(checkout, tmp_path, monkeypatch) -> None:
+    prepare(labelled=True)
+    features.make(SETTINGS)
+    write_pictures(tmp_path / "good", 40)
+    (tmp_path / "bad").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(40):
+        noise = Image.fromarray(rng.integers(256, size=(12, 12), dtype=np.uint8))
+        noise.save(tmp_path / "bad" / f"{index}.png")
+    values = {}
+    for name in ("good", "bad"):
+        out = tmp_path / f"{name}.json"
+        run(monkeypatch, "--images", str(tmp_path / name), "--metric", "fid", "--out", str(out))
+        values[name] = json.loads(out.read_text())[0]["value"]
+    assert values["good"] < values["bad"] / 2
+
+
+def test_two_folders_need_no_pipeline(checkout, tmp_path, monkeypatch, capsys) -> None:
+    one = write_pictures(tmp_path / "samples" / "a", 20).parent  # below a class folder, too
+    other = write_pictures(tmp_path / "photos", 25, seed=1)
+    command = ["--images", str(one), "--reference", str(other), "--metric", "nearest_neighbour"]
+    run(monkeypatch, *command, "fid")
+    printed = capsys.readouterr().out
+    assert "no extractor" in printed
+    assert "20 images on each side; reference photos folder" in printed
+
+
+def test_a_dry_run_lists_what_would_be_computed_and_computes_nothing(
+    checkout, tmp_path, monkeypatch, capsys
+) -> None:
+    pictures = write_pictures(tmp_path / "samples", 5)
+    out = tmp_path / "scores.json"
+    monkeypatch.setattr(score, "score", None)
+    folder = str(pictures)
+    run(monkeypatch, "--images", folder, "--reference", folder, "--dry-run", "--out", str(out))
+    printed = capsys.readouterr().out
+    assert "fid_classifier" in printed
+    assert "null: no extractor" in printed
+    assert not out.exists()
+
+
+def test_colour_and_grey_are_told_apart_and_nothing_is_resized(checkout, tmp_path) -> None:
+    grey = write_pictures(tmp_path / "grey", 3)
+    red = write_pictures(tmp_path / "red", 3, mode="RGB")
+    large = write_pictures(tmp_path / "large", 3, size=(20, 12))
+    assert score.read_folder(str(grey), "--images").shape == (3, 1, 12, 12)
+    assert score.read_folder(str(red), "--images").shape == (3, 3, 12, 12)
+    assert score.read_folder(str(large), "--images").shape == (3, 1, 12, 20)
+
+
+def test_pixels_come_through_unchanged(checkout, tmp_path) -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(pixels).save(tmp_path / "all.png")
+    read = score.read_folder(str(tmp_path), "--images")
+    assert ((read[0, 0] * 255).round().numpy() == pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "reference", "message"),
+    [
+        ("missing", "grey", "--images: .*missing: no such folder"),
+        ("empty", "grey", r"--images: .*empty: no picture in it \(\.bmp"),
+        ("mixed", "grey", "red.png: 12x12 RGB, but 000.png is 12x12 grey"),
+        ("red", "grey", "--images: .*red: 12x12 RGB, but the reference .*grey is 12x12 grey"),
+        ("broken", "grey", "broken/picture.png: not a readable picture"),
+        ("grey", "test", "manifest.json: no such file; `dvc repro prepare` makes it"),
+    ],
+)
+def test_bad_input_is_one_line(
+    checkout, tmp_path, monkeypatch, images: str, reference: str, message: str
+) -> None:
+    write_pictures(tmp_path / "grey", 3)
+    write_pictures(tmp_path / "red", 3, mode="RGB")
+    (tmp_path / "empty").mkdir()
+    mixed = write_pictures(tmp_path / "mixed", 2)
+    (tmp_path / "red" / "000.png").rename(mixed / "red.png")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "picture.png").write_text("no picture")
+    folder = reference if reference == "test" else str(tmp_path / reference)
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        run(monkeypatch, "--images", str(tmp_path / images), "--reference", folder)
+
+
+def test_an_unknown_metric_is_one_line_with_the_nearest_name(
+    checkout, tmp_path, monkeypatch
+) -> None:
+    pictures = str(write_pictures(tmp_path / "grey", 3))
+    with pytest.raises(SystemExit, match=r"^error: --metric: unknown metric 'fidd', did you"):
+        run(monkeypatch, "--images", pictures, "--reference", pictures, "--metric", "fidd")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_or_equal_pictures_give_values_or_reasons(
+    checkout, tmp_path, monkeypatch, capsys, count: int
+) -> None:
+    pictures = str(write_pictures(tmp_path / "few", count))
+    command = ["--images", pictures, "--reference", pictures, "--metric", "precision_recall"]
+    run(monkeypatch, *command, "c2st_pixel", "memorisation_pixel")
+    printed = capsys.readouterr().out
+    assert "nan" not in printed.lower().replace("nn", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["vae", "--images", "x"], ["--images", "x", "--max-samples", "1"]]
+)
+def test_wrong_usage_is_explained(arguments, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        evaluate.parse(arguments)
+    assert stopped.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_another_shape_than_the_extractors_is_null_with_the_reason(checkout, tmp_path) -> None:
+    prepare(labelled=True)
+    features.make(SETTINGS)
+    large = str(write_pictures(tmp_path / "large", 6, size=(20, 20)))
+    task = score.prepare(
+        Given, images=large, reference=large, train=None, metrics=["fid"], max_samples=30
+    )
+    assert [record.reason for record in score.score(task)] == ["other_image_shape"]
+    with pytest.raises(UserError, match="20x20 grey, but the reference test is 12x12 grey"):
+        score.prepare(
+            Given, images=large, reference="test", train=None, metrics=["fid"], max_samples=30
+        )
+    assert paths.FEATURES.is_dir()
