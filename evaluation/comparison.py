@@ -143,7 +143,9 @@ class Leaderboard:
         if column.higher_is_better is None:
             return []
         values = {row.name: self.cell(row, column).mean for row in self.references}
-        return reference_rows.broken_pairs(values, column.higher_is_better)
+        return reference_rows.broken_pairs(
+            values, column.higher_is_better, column.protocol["order"]
+        )
 
     def rank_stability(self, column: Column) -> float | None:
         """The least rank correlation (Spearman) of the models' means with a replica's means.

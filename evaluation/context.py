@@ -156,7 +156,7 @@ class Context:
         """(num, d) features of `samples`."""
         extractor = self._need_extractor()
         key = ("features", extractor.sha256, self.seeds.sample)
-        return self._once(key, lambda: _finite(extractor.features(self.samples)))
+        return self.once(key, lambda: _finite(extractor.features(self.samples)))
 
     @property
     def sample_logits(self) -> Tensor:
@@ -180,14 +180,14 @@ class Context:
         if stored is not None:
             return stored
         key = ("features", extractor.sha256, real.split, real.sha256, len(real.images))
-        return self._once(key, lambda: _finite(extractor.features(real.images)))
+        return self.once(key, lambda: _finite(extractor.features(real.images)))
 
     @property
     def reconstructions(self) -> Tensor:
         """(num, C, H, W) reconstructions of the reference images, rounded to 8 bits."""
         if not self.num:
             raise UnavailableError("too_few_samples")
-        raw = self._once("reconstructions", self._reconstruct)
+        raw = self.once("reconstructions", self._reconstruct)
         return _checked(raw, "non_finite_reconstructions")
 
     @property
@@ -196,7 +196,7 @@ class Context:
         if not self.num:
             raise UnavailableError("too_few_samples")
         key = ("rate and distortion", self.seeds.sample)
-        rate, distortion = self._once(key, self._score)
+        rate, distortion = self.once(key, self._score)
         if not (rate + distortion).isfinite().all():
             raise UnavailableError("non_finite_likelihood")
         return rate, distortion
@@ -209,7 +209,7 @@ class Context:
         if not len(real.images):
             raise UnavailableError("too_few_samples")
         key = ("posterior", real.split, real.sha256, len(real.images), self.seeds.sample)
-        mean, std = self._once(key, lambda: self._encode(real))
+        mean, std = self.once(key, lambda: self._encode(real))
         if not mean.isfinite().all() or (std is not None and not std.isfinite().all()):
             raise UnavailableError("non_finite_latents")
         return mean, std
@@ -237,9 +237,15 @@ class Context:
 
     @property
     def _raw_samples(self) -> Tensor:
-        return self._once(("samples", self.seeds.sample), self._draw)
+        return self.once(("samples", self.seeds.sample), self._draw)
 
-    def _once(self, key: Hashable, make: Callable[[], _T]) -> _T:
+    def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """What `make` returns, made once for all views of the model.
+
+        Args:
+            key: Names it, with all of what it depends on that views differ in.
+            make: Called on first use.
+        """
         if key not in self._made:
             self._made[key] = make()
         made: _T = self._made[key]

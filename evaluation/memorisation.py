@@ -85,7 +85,7 @@ def specs(suffix: str) -> tuple[ValueSpec, ...]:
     return (
         ValueSpec(f"ct_{suffix}", "z", None, 0.0),
         ValueSpec(f"authpct_{suffix}", "fraction", None),
-        ValueSpec(f"copy_share_{suffix}", "fraction", False),
+        ValueSpec(f"copy_share_{suffix}", "fraction", False, order="novelty"),
     )
 
 

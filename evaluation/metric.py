@@ -16,6 +16,7 @@ from torch import Tensor
 from evaluation import intervals
 from evaluation.context import Context
 from evaluation.protocols import Sampler
+from evaluation.records import Order
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,15 @@ class ValueSpec:
             `percent of real feature variance`.
         higher_is_better: The direction, or None for a diagnostic.
         ideal: The target, where it is a point.
+        order: Which order it has to put the reference rows in, if it has a direction: that of
+            `quality`, or of `novelty`, which copies of the training images lack.
     """
 
     name: str
     unit: str
     higher_is_better: bool | None
     ideal: float | None = None
+    order: Order = "quality"
 
     @property
     def uses_extractor(self) -> bool:

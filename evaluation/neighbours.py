@@ -134,7 +134,7 @@ def overlap_of(context: Context) -> Overlap:
     generated, reference = context.sample_features, context.reference_features
     assert not isinstance(context.extractor, MissingExtractor)  # it would have no features
     key = ("neighbours", context.extractor.sha256, context.seeds.sample)
-    return context._once(key, lambda: overlap(reference, generated))
+    return context.once(key, lambda: overlap(reference, generated))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Order = Literal["quality", "novelty"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Record:
         seed: `train`, `sample` and `metric`.
         higher_is_better: The direction, or None for a diagnostic.
         ideal: The target, where it is a point.
+        order: Which order of the reference rows is expected of it: `quality` or `novelty`.
         params: What the value was computed with, and its by-products.
         interval: `method`, `level`, `low`, `high`, `resamples`, where a valid interval exists.
         reason: Why there is no value, such as `not_supported`; None where there is one.
@@ -36,6 +39,7 @@ class Record:
     seed: Mapping[str, int | None]
     higher_is_better: bool | None
     ideal: float | None
+    order: Order
     params: Mapping[str, Any] = field(default_factory=dict)
     interval: Mapping[str, Any] | None = None
     reason: str | None = None

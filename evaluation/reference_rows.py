@@ -15,6 +15,7 @@ from torch import Tensor
 
 from evaluation.context import RealImages, UnavailableError
 from evaluation.images import quantise
+from evaluation.records import Order
 
 MILD, STRONG = 0.1, 0.3  # deviations of the noise; 0.02 would be lost in the floor
 COMPONENTS = 50
@@ -152,6 +153,8 @@ ROWS: dict[str, Row] = {
 }
 
 FLOOR = "held_out"
+#: Made of training images and nothing else.
+COPIES = ("train_copies", "prototypes")
 #: Worse than all others, but in no order between themselves.
 CEILING = ("mean_image", "uniform_noise")
 #: The first is better than the second.
@@ -195,8 +198,11 @@ def make(name: str, sources: Sources, seed: int) -> Tensor:
     return quantise(ROWS[name](sources, torch.Generator().manual_seed(seed)))
 
 
-def _pairs(present: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """(better, worse) pairs of rows that have a value; `train_copies` has no fixed place."""
+def _pairs(present: Mapping[str, float], order: Order) -> Iterator[tuple[str, str]]:
+    """(better, worse) pairs of rows that have a value."""
+    if order == "novelty":
+        yield from ((row, copies) for copies in COPIES for row in present if row not in COPIES)
+        return
     for chain in _CHAINS:
         found = [row for row in chain if row in present]
         yield from pairwise(found)
@@ -206,20 +212,22 @@ def _pairs(present: Mapping[str, float]) -> Iterator[tuple[str, str]]:
 
 
 def broken_pairs(
-    values: Mapping[str, float | None], higher_is_better: bool
+    values: Mapping[str, float | None], higher_is_better: bool, order: Order = "quality"
 ) -> list[tuple[str, str]]:
     """The pairs of rows (better, worse) that a metric puts in the wrong order or holds equal.
 
     Args:
         values: The metric's value of each row; a row without one is not compared.
         higher_is_better: The metric's direction.
+        order: What is expected of it: `quality` puts the rows in the order above, with no fixed
+            place for copies of training images; `novelty` puts those behind all others.
     """
     present = {row: value for row, value in values.items() if value is not None}
     sign = 1 if higher_is_better else -1
     return [
         (better, worse)
-        for better, worse in _pairs(present)
-        if not sign * present[better] > sign * present[worse]
+        for better, worse in _pairs(present, order)
+        if worse in present and not sign * present[better] > sign * present[worse]
     ]
 
 

@@ -211,6 +211,7 @@ def _record(spec: ValueSpec, metric: Metric, measurement: Measurement, context: 
         seed={"train": seeds.train, "sample": seeds.sample, "metric": seeds.metric},
         higher_is_better=spec.higher_is_better,
         ideal=spec.ideal,
+        order=spec.order,
         params=measurement.params,
         interval=measurement.interval,
         reason=measurement.reason,

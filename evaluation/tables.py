@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from evaluation import reference_rows, significance
 from evaluation.comparison import Column, Leaderboard, Row, decimals, number
 
+#: Of the pairs that a metric puts in the wrong order.
+SHOWN_PAIRS = 3
+
 #: Reference rows as people call them.
 REFERENCE_NAMES = {
     **{name: name.replace("_", " ") for name in reference_rows.ROWS},
@@ -37,6 +40,9 @@ REASONS = {
     "non_finite_latents": "the model made latents that are not finite",
     "non_finite_likelihood": "the likelihood of an image is not finite",
     "non_finite_features": "the features of an image are not finite",
+    "fewer_images_than_neighbours": "fewer images than the neighbours that the metric looks at",
+    "too_few_train_images": "fewer than two training images to compare with",
+    "held_out_copies": "so many held-out images are also training images that none can be closer",
     "fewer_held_out_images": "fewer held-out images than the models are measured on",
     "undequantised_density": "a density has no bound on pixels that are not dequantised",
 }
@@ -170,11 +176,13 @@ def _interval(board: Leaderboard, row: Row, column: Column) -> str:
 
 
 def _flag(board: Leaderboard, column: Column) -> str:
-    """The pairs of reference rows in the wrong order, in words."""
-    return "; ".join(
+    """The pairs of reference rows in the wrong order, in words: the first of them."""
+    pairs = [
         f"{REFERENCE_NAMES[worse]} no worse than {REFERENCE_NAMES[better]}"
         for better, worse in board.broken(column)
-    )
+    ]
+    more = len(pairs) - SHOWN_PAIRS
+    return "; ".join(pairs[:SHOWN_PAIRS] + ([f"and {more} more pairs"] if more > 0 else []))
 
 
 def _cell(board: Leaderboard, row: Row, column: Column, notes: dict[str, str]) -> TextCell:

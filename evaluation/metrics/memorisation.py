@@ -19,7 +19,7 @@ SUFFIX = "{extractor}"
 def _compute(context: Context) -> dict[str, float | Measurement]:
     generated = context.sample_features
     assert not isinstance(context.extractor, MissingExtractor)  # it would have no features
-    known = context._once(
+    known = context.once(
         ("memorisation", context.extractor.sha256),
         lambda: baseline(
             context.real_features(context.train), context.reference_features, context.seeds.metric

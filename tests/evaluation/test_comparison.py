@@ -16,6 +16,7 @@ def make_record(name: str, value: float | None, direction: bool | None, **change
         "unit": "raw",
         "higher_is_better": direction,
         "ideal": None,
+        "order": "quality",
         "n_real": 100,
         "n_fake": 100,
         "reference": {"dataset": "d", "split": "test", "sha256": "ab"},

@@ -237,13 +237,25 @@ def test_published_moments_of_scaled_dimensions_have_a_closed_form(rng) -> None:
     assert covariance_part == pytest.approx((s1 - s2).square().sum().item(), rel=1e-12)
 
 
-def test_published_moments_keep_a_direction_that_is_almost_missing() -> None:
-    gap, mean = 1e-10, torch.zeros(2, dtype=torch.float64)
-    nearly = torch.tensor([[1, 1 - gap], [1 - gap, 1]], dtype=torch.float64)
-    value = sum(frechet_from_moments(mean, nearly, mean, torch.eye(2, dtype=torch.float64)))
-    # Its eigenvalues are 2 - gap and gap: without the second the distance is 2e-5 larger.
-    expected = (math.sqrt(2 - gap) - 1) ** 2 + (math.sqrt(gap) - 1) ** 2
-    assert value == pytest.approx(expected, rel=1e-9)
+@pytest.mark.parametrize("missing", [0, 1])
+def test_published_moments_keep_a_direction_that_is_almost_missing(missing: int) -> None:
+    gap, d = 1e-10, 2 + missing
+    mean, unit = torch.zeros(d, dtype=torch.float64), torch.eye(d, dtype=torch.float64)
+    nearly = torch.zeros(d, d, dtype=torch.float64)
+    nearly[:2, :2] = torch.tensor([[1, 1 - gap], [1 - gap, 1]], dtype=torch.float64)
+    # Its eigenvalues are 2 - gap, gap and 0: without the second the distance is 2e-5 larger.
+    expected = (math.sqrt(2 - gap) - 1) ** 2 + (math.sqrt(gap) - 1) ** 2 + missing
+    assert sum(frechet_from_moments(mean, nearly, mean, unit)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_copied_column_is_a_missing_direction_whatever_rounding_makes_of_it(seed: int) -> None:
+    # The last pivot is rounding: in half of the cases a positive number, whose root is 1e-8.
+    rng = torch.Generator().manual_seed(seed)
+    x, y = normal(rng, 100, 8), normal(rng, 100, 8)
+    x[:, 7] = x[:, :3].sum(1)
+    tolerance = 1e-12 * total_variance(x)
+    assert frechet_of_published(x, y) == pytest.approx(frechet(x, y), abs=tolerance)
 
 
 def test_published_covariances_that_do_not_commute(rng) -> None:

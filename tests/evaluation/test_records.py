@@ -18,6 +18,7 @@ def record(**changed) -> Record:
         "seed": {"train": 0, "sample": 0, "metric": 0},
         "higher_is_better": False,
         "ideal": 0.0,
+        "order": "quality",
     }
     return Record(**(fields | changed))
 
@@ -25,7 +26,7 @@ def record(**changed) -> Record:
 def test_a_record_has_the_documented_fields_in_their_order() -> None:
     assert list(record().to_dict()) == [
         "name", "value", "unit", "n_real", "n_fake", "reference", "extractor", "seed",
-        "higher_is_better", "ideal", "params", "interval", "reason",
+        "higher_is_better", "ideal", "order", "params", "interval", "reason",
     ]  # fmt: skip
 
 

@@ -141,3 +141,12 @@ def test_the_ceiling_is_the_better_of_the_two_worst_rows() -> None:
     assert ceiling({"mean_image": 0.1, "uniform_noise": 0.3}, higher_is_better=True) == 0.3
     assert ceiling({}, higher_is_better=True) is None
     assert set(CEILING) < set(ROWS)
+
+
+def test_copies_of_training_images_have_to_come_last_in_novelty() -> None:
+    shares = dict.fromkeys(ORDERED, 0.01) | {"train_copies": 1.0, "prototypes": 1.0}
+    assert broken_pairs(shares, higher_is_better=False, order="novelty") == []
+    blind = shares | {"train_copies": 0.01}
+    broken = broken_pairs(blind, higher_is_better=False, order="novelty")
+    assert ("held_out", "train_copies") in broken
+    assert all(worse == "train_copies" for _, worse in broken)

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +180,7 @@ def test_features_of_an_extractor_from_another_run_are_refused(stage) -> None:
 
 def test_features_of_the_wrong_split_are_refused(stage) -> None:
     folder = stage() / "classifier"
-    (folder / "train.pt").rename(folder / "test.pt")
+    shutil.copy(folder / "train.pt", folder / "test.pt")
     with pytest.raises(UserError, match=r"features of images [0-9a-f]{8}, not of [0-9a-f]{8}"):
         extracted.load_extracted(SETTINGS)
 

@@ -76,6 +76,7 @@ def make_record(name: str, value: float | None, seed: int, reason: str | None) -
         "seed": {"train": seed, "sample": 0, "metric": 0},
         "higher_is_better": DIRECTIONS.get(name),
         "ideal": 0.0 if name == "disc_gap" else None,
+        "order": "quality",
         "params": {"observation": "bernoulli_binary"} if name in {"elbo", "rate"} else {},
         "interval": None,
         "reason": None if value is not None else reason,

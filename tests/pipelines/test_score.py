@@ -127,7 +127,7 @@ def test_pixels_come_through_unchanged(checkout, tmp_path) -> None:
         ("mixed", "grey", "red.png: 12x12 RGB, but 000.png is 12x12 grey"),
         ("red", "grey", "--images: .*red: 12x12 RGB, but the reference .*grey is 12x12 grey"),
         ("broken", "grey", "broken/picture.png: not a readable picture"),
-        ("grey", "test", "manifest.json: no such file; `dvc repro prepare` makes it"),
+        ("grey", "test", "test.npy: no such file; `dvc repro prepare` makes it"),
     ],
 )
 def test_bad_input_is_one_line(
