@@ -25,7 +25,8 @@ class Record:
         ideal: The target, where it is a point.
         order: Which order of the reference rows is expected of it: `quality` or `novelty`.
         params: What the value was computed with, and its by-products.
-        interval: `method`, `level`, `low`, `high`, `resamples`, where a valid interval exists.
+        interval: `method`, `level`, `low`, `high`, and what the method needs beside them, such as
+            `resamples` or `count`; where a valid one exists.
         reason: Why there is no value, such as `not_supported`; None where there is one.
     """
 

@@ -41,6 +41,8 @@ REASONS = {
     "non_finite_likelihood": "the likelihood of an image is not finite",
     "non_finite_features": "the features of an image are not finite",
     "fewer_images_than_neighbours": "fewer images than the neighbours that the metric looks at",
+    "too_few_for_extrapolation": "fewer than 15 images per feature: too few to extrapolate from",
+    "judge_not_trainable": "a network could not be trained on these images",
     "too_few_train_images": "fewer than two training images to compare with",
     "held_out_copies": "so many held-out images are also training images that none can be closer",
     "fewer_held_out_images": "fewer held-out images than the models are measured on",

@@ -1,7 +1,7 @@
 """Stage `evaluate`: one model, all its seeds, measured on the test split, with pictures.
 
 `python -m pipelines.evaluate vae` judges what `outputs/train/vae/` holds. Writes
-`outputs/evaluate/<model>/` (records.json and per seed samples.png, interpolations.png,
+`outputs/evaluate/<model>/` (records.json and per seed samples.png, nearest.png, interpolations.png,
 training/step_*.png and, of a model that is capable of it, classes.png, reconstructions.png and what
 `pipelines.latents` draws), the summary over seeds `reports/metrics/<model>.json` and
 `outputs/timing/evaluate/<model>.json`.
@@ -103,6 +103,9 @@ def evaluate_seed(
     model_pictures.draw(
         model, shown, data["test"], settings.evaluate.sample_seed, folder / str(seed)
     )
+    if evaluation.samples.isfinite().all():
+        nearest = folder / str(seed) / "nearest.png"
+        model_pictures.draw_nearest(evaluation.samples, data["train"].images, nearest)
     judged = real["test"].first(settings.evaluate.max_samples)
     tested = Images(judged.images, judged.labels)
     latents.draw(model, tested, settings.evaluate.sample_seed, folder / str(seed))

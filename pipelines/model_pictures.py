@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from evaluation import pictures
+from evaluation.images import quantise
+from evaluation.memorisation import nearest_pairs
 from evaluation.protocols import Reconstructor
 from genmodels import checkpoint
 from genmodels.base import GenerativeModel
@@ -99,6 +101,19 @@ def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:
     turned = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / angle.sin()
     curved = turned * torch.lerp(first, last, share)
     return torch.where(cosine.abs() < 0.999, curved, torch.lerp(begin, end, share))
+
+
+def draw_nearest(samples: Tensor, train: Tensor, path: Path) -> None:
+    """Draws the samples that lie nearest to training images, each above its neighbour.
+
+    Args:
+        samples: (N, C, H, W) in [0, 1].
+        train: (M, C, H, W) in [0, 1].
+        path: The file.
+    """
+    pairs = nearest_pairs(quantise(samples), train)
+    grid = pictures.reconstruction_grid(samples[pairs.generated], train[pairs.train], GRID_COLUMNS)
+    pictures.save_png(grid, path)
 
 
 def draw_training(trained: Path, folder: Path) -> None:

@@ -34,6 +34,11 @@ CAPTIONS = {
         "The same test images for every model: each row of originals stands above the row of "
         "their reconstructions. Models without an encoder have none.",
     ),
+    "nearest": (
+        "Nearest training images",
+        "Of all samples those that lie nearest to a training image, in pixels: each row of samples "
+        "stands above the row of their neighbours. Copies would be alike to the last pixel.",
+    ),
     "interpolations": (
         "Interpolations",
         "From one latent code to another, in equal steps; a conditional model keeps the class of "

@@ -12,7 +12,15 @@ from pipelines import files, paths
 from pipelines.errors import UserError
 from pipelines.params import Params
 
-PICTURES = ("samples", "classes", "reconstructions", "interpolations", "traversals", "manifold")
+PICTURES = (
+    "samples",
+    "classes",
+    "reconstructions",
+    "nearest",
+    "interpolations",
+    "traversals",
+    "manifold",
+)
 
 
 @dataclass(frozen=True)

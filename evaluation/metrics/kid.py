@@ -22,19 +22,19 @@ PERMUTATIONS = 1000
 TESTED = 1000
 
 
-def kernel_distance(reference: Tensor, generated: Tensor, block: int = 1000) -> float:
+def kernel_distance(reference: Tensor, generated: Tensor, block: int = 256) -> float:
     """Unbiased MMD^2 with the kernel k(a, b) = (a.b / d + 1)^3.
 
     Args:
         reference: (N, d), N >= 2.
         generated: (M, d), M >= 2.
-        block: Rows per block of the kernel matrix.
+        block: Rows per block of the kernel matrix; few of them stay in the cache.
     """
     x, y = (features.to("cpu", torch.float64) for features in (reference, generated))
     n, m = len(x), len(y)
-    within_x = (_kernel_sum(x, x, block) - _diagonal_sum(x)) / (n * (n - 1))
-    within_y = (_kernel_sum(y, y, block) - _diagonal_sum(y)) / (m * (m - 1))
-    return within_x + within_y - 2 * _kernel_sum(x, y, block) / (n * m)
+    across = sum(_kernel_sum(rows, y) for rows in x.split(block))
+    within_x, within_y = (_pair_sum(side, block) / (len(side) * (len(side) - 1)) for side in (x, y))
+    return within_x + within_y - 2 * across / (n * m)
 
 
 def permutation_p_value(
@@ -66,14 +66,20 @@ def permutation_p_value(
     return (distances >= distances[0] - rounding).double().mean().item()
 
 
-def _kernel_sum(x: Tensor, y: Tensor, block: int) -> float:
-    d = x.shape[1]
-    blocks = [(rows @ y.T / d + 1).pow(3).sum() for rows in x.split(block)]
-    return torch.stack(blocks).sum().item()
+def _pair_sum(x: Tensor, block: int) -> float:
+    """The sum over ordered pairs of different rows; the kernel is symmetric, so half of it twice."""
+    total = 0.0
+    for start in range(0, len(x), block):
+        rows, later = x[start : start + block], x[start + block :]
+        diagonal = (rows.square().mean(1) + 1).pow(3).sum().item()
+        total += _kernel_sum(rows, rows) - diagonal + 2 * _kernel_sum(rows, later)
+    return total
 
 
-def _diagonal_sum(x: Tensor) -> float:
-    return (x.square().mean(1) + 1).pow(3).sum().item()
+def _kernel_sum(x: Tensor, y: Tensor) -> float:
+    kernel = (x @ y.T).div_(x.shape[1]).add_(1).flatten()
+    # As a product: pow is many times slower than the matrix product before it.
+    return torch.dot(kernel.square(), kernel).item()
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:

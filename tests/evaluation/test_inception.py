@@ -54,7 +54,7 @@ def _seeded_state() -> dict[str, Tensor]:
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1, generator=rng)
             module.running_var.uniform_(0.8, 1.2, generator=rng)
-    network.fc.weight.mul_(100)  # so that the classes are told apart
+    network.fc.weight.mul_(30)  # so that the classes are told apart
     network.fc.bias.normal_(0, 3, generator=rng)
     return dict(network.state_dict())
 
@@ -159,14 +159,13 @@ def test_fid_and_class_score_are_those_of_torch_fidelity(extractor, ours, theirs
     one, two = (fid_features_to_statistics(side @ span) for side in peer)
     expected = fid_statistics_to_metric(one, two, verbose=False)["frechet_inception_distance"]
     scale = sum(total_variance(side) for side in peer)
-    print("DIFF", (sum(frechet_parts(*ours))-expected)/scale, expected/scale)
     assert expected > 0.1 * scale
     # Of singular covariances: torch-fidelity takes roots of rounded zeros.
-    assert sum(frechet_parts(*ours)) == pytest.approx(expected, abs=1e-6 * scale)
+    assert sum(frechet_parts(*ours)) == pytest.approx(expected, abs=1e-7 * scale)
 
     logits = torch.cat([side["logits_unbiased"] for side in theirs])
     score = isc_features_to_metric(logits, splits=1)["inception_score_mean"]
-    assert score > 1.1
+    assert score > 1.01
     assert class_score(extractor.classify(torch.cat(ours))) == pytest.approx(score, rel=1e-6)
 
 

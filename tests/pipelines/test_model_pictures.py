@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from genmodels.seeding import generator
 from pipelines import model_pictures
@@ -77,3 +79,13 @@ def test_a_great_circle_never_leaves_the_length_of_its_ends(dims):
     longest = torch.maximum(begin.norm(dim=-1), end.norm(dim=-1))
     assert path.isfinite().all()
     assert (path.norm(dim=-1) <= longest * 1.001).all()
+
+
+def test_the_nearest_training_image_stands_below_its_sample(tmp_path, images):
+    path = tmp_path / "nearest.png"
+    model_pictures.draw_nearest(images[:20], images, path)  # copies: each is its own neighbour
+    with Image.open(path) as opened:
+        pixels = np.asarray(opened)
+    side = images.shape[-1] * 2 + 2  # each pixel is two, and so is the gap
+    assert (pixels[: side - 2] == pixels[side : 2 * side - 2]).all()
+    assert pixels[: side - 2].std() > 0
