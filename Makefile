@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ui publish report presets reproduce smoke test check lint bench dag clean
+.PHONY: help setup repro ui publish report presets reproduce smoke test check lint bench peers dag clean
 
 help: ## this text
 	@echo "make repro runs the pipeline, make ui shows its runs, make test checks the code."
@@ -64,7 +64,11 @@ lint: $(READY) ## ruff, mypy, import contracts
 	mypy
 	lint-imports --no-cache
 
-bench: $(READY) ## speed beside a bare loop and pythae, in bf16, with penalties; memory; modes covered
+peers: $(READY) ## every metric beside other packages on the same features, with the differences
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	python -m tests.bench.peers
+
+bench: $(READY) ## speed beside a bare loop, pythae, torch-fidelity, torchmetrics; memory; modes covered
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	python -m tests.bench.throughput
 	python -m tests.bench.start_up
@@ -73,6 +77,10 @@ bench: $(READY) ## speed beside a bare loop and pythae, in bf16, with penalties;
 	python -m tests.bench.penalties
 	python -m tests.bench.memory
 	python -m tests.bench.mode_coverage
+	python -m tests.bench.evaluation
+	python -m tests.bench.frechet
+	python -m tests.bench.moments_memory
+	python -m tests.bench.fid_infinity
 
 dag: $(READY) ## draw the pipeline into the README
 	python -m tests.readme
