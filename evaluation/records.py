@@ -16,7 +16,7 @@ class Record:
         name: Lower case; the extractor's name is part of it where one is used.
         value: The value, or None with a `reason`.
         unit: Such as `nats/image` or `percent of real feature variance`.
-        n_real: Real images compared with.
+        n_real: Real images compared with; None where only their statistics are known.
         n_fake: Generated images, or None where the metric draws none.
         reference: `dataset`, `split` and `sha256` of the real images.
         extractor: `sha256:...` of the feature extractor, or None where none is used.
@@ -33,7 +33,7 @@ class Record:
     name: str
     value: float | None
     unit: str
-    n_real: int
+    n_real: int | None
     n_fake: int | None
     reference: Mapping[str, str]
     extractor: str | None

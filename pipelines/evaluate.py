@@ -226,9 +226,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--images", metavar="DIR", help="score the pictures of this folder instead")
     parser.add_argument(
         "--reference",
-        metavar="DIR|SPLIT",
+        metavar="DIR|SPLIT|NPZ",
         default="test",
-        help="real pictures: a folder, or train, valid or test of the prepared data (test)",
+        help="real pictures: a folder, or train, valid or test of the prepared data (test), or a "
+        "file of mu and sigma, the Inception statistics that other packages publish",
     )
     parser.add_argument(
         "--train",
@@ -258,30 +259,15 @@ def main() -> None:
     """Runs the stage for one model, or scores a folder."""
     given = parse()
     settings = params.load()
-    if given.model is not None:
-        settings.require_model(given.model)
-        if given.dry_run:
-            print(planned(given.model, settings))
-        else:
-            evaluate_model(given.model, settings)
+    if given.model is None:
+        # By name: what scores folders decides nothing of the stage.
+        importlib.import_module("pipelines.score").main(given, settings)
         return
-    # By name: what scores folders decides nothing of the stage.
-    score = importlib.import_module("pipelines.score")
-    task = score.prepare(
-        settings,
-        images=given.images,
-        reference=given.reference,
-        train=given.train,
-        metrics=given.metric,
-        max_samples=given.max_samples,
-    )
+    settings.require_model(given.model)
     if given.dry_run:
-        print(score.planned(task))
-        return
-    records = score.score(task)
-    print(score.table(records))
-    if given.out:
-        files.write_json(Path(given.out), [record.to_dict() for record in records])
+        print(planned(given.model, settings))
+    else:
+        evaluate_model(given.model, settings)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ Behind `python -m pipelines.evaluate --images DIR`. Pictures are measured as the
 resized, cropped or turned from colour to grey, since that would measure something else.
 """
 
+import argparse
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +20,11 @@ from evaluation import metric as registry
 from evaluation.comparison import number
 from evaluation.context import RealImages, Seeds
 from evaluation.features import Extractor, FeatureExtractor, MissingExtractor
+from evaluation.moments import covariance, frechet_from_moments, load_statistics
 from evaluation.plan import as_text, plan
 from evaluation.records import Record
 from evaluation.runner import FixedImages, Settings, evaluate_images
-from pipelines import datasets, paths, splits
+from pipelines import datasets, files, paths, splits
 from pipelines.errors import UserError
 from pipelines.extracted import NOTHING, Extracted, load_extracted, open_inception, real_images
 from pipelines.params import Params
@@ -157,6 +160,54 @@ def score(task: Task) -> tuple[Record, ...]:
         ).records
 
 
+def score_statistics(settings: Params, images: str, path: str) -> tuple[Record, ...]:
+    """The Inception distance of a folder to published statistics of real images.
+
+    Args:
+        settings: All of params.yaml.
+        images: A folder of pictures.
+        path: A file of `mu` and `sigma`, as other packages write them (.npz).
+
+    Raises:
+        UserError: A file is missing or no such file, or the network's weights are not here.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"--reference: {path}: no such file")
+    try:
+        mean, scatter = load_statistics(file)
+    except ValueError as error:
+        raise UserError(f"--reference: {error}") from None
+    extractor = open_inception(settings.features)
+    if isinstance(extractor, MissingExtractor):
+        raise UserError(f"--reference: {path}: statistics need the Inception network's weights")
+    features = extractor.features(read_folder(images, "--images")).double()
+    if len(features) < 2 or features.shape[1] != len(mean):
+        raise UserError(
+            f"--reference: {path}: of {len(mean)} features, and {images} has {len(features)} "
+            f"images of {features.shape[1]}; at least 2 images and as many features are needed"
+        )
+    parts = frechet_from_moments(mean, scatter, features.mean(0), covariance(features))
+    chosen = settings.evaluate
+    identity = {"dataset": file.name, "split": "statistics"}
+    return (
+        Record(
+            name=f"fid_{extractor.name}",
+            value=sum(parts),
+            unit="raw",
+            n_real=None,
+            n_fake=len(features),
+            reference={**identity, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+            extractor=f"sha256:{extractor.sha256}",
+            seed={"train": None, "sample": chosen.sample_seed, "metric": chosen.metric_seed},
+            higher_is_better=False,
+            ideal=0.0,
+            order="quality",
+            params={"mean_part": parts[0], "covariance_part": parts[1]},
+        ),
+    )
+
+
 def table(records: Sequence[Record]) -> str:
     """A line for each value: what it is, which direction is better, its interval or its reason."""
     width = max(len(record.name) for record in records)
@@ -171,10 +222,12 @@ def table(records: Sequence[Record]) -> str:
             line += f"  {low} to {high} ({record.interval['method']})"
         lines.append(line)
     first = records[0]
+    sides = "on each side" if first.n_real is not None else "against statistics"
+    num = first.n_real if first.n_fake is None else first.n_fake
     return "\n".join(
         [
             *lines,
-            f"{first.n_real:,} images on each side; reference {first.reference['dataset']} "
+            f"{num:,} images {sides}; reference {first.reference['dataset']} "
             f"{first.reference['split']}, sha256 {first.reference['sha256'][:8]}",
         ]
     )
@@ -184,6 +237,36 @@ def planned(task: Task) -> str:
     """What would be computed, without computing it."""
     found = plan(FixedImages(task.images), task.metrics, task.extractors, task.settings)
     return as_text(found)
+
+
+def main(given: argparse.Namespace, settings: Params) -> None:
+    """Scores a folder as the command line says.
+
+    Args:
+        given: As `pipelines.evaluate.parse` makes it, with `images`.
+        settings: All of params.yaml.
+
+    Raises:
+        UserError: See `prepare` and `score_statistics`.
+    """
+    if given.reference.endswith(".npz"):
+        records = score_statistics(settings, given.images, given.reference)
+    else:
+        task = prepare(
+            settings,
+            images=given.images,
+            reference=given.reference,
+            train=given.train,
+            metrics=given.metric,
+            max_samples=given.max_samples,
+        )
+        if given.dry_run:
+            print(planned(task))
+            return
+        records = score(task)
+    print(table(records))
+    if given.out:
+        files.write_json(Path(given.out), [record.to_dict() for record in records])
 
 
 def _real(name: str, option: str, extracted: Extracted) -> RealImages:

@@ -19,7 +19,15 @@ from tests.clone import Clone
 
 pytestmark = pytest.mark.slow
 
-ALL = ["prepare", "features", "train@vae", "train@gan_r1", "evaluate@vae", "evaluate@gan_r1"]
+ALL = [
+    "prepare",
+    "features",
+    "references",
+    "train@vae",
+    "train@gan_r1",
+    "evaluate@vae",
+    "evaluate@gan_r1",
+]
 AFTER = {"report", "publish"}
 REPORTS = ("index.html", "leaderboard.csv", "comparison.md", "tracking.json")
 

@@ -67,7 +67,7 @@ def permutation_p_value(
 
 
 def _pair_sum(x: Tensor, block: int) -> float:
-    """The sum over ordered pairs of different rows; the kernel is symmetric, so half of it twice."""
+    """The sum over ordered pairs of different rows: twice that over half of them."""
     total = 0.0
     for start in range(0, len(x), block):
         rows, later = x[start : start + block], x[start + block :]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from evaluation import inception
+from evaluation.context import RealImages, Seeds
 from evaluation.features import MissingExtractor
 from evaluation.images import quantise, to_uint8
 from evaluation.inception import (
@@ -31,6 +32,7 @@ from evaluation.inception import (
 )
 from evaluation.metrics.inception_score import class_score
 from evaluation.moments import frechet_parts, total_variance
+from evaluation.runner import Settings, evaluate_images
 
 
 class _Undrawn(FeatureExtractorInceptionV3):
@@ -186,6 +188,23 @@ def test_pixels_are_rounded_and_not_truncated(extractor, grey) -> None:
     assert torch.equal(extractor.features(x - 0.3 / 255), extractor.features(x))
 
 
+def test_metrics_take_it_as_they_take_the_classifier(extractor, grey, ours) -> None:
+    real = RealImages(grey[0], None, {}, "toy", "test", "ab" * 32)
+    judged = evaluate_images(
+        grey[1],
+        ["fid", "inception_score"],
+        reference=real,
+        train=real,
+        extractors=[extractor],
+        settings=Settings(Seeds(None, 0, 0), 4),
+    )
+    fid, score = judged.records
+    assert (fid.name, fid.extractor) == ("fid_inception", f"sha256:{extractor.sha256}")
+    assert fid.value == sum(frechet_parts(*ours))
+    assert score.name == "is_inception"
+    assert score.value == class_score(extractor.classify(ours[1]))
+
+
 @pytest.mark.parametrize("shape", [(2, 4, 12, 12), (2, 12, 12)])
 def test_images_of_other_channels_are_refused(extractor, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="grey or RGB images"):
@@ -259,7 +278,9 @@ def test_a_file_of_other_weights_is_refused_in_one_line(tmp_path: Path, content:
     assert "\n" not in str(refused.value)
 
 
-def test_an_explicit_file_comes_first_and_has_to_be_there(tmp_path: Path, downloads: Path) -> None:
+def test_an_explicit_file_comes_first_and_has_to_be_there(
+    tmp_path: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = tmp_path / "own.pth"
     with pytest.raises(ValueError, match=r"own\.pth: no such file") as refused:
         find_weights(own, True)
@@ -268,6 +289,8 @@ def test_an_explicit_file_comes_first_and_has_to_be_there(tmp_path: Path, downlo
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     assert find_weights(own, True) == own
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_weights(Path("~/own.pth"), True) == own
     assert find_weights(None, False) == downloads / OFFICIAL.name
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from evaluation.moments import frechet_parts
 from pipelines import evaluate, features, params, paths, score
 from pipelines.errors import UserError
 from tests.pipelines.test_features import SETTINGS, prepare
@@ -151,6 +153,52 @@ def test_an_unknown_metric_is_one_line_with_the_nearest_name(
     pictures = str(write_pictures(tmp_path / "grey", 3))
     with pytest.raises(SystemExit, match=r"^error: --metric: unknown metric 'fidd', did you"):
         run(monkeypatch, "--images", pictures, "--reference", pictures, "--metric", "fidd")
+
+
+def test_published_statistics_give_the_distance_of_their_moments(
+    checkout, tmp_path, monkeypatch, capsys
+) -> None:
+    """With a network of three features in the place of Inception, whose weights nobody has here."""
+
+    class Means:
+        name, sha256 = "inception", "c" * 64
+
+        def features(self, x):
+            return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x[:, 0, 0, 0]], 1)
+
+    pictures = str(write_pictures(tmp_path / "samples", 30))
+    one = Means().features(score.read_folder(pictures, "--images")).double().numpy()
+    other = np.random.default_rng(0).normal(size=(50, 3))
+    path = tmp_path / "statistics.npz"
+    np.savez(path, mu=other.mean(0), sigma=np.cov(other, rowvar=False))
+    monkeypatch.setattr(score, "open_inception", lambda settings: Means())
+    out = tmp_path / "scores.json"
+    run(monkeypatch, "--images", pictures, "--reference", str(path), "--out", str(out))
+    (record,) = json.loads(out.read_text())
+    expected = sum(frechet_parts(torch.from_numpy(other), torch.from_numpy(one)))
+    assert record["value"] == pytest.approx(expected, rel=1e-9)
+    assert (record["name"], record["n_real"], record["n_fake"]) == ("fid_inception", None, 30)
+    assert "30 images against statistics; reference statistics.npz" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        ({"mu": np.zeros(3)}, "sigma"),
+        ({"mu": np.zeros(3), "sigma": np.eye(3)}, "need the Inception network's weights"),
+    ],
+)
+def test_statistics_that_cannot_be_used_are_one_line(
+    checkout, tmp_path, monkeypatch, content, message: str
+) -> None:
+    path = tmp_path / "statistics.npz"
+    if content is not None:
+        np.savez(path, **content)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
+    pictures = str(write_pictures(tmp_path / "samples", 3))
+    with pytest.raises(SystemExit, match=f"^error: --reference: .*{message}"):
+        run(monkeypatch, "--images", pictures, "--reference", str(path))
 
 
 @pytest.mark.parametrize("count", [1, 2])
