@@ -160,7 +160,9 @@ class Leaderboard:
             replicas = [r["params"].get("replicas") or [] for r in valued]
             if not valued or not all(replicas) or any(None in values for values in replicas):
                 continue
-            own.append(fmean(r["value"] for r in valued))
+            # Replicas saw the first set of samples only.
+            sets = (r["params"].get("sample_sets", [r["value"]]) for r in valued)
+            own.append(fmean(values[0] for values in sets))
             others.append([fmean(values) for values in zip(*replicas, strict=True)])
         if len(own) < 3:
             return None
@@ -168,13 +170,19 @@ class Leaderboard:
         return float(ranks.corr().iloc[0, 1:].min())
 
     def frame(self) -> pd.DataFrame:
-        """The table: `<column>_mean`, `_std`, `_n` for each row, models first, full precision."""
+        """The table: a line a row, models first, full precision.
+
+        For each column `_mean`, `_std`, `_low` and `_high` (Student's 95 % interval over the
+        training seeds) and `_n`.
+        """
         rows: list[dict[str, Any]] = []
         for row in (*self.models, *self.references):
             line: dict[str, Any] = {"model": row.name, "kind": row.kind, "family": row.family}
             for column in self.columns:
                 cell = self.cell(row, column)
+                low, high = significance.interval(self.values(row, column)) or (None, None)
                 line |= {f"{column.key}_mean": cell.mean, f"{column.key}_std": cell.std}
+                line |= {f"{column.key}_low": low, f"{column.key}_high": high}
                 line[f"{column.key}_n"] = cell.n
             rows.append(line | dict(row.cost))
         frame = pd.DataFrame(rows).set_index("model")
@@ -198,10 +206,14 @@ class Leaderboard:
         return [rows[str(name)] for name in order.index]
 
     def best(self, column: Column) -> set[str]:
-        """The models with the best mean (several when they tie); nobody for a diagnostic."""
+        """The models with the best mean (several when they tie).
+
+        Nobody for a diagnostic, nor where the reference rows come in the wrong order: such a column
+        says nothing about quality.
+        """
         means = {row.name: self.cell(row, column).mean for row in self.models}
         found = [mean for mean in means.values() if mean is not None]
-        if column.higher_is_better is None or not found:
+        if column.higher_is_better is None or not found or self.broken(column):
             return set()
         top = max(found) if column.higher_is_better else min(found)
         return {name for name, mean in means.items() if mean == top}
@@ -216,7 +228,7 @@ def leaderboard(models: Sequence[Row], references: Sequence[Row]) -> Leaderboard
 
     Raises:
         ValueError: Two values of one column are not comparable (other sample count, reference
-            images, extractor, ...); the metric, the two models and the difference are named.
+            images, extractor, ...); the metric, the two rows and the difference are named.
     """
     columns: list[Column] = []
     names = dict.fromkeys(name for row in models for name in row.summary)
@@ -225,11 +237,13 @@ def leaderboard(models: Sequence[Row], references: Sequence[Row]) -> Leaderboard
             seen for row in models if (seen := _observation(row, name)) is not None
         )
         if len(observations) < 2:
-            columns.append(Column(name, name, None, _protocol(name, models)))
+            columns.append(Column(name, name, None, _protocol(name, [*models, *references])))
             continue
         for seen in observations:
             rows = [row for row in models if _observation(row, name) == seen]
-            columns.append(Column(f"{name}_{seen}", name, seen, _protocol(name, rows)))
+            columns.append(
+                Column(f"{name}_{seen}", name, seen, _protocol(name, [*rows, *references]))
+            )
     return Leaderboard(models, references, columns)
 
 

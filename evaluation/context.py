@@ -60,8 +60,13 @@ class RealImages:
         They should be in random order: of a larger set the first ones are taken.
 
         Raises:
-            ValueError: A pixel is NaN or infinite.
+            ValueError: A pixel is outside [0, 1], NaN or infinite, or no float.
         """
+        if not images.is_floating_point() or ((images < 0) | (images > 1)).any():
+            raise ValueError(
+                f"images are floats in [0, 1], got {images.dtype} in "
+                f"[{images.min():.4g}, {images.max():.4g}]"
+            )
         pixels = to_uint8(images)
         sha256 = hashlib.sha256(pixels.contiguous().cpu().numpy().tobytes()).hexdigest()
         return cls(pixels.float() / 255, labels, {}, dataset, split, sha256)
@@ -150,6 +155,11 @@ class Context:
         if self.reference.labels is None:
             raise UnavailableError("no_labels")
         return self.reference.labels
+
+    @property
+    def strata(self) -> Tensor | None:
+        """(num,) the classes that samples are exchangeable within; None where they all are."""
+        return self.reference.labels if is_conditional(self.model) else None
 
     @property
     def sample_features(self) -> Tensor:

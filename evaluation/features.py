@@ -31,8 +31,14 @@ class FeatureExtractor(Protocol):
 
     Attributes:
         name: The suffix of the values that it makes.
+        unit: Of squared distances between its features.
         sha256: Its identity: two values compare only where it is equal.
     """
+
+    @property
+    def unit(self) -> str:
+        """See above."""
+        ...
 
     @property
     def name(self) -> str:
@@ -64,6 +70,7 @@ class MissingExtractor:
 
     name: str
     reason: str
+    unit: str = "raw"
 
 
 class Classifier(nn.Module):
@@ -115,6 +122,7 @@ class Extractor:
 
     Attributes:
         name: `classifier`, the suffix of the values that it makes.
+        unit: What its scale makes of squared distances.
         classifier: The network.
         image_shape: (C, H, W) that it accepts.
         num_classes: K.
@@ -125,6 +133,7 @@ class Extractor:
     """
 
     name = EXTRACTOR_NAME
+    unit = "percent of real feature variance"
 
     def __init__(
         self,

@@ -12,6 +12,10 @@ BUDGET = 10_000
 MAX_EPOCHS = 10
 
 
+#: Pixels a side: the network halves them twice.
+SMALLEST = 4
+
+
 def num_epochs(num: int) -> int:
     """Passes over so many images: ten up to 1,000, then as many as the budget allows, at least 1.
 
@@ -26,7 +30,8 @@ def train_fresh(images: Tensor, labels: Tensor, num_classes: int, seed: int) -> 
     For the arguments see `train_classifier`.
 
     Raises:
-        UnavailableError: The training diverged or the network sees no difference at all.
+        UnavailableError: The images are too small for it, the training diverged, or the network
+            sees no difference at all.
     """
     settings = ClassifierSettings(
         width=16,
@@ -37,6 +42,8 @@ def train_fresh(images: Tensor, labels: Tensor, num_classes: int, seed: int) -> 
         weight_decay=0.01,
         max_shift=2,
     )
+    if min(images.shape[-2:]) < SMALLEST:
+        raise UnavailableError("image_smaller_than_judge")
     try:
         return train_classifier(images, labels, num_classes, settings, seed)
     except ValueError:

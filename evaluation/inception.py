@@ -71,11 +71,13 @@ class InceptionExtractor:
 
     Attributes:
         name: `inception`, the suffix of the values that it makes.
+        unit: Of squared distances between its features.
         network: torch-fidelity's, which returns a tuple of its pooled features.
         sha256: Its identity: two values compare only where it is equal.
     """
 
     name = NAME
+    unit = "raw"
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network

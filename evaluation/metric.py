@@ -25,8 +25,8 @@ class ValueSpec:
 
     Attributes:
         name: Its name; `{extractor}` stands for the extractor's name.
-        unit: `nats/image`, `bits/dim`, `dB`, `fraction`, `ratio`, `z`, `raw` or
-            `percent of real feature variance`.
+        unit: `nats/image`, `bits/dim`, `dB`, `fraction`, `ratio`, `z`, `raw`, or
+            `{extractor_unit}`, which stands for that of the extractor's squared distances.
         higher_is_better: The direction, or None for a diagnostic.
         ideal: The target, where it is a point.
         order: Which order it has to put the reference rows in, if it has a direction: that of
@@ -53,6 +53,8 @@ class Measurement:
     params: Mapping[str, Any] = field(default_factory=dict)
     interval: Mapping[str, Any] | None = None
     reason: str | None = None
+    #: Real images that it looked at, where that is not all of them.
+    n_real: int | None = None
 
 
 @dataclass(frozen=True)

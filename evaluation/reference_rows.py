@@ -1,8 +1,8 @@
 """Image sets of known quality, scored like models: what every metric has to put in order.
 
 A metric that ranks five of ten classes above all ten, or a blur above the data, measures something
-else than it is read for; its values of the models are then no better. The rows give a column its
-floor (held-out real images) and its ceiling (the better of mean image and uniform noise), too.
+else than it is read for; its values of the models are then no better. Held-out real images
+are a column's floor.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -36,25 +36,22 @@ class Sources:
     num: int
 
     def base(self) -> RealImages:
-        """What is distorted: held-out images, or training images where those are too few.
+        """What is spoilt.
 
         Raises:
-            UnavailableError: Both are too few.
+            UnavailableError: There are too few: at another n it would be another metric, whose bias
+                is about 1 / n.
         """
-        for real in (self.held_out, self.train):
-            if len(real.images) >= self.num:
-                return real.first(self.num)
-        raise UnavailableError("fewer_images_than_the_reference")
+        if len(self.held_out.images) < self.num:
+            raise UnavailableError("fewer_held_out_images")
+        return self.held_out.first(self.num)
 
 
-Row = Callable[[Sources, torch.Generator], Tensor]
+Recipe = Callable[[Sources, torch.Generator], Tensor]
 
 
 def _held_out(sources: Sources, rng: torch.Generator) -> Tensor:
-    if len(sources.held_out.images) < sources.num:
-        # At another n it would be another metric: the bias of a distance is about 1/n.
-        raise UnavailableError("fewer_held_out_images")
-    return sources.held_out.images[: sources.num]
+    return sources.base().images
 
 
 def _train_copies(sources: Sources, rng: torch.Generator) -> Tensor:
@@ -64,7 +61,7 @@ def _train_copies(sources: Sources, rng: torch.Generator) -> Tensor:
     return train[torch.randperm(len(train), generator=rng)[: sources.num]]
 
 
-def _noisy(deviation: float) -> Row:
+def _noisy(deviation: float) -> Recipe:
     def make(sources: Sources, rng: torch.Generator) -> Tensor:
         images = sources.base().images
         return images + deviation * torch.randn(images.shape, generator=rng)
@@ -80,7 +77,7 @@ def _blurred(sources: Sources, rng: torch.Generator) -> Tensor:
     return F.conv2d(padded, kernel, groups=images.shape[1])
 
 
-def _dropped(half: bool) -> Row:
+def _dropped(half: bool) -> Recipe:
     """Images without some of the classes, filled up with repetitions of the others."""
 
     def make(sources: Sources, rng: torch.Generator) -> Tensor:
@@ -138,7 +135,7 @@ def _classes(labels: Tensor | None) -> Tensor:
 
 
 #: By name, from the best to the worst as far as that is fixed.
-ROWS: dict[str, Row] = {
+ROWS: dict[str, Recipe] = {
     "held_out": _held_out,
     "train_copies": _train_copies,
     "mild_noise": _noisy(MILD),
@@ -156,7 +153,7 @@ FLOOR = "held_out"
 #: Made of training images and nothing else.
 COPIES = ("train_copies", "prototypes")
 #: Worse than all others, but in no order between themselves.
-CEILING = ("mean_image", "uniform_noise")
+WORST = ("mean_image", "uniform_noise")
 #: The first is better than the second.
 _CHAINS = (
     ("held_out", "mild_noise", "strong_noise"),
@@ -206,9 +203,9 @@ def _pairs(present: Mapping[str, float], order: Order) -> Iterator[tuple[str, st
     for chain in _CHAINS:
         found = [row for row in chain if row in present]
         yield from pairwise(found)
-    for worst in CEILING:
+    for worst in WORST:
         if worst in present:
-            yield from ((row, worst) for row in present if row not in {*CEILING, "train_copies"})
+            yield from ((row, worst) for row in present if row not in {*WORST, "train_copies"})
 
 
 def broken_pairs(
@@ -229,11 +226,3 @@ def broken_pairs(
         for better, worse in _pairs(present, order)
         if worse in present and not sign * present[better] > sign * present[worse]
     ]
-
-
-def ceiling(values: Mapping[str, float | None], higher_is_better: bool) -> float | None:
-    """The better of mean image and uniform noise: what knows nothing of the data."""
-    found = [value for row in CEILING if (value := values.get(row)) is not None]
-    if not found:
-        return None
-    return max(found) if higher_is_better else min(found)

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,12 +130,19 @@ def evaluate_images(  # noqa: PLR0913  (all but two by keyword)
     settings: Settings,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
-    """Scores a fixed set of images (N, C, H, W) as if a model had drawn them.
+    """Scores a fixed set of images (N, C, H, W) in [0, 1] as if a model had drawn them.
 
-    Both sides have min(N, reference, max_samples) images. For the arguments see `evaluate`.
+    Both sides have min(N, reference, max_samples) images, the first ones. For the arguments see
+    `evaluate`.
+
+    Raises:
+        ValueError: A metric is unknown, the shapes differ, or a pixel is outside [0, 1].
     """
+    if images.shape[1:] != reference.images.shape[1:]:
+        shapes = f"{tuple(images.shape[1:])} and {tuple(reference.images.shape[1:])}"
+        raise ValueError(f"images and reference differ in shape: {shapes}")
     return evaluate(
-        FixedImages(images),
+        FixedImages(RealImages.of(images).images),
         metrics,
         reference=reference.first(len(images)),
         train=train,
@@ -167,7 +175,8 @@ def _all_null(metric: Metric, reason: str) -> Iterator[tuple[str, Measurement]]:
 def _over_sets(measured: Sequence[Mapping[str, Measurement]]) -> Mapping[str, Measurement]:
     """The mean of a value over the sets of samples; null if it is null on one of them.
 
-    By-products are those of the first set. A value's own interval holds for one set only.
+    Its interval is the mean of the sets' own: no narrower than that of the mean would be, since the
+    sets share the real images. By-products stay those of the first set, and are called so.
     """
     if len(measured) == 1:
         return measured[0]
@@ -178,9 +187,24 @@ def _over_sets(measured: Sequence[Mapping[str, Measurement]]) -> Mapping[str, Me
         if len(known) < len(values):
             joined[name] = next(one[name] for one in measured if one[name].value is None)
             continue
-        spread = {"sample_sets": values, "sample_sets_sd": statistics.stdev(known)}
-        joined[name] = Measurement(statistics.fmean(known), {**first.params, **spread})
+        params = {
+            "sample_sets": values,
+            "sample_sets_sd": statistics.stdev(known),
+            "first_set": dict(first.params),
+        }
+        intervals = [one[name].interval for one in measured]
+        joined[name] = replace(
+            first, value=statistics.fmean(known), params=params, interval=_mean(intervals)
+        )
     return joined
+
+
+def _mean(intervals: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    found = [interval for interval in intervals if interval is not None]
+    if len(found) < len(intervals):
+        return None
+    bounds = {key: statistics.fmean(one[key] for one in found) for key in ("low", "high")}
+    return {**found[0], **bounds, "method": f"{found[0]['method']}, mean over sample sets"}
 
 
 def _with_replicas(
@@ -199,8 +223,8 @@ def _record(spec: ValueSpec, metric: Metric, measurement: Measurement, context: 
     return Record(
         name=spec.name.format(extractor=extractor.name),
         value=measurement.value,
-        unit=spec.unit,
-        n_real=context.num,
+        unit=spec.unit.format(extractor_unit=extractor.unit),
+        n_real=context.num if measurement.n_real is None else measurement.n_real,
         n_fake=context.num if metric.samples else None,
         reference={
             "dataset": reference.dataset,

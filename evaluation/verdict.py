@@ -4,6 +4,11 @@ from collections.abc import Sequence
 
 from evaluation import significance
 from evaluation.comparison import Column, Leaderboard, Row, decimals, mean_and_sd, number
+from evaluation.reference_rows import FLOOR
+from evaluation.tables import REFERENCE_NAMES
+
+#: A z score: so far below 0 by chance is one set of new images in a thousand.
+COPY_BELOW = -3.0
 
 
 def verdict(board: Leaderboard, key: str) -> str:
@@ -38,13 +43,20 @@ def verdict(board: Leaderboard, key: str) -> str:
     return (
         f"{start}, {number(gap, places)}{share} better than {ranked[1].name} at "
         f"{mean_and_sd(second, places)}. {_belief(board, column, ranked)}{_floor(board, column)}"
+        f"{_doubt(board, column)}"
     )
+
+
+def _doubt(board: Leaderboard, column: Column) -> str:
+    if not board.broken(column):
+        return ""
+    return f" But {column.key} puts image sets of known quality in the wrong order here."
 
 
 def _floor(board: Leaderboard, column: Column) -> str:
     for row in board.references:
         mean = board.cell(row, column).mean
-        if mean is not None:
+        if row.name == FLOOR and mean is not None:
             places = decimals(board.cell(model, column).mean for model in board.models)
             return f" Held-out real images score {number(mean, places)}."
     return ""
@@ -76,3 +88,26 @@ def _needed(first: Sequence[float], second: Sequence[float], comparisons: int) -
     if needed is None:
         return f", and with up to {significance.MOST_SEEDS:,} it would not be found"
     return f"; with about {needed} each one of this size would be found"
+
+
+def copies(board: Leaderboard) -> str:
+    """Which rows are made of training images: C_T below -3 in pixels and in features, in words.
+
+    In one space alone it proves nothing: in pixels a blur lies as close to everything as copies do.
+    Empty where C_T was not measured in both.
+    """
+    columns = [column for column in board.columns if column.metric.startswith("ct_")]
+    if {column.metric == "ct_pixel" for column in columns} != {True, False}:
+        return ""
+
+    def is_copy(row: Row) -> bool:
+        values = [board.cell(row, column).mean for column in columns]
+        return all(value is not None and value < COPY_BELOW for value in values)
+
+    models = [row.name for row in board.models if is_copy(row)]
+    references = [REFERENCE_NAMES[row.name] for row in board.references if is_copy(row)]
+    found = f"of the reference rows {', '.join(references) or 'none'}"
+    return (
+        f"Made of training images, by C_T below {number(COPY_BELOW, 0)} in pixels and in features: "
+        f"{', '.join(models) or 'no model'}; {found}."
+    )

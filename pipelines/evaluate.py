@@ -249,6 +249,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if (given.model is None) == (given.images is None):
         parser.error("name a model, or a folder with --images; not both")
+    shared = ("model", "images", "dry_run")
+    used = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(given).items()
+        if name not in shared and value != parser.get_default(name)
+    ]
+    if given.model is not None and used:
+        parser.error(f"{', '.join(used)}: only with --images; params.yaml decides of a model")
+    if given.reference.endswith(".npz") and (given.dry_run or given.metric or given.train):
+        parser.error("--reference: statistics give fid_inception and nothing else")
     if given.max_samples < 2:
         parser.error(f"--max-samples: {given.max_samples}, but a set has at least 2 images")
     return given

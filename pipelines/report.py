@@ -77,11 +77,13 @@ LIMITS = (
     "The Fréchet distance of finite sets is biased upwards, about as 1/n, so even real images do "
     "not score 0. Two models closer to each other than such rows vary should not be ranked.",
     "Few training seeds say little: up to three a side, no permutation test can reach 0.05, "
-    "whatever the values. Ranges over seeds are ranges, not confidence intervals.",
+    "whatever the values. The interval is Student's, over training seeds, each the mean over its "
+    "sets of samples; the standard deviation is that of the seeds.",
+    "A conditional model draws the classes of the test images, row by row: it has the right share "
+    "of each class by construction, which any other model has to learn, and its distances can be "
+    "lower than those of real images drawn at random, which the held-out row is.",
     "Discriminators of two models are not comparable: a low accuracy is a good generator or a bad "
     "discriminator. Likelihoods compare only within one observation model.",
-    "A conditional model is asked for the classes of the test images, so its images have the right "
-    "share of each class by construction, which any other model has to learn.",
     "A distance to the test images rewards copies of the training images as much as new images of "
     "the same quality.",
 )
@@ -173,7 +175,7 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         "manifest": found.manifest,
         "cards": [_flat(card) for card in found.cards.values()],
         "warnings": [card["warning"] for card in found.cards.values() if card["warning"]],
-        "stability": _stability(board, rank_by),
+        "remarks": [text for text in (_stability(board, rank_by), verdict.copies(board)) if text],
         "reference_rows": [
             {
                 "name": tables.REFERENCE_NAMES[name],

@@ -1,6 +1,6 @@
 """What the stages before the report have left behind, read back and checked for completeness."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,21 +82,26 @@ def read(params: Params) -> Results:
 
 def _references(found: Mapping[str, Any]) -> list[Row]:
     """The measured rows, then what theory expects of two sets of real images."""
-    measured = [
-        _reference(name, {key: (r["value"], r["reason"]) for key, r in row["records"].items()})
-        for name, row in found["rows"].items()
-    ]
+    measured = []
+    for name, row in found["rows"].items():
+        records = list(row["records"].values())
+        values = {record["name"]: (record["value"], record["reason"]) for record in records}
+        measured.append(_reference(name, values, records))
     expected = {key: (value, "not_supported") for key, value in found["expected_floor"].items()}
-    return [*measured, _reference("expected_floor", expected)]
+    return [*measured, _reference("expected_floor", expected, [])]
 
 
-def _reference(name: str, values: Mapping[str, tuple[float | None, str | None]]) -> Row:
+def _reference(
+    name: str,
+    values: Mapping[str, tuple[float | None, str | None]],
+    records: Sequence[Mapping[str, Any]],
+) -> Row:
     """A reference is drawn once: its values have no spread."""
     summary = {
         key: {"mean": value, "std": None, "n": int(value is not None), "reason": reason}
         for key, (value, reason) in values.items()
     }
-    return Row(name, "reference", "reference", {}, summary, {})
+    return Row(name, "reference", "reference", {}, summary, {"drawn": records})
 
 
 def _model(name: str, seeds: list[int]) -> ModelResult:

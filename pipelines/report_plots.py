@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from evaluation import figures
 from evaluation.comparison import Column, Leaderboard, Row
+from evaluation.reference_rows import FLOOR
 from pipelines.report_inputs import ModelResult
 
 #: The marks of `figures.MARKERS` as characters, for the names beside the plots.
@@ -120,7 +121,7 @@ def tradeoffs(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> li
                 found += _rate_distortion(board, rate, distortion, marks)
     ranking = board.column(rank_by)
     floor = next(
-        (mean for row in board.references if (mean := board.cell(row, ranking).mean) is not None),
+        (board.cell(row, ranking).mean for row in board.references if row.name == FLOOR),
         None,
     )
     plots: list[str] = []

@@ -24,6 +24,7 @@ from evaluation.moments import covariance, frechet_from_moments, load_statistics
 from evaluation.plan import as_text, plan
 from evaluation.records import Record
 from evaluation.runner import FixedImages, Settings, evaluate_images
+from evaluation.tables import REASONS
 from pipelines import datasets, files, paths, splits
 from pipelines.errors import UserError
 from pipelines.extracted import NOTHING, Extracted, load_extracted, open_inception, real_images
@@ -216,7 +217,9 @@ def table(records: Sequence[Record]) -> str:
         arrow = {True: "↑", False: "↓", None: " "}[record.higher_is_better]
         line = f"{record.name:{width}} {arrow} {number(record.value, 4):>12}"
         if record.reason:
-            line += f"  {record.reason.replace('_', ' ')}"
+            line += f"  {REASONS.get(record.reason, record.reason.replace('_', ' '))}"
+        elif record.params.get("rank_deficient"):
+            line += "  fewer images than features: mostly bias"
         elif record.interval:
             low, high = (number(record.interval[key], 4) for key in ("low", "high"))
             line += f"  {low} to {high} ({record.interval['method']})"
@@ -249,6 +252,8 @@ def main(given: argparse.Namespace, settings: Params) -> None:
     Raises:
         UserError: See `prepare` and `score_statistics`.
     """
+    if given.out and Path(given.out).is_dir():
+        raise UserError(f"--out: {given.out}: a folder; name a file")
     if given.reference.endswith(".npz"):
         records = score_statistics(settings, given.images, given.reference)
     else:

@@ -28,7 +28,7 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
 METRIC = Metric(
     "fid",
     (Sampler,),
-    (ValueSpec(NAME, "percent of real feature variance", False, 0.0),),
+    (ValueSpec(NAME, "{extractor_unit}", False, 0.0),),
     _compute,
     replicated=True,
 )

@@ -48,6 +48,6 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
 METRIC = Metric(
     "fid_per_class",
     (Sampler, Conditional),
-    (ValueSpec(NAME, "percent of real feature variance", False, 0.0),),
+    (ValueSpec(NAME, "{extractor_unit}", False, 0.0),),
     _compute,
 )

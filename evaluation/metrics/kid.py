@@ -14,6 +14,7 @@ from torch import Tensor
 
 from evaluation.context import Context
 from evaluation.metric import Measurement, Metric, ValueSpec
+from evaluation.permutations import shuffled
 from evaluation.protocols import Sampler
 
 NAME = "kid_{extractor}"
@@ -38,7 +39,11 @@ def kernel_distance(reference: Tensor, generated: Tensor, block: int = 256) -> f
 
 
 def permutation_p_value(
-    reference: Tensor, generated: Tensor, seed: int, permutations: int = PERMUTATIONS
+    reference: Tensor,
+    generated: Tensor,
+    seed: int,
+    permutations: int = PERMUTATIONS,
+    classes: Tensor | None = None,
 ) -> float:
     """The share of random labels, the true ones among them, whose distance is not smaller.
 
@@ -47,13 +52,14 @@ def permutation_p_value(
         generated: (M, d), M >= 2.
         seed: Of the labels.
         permutations: Number of random labels; the smallest p-value is 1 / (permutations + 1).
+        classes: (N + M,) of both sets; labels are dealt within each class only.
     """
     n, m = len(reference), len(generated)
     pooled = torch.cat([reference, generated]).to("cpu", torch.float64)
     kernel = (pooled @ pooled.T / pooled.shape[1] + 1).pow(3).fill_diagonal_(0)
     rng = torch.Generator().manual_seed(seed)
     orders = [torch.arange(n + m)]
-    orders += [torch.randperm(n + m, generator=rng) for _ in range(permutations)]
+    orders += [shuffled(n + m, rng, classes) for _ in range(permutations)]
     # A column for each labelling, 1 where the row is in the first set: all sums of one in one go.
     first = (torch.stack(orders, 1) < n).double()
     to_first, to_all = kernel @ first, kernel.sum(1)
@@ -86,14 +92,15 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     generated, seed = context.sample_features, context.seeds.metric
     value = kernel_distance(context.reference_features, generated)
     rng = torch.Generator().manual_seed(seed)
-    tested = [
-        features[torch.randperm(context.num, generator=rng)[:TESTED]]
-        for features in (context.reference_features, generated)
-    ]
+    chosen = [torch.randperm(context.num, generator=rng)[:TESTED] for _ in range(2)]
+    tested = context.reference_features[chosen[0]], generated[chosen[1]]
+    strata = context.strata
+    classes = None if strata is None else torch.cat([strata[rows] for rows in chosen])
     params = {
         "degree": 3,
         "subsets": 1,
-        "p_value": permutation_p_value(tested[0], tested[1], seed),
+        "p_value": permutation_p_value(*tested, seed, classes=classes),
+        "permuted_within_classes": classes is not None,
         "p_value_images": len(tested[0]),
         "permutations": PERMUTATIONS,
     }

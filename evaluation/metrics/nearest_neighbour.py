@@ -7,8 +7,7 @@ blur (the reverse) have an accuracy near 0.5. Where both sets are equally near, 
 if all images are equal, the accuracy is 0.5.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from evaluation.context import Context
 from evaluation.metric import Measurement, Metric, ValueSpec
 from evaluation.neighbours import Overlap, Side, overlap_of
+from evaluation.permutations import shuffled
 from evaluation.protocols import Sampler
 
 BOTH, REAL, FAKE = "nn1_{extractor}", "nn1_real_{extractor}", "nn1_fake_{extractor}"
@@ -32,7 +32,9 @@ def accuracies(sets: Overlap) -> dict[str, float]:
     }
 
 
-def permutation_test(sets: Overlap, seed: int) -> dict[str, dict[str, float]]:
+def permutation_test(
+    sets: Overlap, seed: int, classes: Tensor | None = None
+) -> dict[str, dict[str, float]]:
     """How far the accuracies are from those of labels dealt at random over the same points.
 
     The binomial deviation does not hold, since points share neighbours; who is nearest to whom does
@@ -50,18 +52,21 @@ def permutation_test(sets: Overlap, seed: int) -> dict[str, dict[str, float]]:
         ]
     )
     is_real = torch.arange(n + m) < n
+    observed = _shares(is_real, neighbour)
+    dealt = [
+        _shares(is_real[shuffled(n + m, rng, classes)], neighbour) for _ in range(PERMUTATIONS)
+    ]
     expected = _expected(n, m)
-    observed = _apart(is_real, neighbour, expected)
-    extreme = dict.fromkeys(expected, 1)
-    for _ in range(PERMUTATIONS):
-        dealt = _apart(is_real[torch.randperm(n + m, generator=rng)], neighbour, expected)
-        for name in extreme:
-            # Counts over counts: what is equal differs by rounding only.
-            extreme[name] += dealt[name] >= observed[name] - 1e-12
-    return {
-        name: {"iid_expectation": expected[name], "p_value": count / (PERMUTATIONS + 1)}
-        for name, count in extreme.items()
-    }
+    if classes is not None:
+        # Neighbours are mostly of one class: the mean over such labels is another one.
+        expected = {name: fmean(found[name] for found in dealt) for name in observed}
+    tested = {}
+    for name, mean in expected.items():
+        # Counts over counts: what is equal differs by rounding only.
+        limit = abs(observed[name] - mean) - 1e-12
+        extreme = 1 + sum(abs(found[name] - mean) >= limit for found in dealt)
+        tested[name] = {"iid_expectation": mean, "p_value": extreme / (PERMUTATIONS + 1)}
+    return tested
 
 
 def _hits(side: Side) -> Tensor:
@@ -85,19 +90,20 @@ def _expected(n: int, m: int) -> dict[str, float]:
     return {BOTH: both, REAL: (n - 1) / others, FAKE: (m - 1) / others}
 
 
-def _apart(is_real: Tensor, neighbour: Tensor, expected: Mapping[str, float]) -> dict[str, float]:
-    """How far each accuracy is from its expectation."""
+def _shares(is_real: Tensor, neighbour: Tensor) -> dict[str, float]:
+    """The accuracies of labels over given neighbours."""
     same = is_real == is_real[neighbour]
     total, real = same.sum().item(), (same & is_real).sum().item()
     n = is_real.sum().item()
-    found = {BOTH: total / len(same), REAL: real / n, FAKE: (total - real) / (len(same) - n)}
-    return {name: abs(value - expected[name]) for name, value in found.items()}
+    return {BOTH: total / len(same), REAL: real / n, FAKE: (total - real) / (len(same) - n)}
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
     sets = overlap_of(context)
-    tested = permutation_test(sets, context.seeds.metric)
-    params: dict[str, Any] = {"permutations": PERMUTATIONS}
+    strata = context.strata
+    classes = None if strata is None else strata.repeat(2)
+    tested = permutation_test(sets, context.seeds.metric, classes)
+    params = {"permutations": PERMUTATIONS, "permuted_within_classes": classes is not None}
     return {
         name: Measurement(value, {**params, **tested[name]})
         for name, value in accuracies(sets).items()

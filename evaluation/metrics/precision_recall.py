@@ -37,6 +37,9 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     params: dict[str, Any] = {"k": K}
     if sets.neighbours < K:
         return dict.fromkeys((PRECISION, RECALL), failure("fewer_images_than_neighbours", **params))
+    if not any((side.own[:, K - 1] > 0).any() for side in (sets.reference, sets.generated)):
+        # Balls without radius hold nothing, not even their own centre.
+        return dict.fromkeys((PRECISION, RECALL), failure("identical_images", **params))
     # It depends on the data, unlike that of coverage: 0.9 on digits, 0.6 for 64-d Gaussians.
     params["iid_expectation"] = "below 1, the value of held-out images"
     return {

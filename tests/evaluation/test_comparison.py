@@ -240,3 +240,39 @@ def test_a_missing_value_is_a_dash_with_a_footnote() -> None:
         ("b", "the model cannot do what this metric needs"),
     ]
     assert [row.rank for row in table.rows] == [1, None, 2]
+
+
+@pytest.mark.parametrize(
+    ("pixel", "features", "found"),
+    [(-5.0, -4.0, "features: a;"), (-5.0, 2.0, "no model;"), (-1.0, -4.0, "no model;")],
+)
+def test_copies_are_so_in_pixels_and_in_features(pixel, features, found) -> None:
+    values = {"ct_pixel": [pixel], "ct_classifier": [features]}
+    row = make_row("a", values, dict.fromkeys(values))
+    assert found in verdict.copies(comparison.leaderboard([row], []))
+
+
+def test_copies_are_not_judged_in_one_space_alone() -> None:
+    row = make_row("a", {"ct_pixel": [-9.0]}, {"ct_pixel": None})
+    assert verdict.copies(comparison.leaderboard([row], [])) == ""
+
+
+def test_a_reference_row_of_another_extractor_is_refused() -> None:
+    model = make_row("a", {"m": [1.0]}, {"m": DOWN}, extractor="sha256:aa")
+    other = make_row("held_out", {"m": [1.0]}, {"m": DOWN}, "reference", extractor="sha256:bb")
+    with pytest.raises(ValueError, match="m: a and held_out are not comparable: extractor"):
+        comparison.leaderboard([model], [other])
+
+
+def test_a_metric_that_misorders_the_reference_rows_has_no_best_and_the_verdict_doubts_it() -> None:
+    models = [make_row("a", {"m": [1.0]}, {"m": DOWN}), make_row("b", {"m": [2.0]}, {"m": DOWN})]
+    rows = [
+        make_row(name, {"m": [value]}, {"m": DOWN}, "reference")
+        for name, value in (("held_out", 3.0), ("blur", 2.0))
+    ]
+    board = comparison.leaderboard(models, rows)
+    assert board.best(board.column("m")) == set()
+    assert "wrong order" in verdict.verdict(board, "m")
+    assert "Held-out real images score 3.00" in verdict.verdict(board, "m")
+    fine = comparison.leaderboard(models, rows[:1])
+    assert fine.best(fine.column("m")) == {"a"}

@@ -3,7 +3,7 @@ import torch
 
 from evaluation import reference_rows
 from evaluation.context import RealImages, UnavailableError
-from evaluation.reference_rows import CEILING, ROWS, Sources, broken_pairs, ceiling, make
+from evaluation.reference_rows import ROWS, Sources, broken_pairs, make
 
 ORDERED = {
     "held_out": 1.0,
@@ -95,7 +95,9 @@ def test_rows_that_the_data_cannot_give_say_why(train, valid) -> None:
     few = Sources(valid, train, 55)  # more than the 50 held-out images, fewer than 60 for training
     with pytest.raises(UnavailableError, match="fewer_held_out_images"):
         make("held_out", few, 0)
-    assert len(make("mild_noise", few, 0)) == 55
+    with pytest.raises(UnavailableError, match="fewer_held_out_images"):
+        make("mode_drop_light", few, 0)
+    assert len(make("train_copies", few, 0)) == 55
     with pytest.raises(UnavailableError, match="fewer_images_than_the_reference"):
         make("train_copies", Sources(valid, train, 61), 0)
     bare = RealImages(train.images, None, {}, "toy", "train", "0" * 64)
@@ -134,13 +136,6 @@ def test_the_two_worst_rows_and_the_copies_have_no_fixed_order() -> None:
 def test_rows_without_a_value_are_not_compared() -> None:
     assert broken_pairs(ORDERED | {"held_out": None, "mild_noise": 0.0}, False) == []
     assert broken_pairs(dict.fromkeys(ORDERED), False) == []
-
-
-def test_the_ceiling_is_the_better_of_the_two_worst_rows() -> None:
-    assert ceiling(ORDERED, higher_is_better=False) == 150.0
-    assert ceiling({"mean_image": 0.1, "uniform_noise": 0.3}, higher_is_better=True) == 0.3
-    assert ceiling({}, higher_is_better=True) is None
-    assert set(CEILING) < set(ROWS)
 
 
 def test_copies_of_training_images_have_to_come_last_in_novelty() -> None:

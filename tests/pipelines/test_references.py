@@ -71,7 +71,7 @@ def test_a_row_that_the_data_cannot_give_says_why(settings) -> None:
     settings.evaluate = settings.evaluate.model_copy(update={"max_samples": 45})
     made = references.make(settings)  # 40 held-out images for 45 of the test split
     assert made["held_out"] == {"records": {}, "reason": "fewer_held_out_images"}
-    assert made["mild_noise"]["reason"] is None
+    assert made["train_copies"]["reason"] is None
 
 
 def test_data_without_labels_keeps_the_rows_that_need_none(checkout, settings) -> None:

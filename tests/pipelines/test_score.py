@@ -87,7 +87,7 @@ def test_two_folders_need_no_pipeline(checkout, tmp_path, monkeypatch, capsys) -
     command = ["--images", str(one), "--reference", str(other), "--metric", "nearest_neighbour"]
     run(monkeypatch, *command, "fid")
     printed = capsys.readouterr().out
-    assert "no extractor" in printed
+    assert "there is no feature extractor for this data set" in printed
     assert "20 images on each side; reference photos folder" in printed
 
 
@@ -213,7 +213,15 @@ def test_few_or_equal_pictures_give_values_or_reasons(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["vae", "--images", "x"], ["--images", "x", "--max-samples", "1"]]
+    "arguments",
+    [
+        [],
+        ["vae", "--images", "x"],
+        ["--images", "x", "--max-samples", "1"],
+        ["vae", "--metric", "fid"],
+        ["vae", "--out", "x.json"],
+        ["--images", "x", "--reference", "x.npz", "--dry-run"],
+    ],
 )
 def test_wrong_usage_is_explained(arguments, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -235,3 +243,23 @@ def test_another_shape_than_the_extractors_is_null_with_the_reason(checkout, tmp
             Given, images=large, reference="test", train=None, metrics=["fid"], max_samples=30
         )
     assert paths.FEATURES.is_dir()
+
+
+def test_pictures_that_are_too_small_for_a_judge_are_null_with_the_reason(
+    checkout, tmp_path, monkeypatch, capsys
+) -> None:
+    (tmp_path / "tiny").mkdir()
+    for index in range(6):
+        Image.fromarray(np.full((3, 3), index, np.uint8)).save(tmp_path / "tiny" / f"{index}.png")
+    tiny = str(tmp_path / "tiny")
+    run(monkeypatch, "--images", tiny, "--reference", tiny, "--metric", "c2st_pixel")
+    assert "too small for the network that judges them" in capsys.readouterr().out
+
+
+def test_a_folder_to_write_to_is_refused_before_anything_is_scored(
+    checkout, tmp_path, monkeypatch
+) -> None:
+    pictures = str(write_pictures(tmp_path / "few", 3))
+    monkeypatch.setattr(score, "score", None)
+    with pytest.raises(SystemExit, match=r"^error: --out: .*: a folder; name a file"):
+        run(monkeypatch, "--images", pictures, "--reference", pictures, "--out", str(tmp_path))

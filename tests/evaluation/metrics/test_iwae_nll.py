@@ -119,12 +119,12 @@ def test_the_record_tells_how_many_images_and_draws_and_how_tight_it_is(make_con
     assert measured.params == {
         "observation": "gaussian",
         "k": iwae_nll.NUM_IMPORTANCE,
-        "num_images": iwae_nll.NUM_IMAGES,
         "elbo": pytest.approx(expected.elbo.mean().item()),
         "effective_samples_median": pytest.approx(effective.quantile(0.5).item()),
         "effective_samples_q05": pytest.approx(effective.quantile(0.05).item()),
     }
     assert -measured.value > measured.params["elbo"]
+    assert measured.n_real == iwae_nll.NUM_IMAGES
 
 
 def test_a_wider_posterior_wastes_draws(make_context) -> None:
