@@ -103,7 +103,9 @@ class Classifier(nn.Module):
         )
         self.head = skip_init(nn.Linear, num_features, num_classes)
         # Pooling is twice as fast so, a training 1.4 times.
-        self.to(memory_format=torch.channels_last)
+        for module in self.body:
+            if isinstance(module, nn.Conv2d):
+                module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
 
     def initialise(self, rng: torch.Generator) -> None:
         """Draws all weights and biases from U(-1, 1) / sqrt(fan in)."""
