@@ -1,6 +1,7 @@
 """Precision, recall, density, coverage and leave-one-out 1-NN: closed forms, peers, directions."""
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -9,11 +10,12 @@ from torch import Tensor
 
 from evaluation.context import RealImages, Seeds
 from evaluation.images import quantise
+from evaluation.metrics import density_coverage, precision_recall
 from evaluation.metrics.density_coverage import coverage, density, expected_coverage
 from evaluation.metrics.nearest_neighbour import PERMUTATIONS, accuracies, permutation_test
 from evaluation.metrics.precision_recall import precision, recall
 from evaluation.neighbours import nearest, overlap
-from evaluation.runner import Settings, evaluate_images
+from evaluation.runner import FixedImages, Settings, evaluate_images
 
 METRICS = ("precision_recall", "density_coverage", "nearest_neighbour")
 
@@ -287,3 +289,11 @@ def test_records_say_k_and_what_iid_images_have(judge, make_pictures) -> None:
     for name in ("nn1", "nn1_real", "nn1_fake"):
         assert 0 < records[name].params["p_value"] <= 1
         assert records[name].ideal == 0.5
+
+
+def test_sets_of_one_and_the_same_image_have_no_balls_to_lie_in(make_context, reference) -> None:
+    same = replace(reference, images=reference.images[:1].expand(40, -1, -1, -1))
+    context = make_context(FixedImages(same.images), reference=same)
+    for metric in (precision_recall, density_coverage):
+        for measured in metric.METRIC.compute(context).values():
+            assert (measured.value, measured.reason) == (None, "identical_images")
