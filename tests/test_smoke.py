@@ -83,7 +83,7 @@ def test_each_stage_writes_what_people_look_at(clone):
         for seed in ("0", "1"):
             folder = clone.folder / "outputs/evaluate" / model / seed
             found = {p.name for p in folder.iterdir()}
-            expected = {"samples.png", "interpolations.png", "training"}
+            expected = {"samples.png", "nearest.png", "interpolations.png", "training"}
             encoded = {"reconstructions.png", "traversals.png", "latents.json"}
             assert found == expected | (encoded if model == "vae" else set())
             assert len(list((folder / "training").iterdir())) == 2

@@ -48,6 +48,10 @@ PREPARE = {
     "max_images": None,
 }
 FEATURES = {
+    "extractors": ["classifier"],
+    "replicas": 0,
+    "inception_weights": None,
+    "inception_download": False,
     "seed": 0,
     "width": 2,
     "num_features": 4,
@@ -296,7 +300,7 @@ def test_linear_dependence_has_the_total_correlation_of_its_closed_form():
 def test_another_sampler_keeps_the_networks(preset, images, name):
     model = preset(name)
     entry = {**model.config.model_dump()}
-    real = study_measures.RealImages(images, None, None, "digits", "train", "0")
+    real = study_measures.RealImages(images, None, {}, "digits", "train", "0")
     other = study_measures._resampled(model, entry, 1, real, 0)
     z = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(other.decode(z), model.decode(z))
@@ -475,7 +479,7 @@ def two_presets(checkout, monkeypatch):
     prepare.make(params.Prepare(**PREPARE), paths.PREPARE)
     from pipelines import features
 
-    features.make(params.Features(**FEATURES), 40)
+    features.make(params.Features(**FEATURES))
     return settings
 
 
@@ -523,7 +527,7 @@ def test_the_pipelines_training_is_taken_while_it_is_the_same(checkout, monkeypa
 def test_images_of_a_conditional_model_come_with_their_classes(preset, images):
     model = preset("conditional_vae")
     labels = torch.arange(len(images)) % 10
-    real = study_measures.RealImages(images, labels, None, "digits", "test", "0")
+    real = study_measures.RealImages(images, labels, {}, "digits", "test", "0")
     bound = study_measures.Bound(num_importance=2, num_images=8)
     assert study_measures._nll(model, bound, real, 0) > 0
     assert isinstance(study_measures._on_device(real, model, 3), Images)
