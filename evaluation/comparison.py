@@ -208,15 +208,16 @@ class Leaderboard:
     def best(self, column: Column) -> set[str]:
         """The models with the best mean (several when they tie).
 
-        Nobody for a diagnostic, nor where the reference rows come in the wrong order: such a column
-        says nothing about quality.
+        Nobody where more than half of them tie, for a diagnostic, and where the reference rows come
+        in the wrong order: such a column tells nothing about which model is better.
         """
         means = {row.name: self.cell(row, column).mean for row in self.models}
         found = [mean for mean in means.values() if mean is not None]
         if column.higher_is_better is None or not found or self.broken(column):
             return set()
         top = max(found) if column.higher_is_better else min(found)
-        return {name for name, mean in means.items() if mean == top}
+        winners = {name for name, mean in means.items() if mean == top}
+        return winners if len(found) == 1 or len(winners) <= len(found) / 2 else set()
 
     def families(self, column: Column) -> set[str]:
         """The families of which a model has a value in this column."""

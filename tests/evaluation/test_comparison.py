@@ -66,7 +66,7 @@ def test_rows_without_a_value_rank_last_in_both_directions(direction, order) -> 
 def test_equal_means_keep_the_order_given() -> None:
     board = make_board(DOWN, b=[1.0], a=[1.0])
     assert [row.name for row in board.ranked("m")] == ["b", "a"]
-    assert board.best(board.columns[0]) == {"a", "b"}
+    assert board.best(board.columns[0]) == set()  # and neither is the best
 
 
 @pytest.mark.parametrize(("direction", "best"), [(DOWN, {"b"}), (UP, {"a"}), (NONE, set())])
@@ -276,3 +276,11 @@ def test_a_metric_that_misorders_the_reference_rows_has_no_best_and_the_verdict_
     assert "Held-out real images score 3.00" in verdict.verdict(board, "m")
     fine = comparison.leaderboard(models, rows[:1])
     assert fine.best(fine.column("m")) == {"a"}
+
+
+def test_a_column_in_which_most_models_tie_has_no_best() -> None:
+    board = make_board(DOWN, a=[0.0], b=[0.0], c=[1.0])
+    assert board.best(board.column("m")) == set()
+    board = make_board(DOWN, a=[0.0], b=[0.0], c=[1.0], d=[2.0])
+    assert board.best(board.column("m")) == {"a", "b"}
+    assert make_board(DOWN, a=[0.0]).best(board.column("m")) == {"a"}
