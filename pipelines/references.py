@@ -70,15 +70,12 @@ def sampled_metrics(names: Sequence[str]) -> list[str]:
     return [name for name in names if registry.load(name).requires == (Sampler,)]
 
 
-def expected_floor(
-    extracted: Extracted, test: RealImages, max_samples: int
-) -> dict[str, float | None]:
-    """What the Frechet distance of two sets of real images is on average, by extractor."""
-    n = min(len(test.images), max_samples)
+def expected_floor(extracted: Extracted, test: RealImages, num: int) -> dict[str, float | None]:
+    """What the Frechet distance of two sets of `num` real images is on average, by extractor."""
     return {
         f"fid_{extractor.name}": None
-        if isinstance(extractor, MissingExtractor) or n < 2
-        else frechet_floor(covariance(test.features[extractor.sha256]), n, n)
+        if isinstance(extractor, MissingExtractor) or num < 2
+        else frechet_floor(covariance(test.features[extractor.sha256]), num, num)
         for extractor in extracted.extractors
     }
 
@@ -115,9 +112,10 @@ def make(settings: Params) -> Mapping[str, Mapping[str, Any]]:
             label="reference row {}".format,
         )
         ordered = {row: made[row] for row in rows}
-        n = min(len(real["test"].images), settings.evaluate.max_samples)
-        floor = expected_floor(extracted, real["test"], n)
-        files.write_json(folder / "rows.json", {"rows": ordered, "expected_floor": floor, "num": n})
+        num = min(len(real["test"].images), settings.evaluate.max_samples)
+        floor = expected_floor(extracted, real["test"], num)
+        content = {"rows": ordered, "expected_floor": floor, "num": num}
+        files.write_json(folder / "rows.json", content)
     files.write_json(paths.TIMING / "references.json", {row: seconds[row] for row in rows})
     return ordered
 

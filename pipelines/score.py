@@ -195,7 +195,7 @@ def score_statistics(settings: Params, images: str, path: str) -> tuple[Record, 
         Record(
             name=f"fid_{extractor.name}",
             value=sum(parts),
-            unit="raw",
+            unit=extractor.unit,
             n_real=None,
             n_fake=len(features),
             reference={**identity, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},

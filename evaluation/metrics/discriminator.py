@@ -5,6 +5,7 @@ accuracy means a good generator or a bad discriminator. A critic's scores are no
 the two AUROCs and the gap only.
 """
 
+import functools
 from dataclasses import replace
 
 import torch
@@ -117,8 +118,14 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     if num < 2:
         raise UnavailableError("too_few_samples")
     real, known = context.reference.first(num), context.train.first(num)
-    train = _scores(context, known.images, known.labels)
-    test = _scores(context, real.images, real.labels)
+    # The real images are scored once for all sets of samples.
+    train, test = (
+        context.once(
+            ("discriminator scores", one.split, one.sha256, num),
+            functools.partial(_scores, context, one.images, one.labels),
+        )
+        for one in (known, real)
+    )
     fake = _scores(context, fakes[:num], real.labels)  # the labels that they were drawn for
     values: dict[str, float | Measurement] = {
         "disc_auroc": auroc(test, fake),

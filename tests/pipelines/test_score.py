@@ -161,7 +161,7 @@ def test_published_statistics_give_the_distance_of_their_moments(
     """With a network of three features in the place of Inception, whose weights nobody has here."""
 
     class Means:
-        name, sha256 = "inception", "c" * 64
+        name, sha256, unit = "inception", "c" * 64, "raw"
 
         def features(self, x):
             return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x[:, 0, 0, 0]], 1)

@@ -137,3 +137,18 @@ def test_scores_that_are_not_finite_are_unavailable(make_context, make_model) ->
 
     with pytest.raises(UnavailableError, match="non_finite_scores"):
         METRIC.compute(make_context(Broken()))
+
+
+def test_real_images_are_scored_once_for_all_sets_of_samples(make_model, make_context) -> None:
+    class Counting(make_model):
+        scored = 0
+
+        def discriminate(self, x):
+            self.scored += len(x)
+            return super().discriminate(x)
+
+    model = Counting()
+    context = make_context(model)
+    for seed in (1, 2, 3):
+        METRIC.compute(context.view(context.extractor, seed))
+    assert model.scored == 40 + 40 + 3 * 40  # train and test once, each set of samples
