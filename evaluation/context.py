@@ -13,6 +13,7 @@ from evaluation.features import FeatureExtractor, MissingExtractor
 from evaluation.images import quantise, to_uint8
 from evaluation.protocols import (
     Encoder,
+    Labelled,
     LikelihoodBound,
     Reconstructor,
     Sampler,
@@ -149,12 +150,16 @@ class Context:
 
     @property
     def sample_labels(self) -> Tensor:
-        """(num,) the classes that the samples were drawn for."""
-        if not is_conditional(self.model):
+        """(num,) the classes that the samples were drawn for, or have."""
+        if isinstance(self.model, Labelled):
+            labels = self.model.image_labels
+        elif is_conditional(self.model):
+            labels = self.reference.labels
+        else:
             raise UnavailableError("not_conditional")
-        if self.reference.labels is None:
+        if labels is None:
             raise UnavailableError("no_labels")
-        return self.reference.labels
+        return labels[: self.num]
 
     @property
     def strata(self) -> Tensor | None:

@@ -53,6 +53,17 @@ class Conditional(Protocol):
 
 
 @runtime_checkable
+class Labelled(Protocol):
+    """Deals images whose classes are known without asking for them.
+
+    Attributes:
+        image_labels: (N,) int64 of the images in the order they are dealt in; None if unknown.
+    """
+
+    image_labels: Tensor | None
+
+
+@runtime_checkable
 class Reconstructor(Protocol):
     """Encodes images and decodes them again."""
 

@@ -47,63 +47,71 @@ class Sources:
         return self.held_out.first(self.num)
 
 
-Recipe = Callable[[Sources, torch.Generator], Tensor]
+Row = tuple[Tensor, Tensor | None]  # images and, if they have any, their classes
+Recipe = Callable[[Sources, torch.Generator], Row]
 
 
-def _held_out(sources: Sources, rng: torch.Generator) -> Tensor:
-    return sources.base().images
+def _held_out(sources: Sources, rng: torch.Generator) -> Row:
+    base = sources.base()
+    return base.images, base.labels
 
 
-def _train_copies(sources: Sources, rng: torch.Generator) -> Tensor:
-    train = sources.train.images
-    if len(train) < sources.num:
+def _train_copies(sources: Sources, rng: torch.Generator) -> Row:
+    train = sources.train
+    if len(train.images) < sources.num:
         raise UnavailableError("fewer_images_than_the_reference")
-    return train[torch.randperm(len(train), generator=rng)[: sources.num]]
+    drawn = torch.randperm(len(train.images), generator=rng)[: sources.num]
+    return train.images[drawn], None if train.labels is None else train.labels[drawn]
 
 
 def _noisy(deviation: float) -> Recipe:
-    def make(sources: Sources, rng: torch.Generator) -> Tensor:
-        images = sources.base().images
-        return images + deviation * torch.randn(images.shape, generator=rng)
+    def make(sources: Sources, rng: torch.Generator) -> Row:
+        base = sources.base()
+        noise = deviation * torch.randn(base.images.shape, generator=rng)
+        return base.images + noise, base.labels
 
     return make
 
 
-def _blurred(sources: Sources, rng: torch.Generator) -> Tensor:
-    images = sources.base().images
+def _blurred(sources: Sources, rng: torch.Generator) -> Row:
+    base = sources.base()
+    channels = base.images.shape[1]
     line = torch.tensor([1.0, 2.0, 1.0]) / 4
-    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
-    padded = F.pad(images, [1] * 4, mode="replicate")
-    return F.conv2d(padded, kernel, groups=images.shape[1])
+    kernel = (line[:, None] * line).expand(channels, 1, 3, 3)
+    padded = F.pad(base.images, [1] * 4, mode="replicate")
+    return F.conv2d(padded, kernel, groups=channels), base.labels
 
 
 def _dropped(half: bool) -> Recipe:
     """Images without some of the classes, filled up with repetitions of the others."""
 
-    def make(sources: Sources, rng: torch.Generator) -> Tensor:
+    def make(sources: Sources, rng: torch.Generator) -> Row:
         base = sources.base()
         classes = _classes(base.labels)
         order = classes[torch.randperm(len(classes), generator=rng)]
         gone = order[: len(classes) // 2 if half else 1]
         assert base.labels is not None  # _classes has seen to it
-        kept = base.images[~torch.isin(base.labels, gone)]
-        return kept[torch.arange(sources.num) % len(kept)]
+        kept = (~torch.isin(base.labels, gone)).nonzero().squeeze(1)
+        repeated = kept[torch.arange(sources.num) % len(kept)]
+        return base.images[repeated], base.labels[repeated]
 
     return make
 
 
-def _prototypes(sources: Sources, rng: torch.Generator) -> Tensor:
+def _prototypes(sources: Sources, rng: torch.Generator) -> Row:
     """Of each class the training image nearest to the mean of its class, in turn."""
     images, labels = sources.train.images, sources.train.labels
     nearest = []
-    for label in _classes(labels):
+    classes = _classes(labels)
+    for label in classes:
         members = images[labels == label]
         distances = (members - members.mean(0)).flatten(1).square().sum(1)
         nearest.append(members[distances.argmin()])
-    return torch.stack(nearest)[torch.arange(sources.num) % len(nearest)]
+    turn = torch.arange(sources.num) % len(nearest)
+    return torch.stack(nearest)[turn], classes[turn]
 
 
-def _pca_gaussian(sources: Sources, rng: torch.Generator) -> Tensor:
+def _pca_gaussian(sources: Sources, rng: torch.Generator) -> Row:
     """Draws from a Gaussian of the training images' mean and first principal components."""
     pixels = sources.train.images.flatten(1).double()
     mean = pixels.mean(0)
@@ -112,16 +120,16 @@ def _pca_gaussian(sources: Sources, rng: torch.Generator) -> Tensor:
     scales = values[-kept:].clamp(min=0).sqrt()
     noise = torch.randn(sources.num, kept, generator=rng, dtype=torch.float64)
     drawn = mean + (noise * scales) @ vectors[:, -kept:].T
-    return drawn.float().unflatten(1, sources.train.images.shape[1:])
+    return drawn.float().unflatten(1, sources.train.images.shape[1:]), None
 
 
-def _mean_image(sources: Sources, rng: torch.Generator) -> Tensor:
+def _mean_image(sources: Sources, rng: torch.Generator) -> Row:
     mean = sources.train.images.mean(0, keepdim=True)
-    return mean.expand(sources.num, -1, -1, -1)
+    return mean.expand(sources.num, -1, -1, -1), None
 
 
-def _uniform_noise(sources: Sources, rng: torch.Generator) -> Tensor:
-    return torch.rand((sources.num, *sources.train.images.shape[1:]), generator=rng)
+def _uniform_noise(sources: Sources, rng: torch.Generator) -> Row:
+    return torch.rand((sources.num, *sources.train.images.shape[1:]), generator=rng), None
 
 
 def _classes(labels: Tensor | None) -> Tensor:
@@ -178,8 +186,8 @@ MEANING = {
 }
 
 
-def make(name: str, sources: Sources, seed: int) -> Tensor:
-    """The images of a row, as 8-bit images.
+def make(name: str, sources: Sources, seed: int) -> Row:
+    """The images of a row, as 8-bit images, and their classes.
 
     Args:
         name: A key of `ROWS`.
@@ -187,12 +195,13 @@ def make(name: str, sources: Sources, seed: int) -> Tensor:
         seed: Of its noise, its choice of classes and its draws.
 
     Returns:
-        (num, C, H, W) float32 in [0, 1].
+        (num, C, H, W) float32 in [0, 1], and (num,) int64; None where a row has no classes.
 
     Raises:
         UnavailableError: The data cannot give this row.
     """
-    return quantise(ROWS[name](sources, torch.Generator().manual_seed(seed)))
+    images, labels = ROWS[name](sources, torch.Generator().manual_seed(seed))
+    return quantise(images), labels
 
 
 def _pairs(present: Mapping[str, float], order: Order) -> Iterator[tuple[str, str]]:

@@ -53,8 +53,10 @@ class Evaluation:
 class FixedImages:
     """A set of images in the place of a model: a reference row, dealt in order."""
 
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
+    conditional = False
+
+    def __init__(self, images: Tensor, labels: Tensor | None = None) -> None:
+        self.images, self.image_labels = images, labels
         self._dealt = 0
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
@@ -122,6 +124,7 @@ def evaluate_images(  # noqa: PLR0913  (all but two by keyword)
     images: Tensor,
     metrics: Sequence[str],
     *,
+    labels: Tensor | None = None,
     reference: RealImages,
     train: RealImages,
     valid: RealImages | None = None,
@@ -132,17 +135,20 @@ def evaluate_images(  # noqa: PLR0913  (all but two by keyword)
 ) -> Evaluation:
     """Scores a fixed set of images (N, C, H, W) in [0, 1] as if a model had drawn them.
 
-    Both sides have min(N, reference, max_samples) images, the first ones. For the arguments see
-    `evaluate`.
+    Both sides have min(N, reference, max_samples) images, the first ones. `labels` are the (N,)
+    classes of the images, for the metrics that need them. For the other arguments see `evaluate`.
 
     Raises:
-        ValueError: A metric is unknown, the shapes differ, or a pixel is outside [0, 1].
+        ValueError: A metric is unknown, the shapes differ, a pixel is outside [0, 1], or there is
+            not one label for each image.
     """
+    if labels is not None and labels.shape != images.shape[:1]:
+        raise ValueError(f"{len(images)} images, but labels of shape {tuple(labels.shape)}")
     if images.shape[1:] != reference.images.shape[1:]:
         shapes = f"{tuple(images.shape[1:])} and {tuple(reference.images.shape[1:])}"
         raise ValueError(f"images and reference differ in shape: {shapes}")
     return evaluate(
-        FixedImages(RealImages.of(images).images),
+        FixedImages(RealImages.of(images).images, labels),
         metrics,
         reference=reference.first(len(images)),
         train=train,

@@ -25,7 +25,7 @@ class Pair:
         difference: Of the means, at least 0.
         p: Welch's t test, two-sided.
         adjusted: p after Holm's correction over all testable pairs.
-        testable: Whether so few seeds could reach the level at all.
+        testable: Whether so few seeds could reach the level at all, among so many pairs.
     """
 
     models: tuple[str, str]
@@ -56,13 +56,13 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
     return fmean(values) - half, fmean(values) + half
 
 
-def is_testable(n: int, m: int) -> bool:
-    """Whether any data of n and m seeds can reach the level.
+def is_testable(n: int, m: int, comparisons: int) -> bool:
+    """Whether any data of n and m seeds can reach the level at Holm's hardest step.
 
     The exact permutation test is the yardstick: its smallest p is 2 / C(n + m, n), whatever the
-    data. Three seeds against three reach 0.1 and no less.
+    data. Three seeds against three reach 0.1 and no less; five against five carry 6 comparisons.
     """
-    return min(n, m) >= 2 and 2 / math.comb(n + m, n) <= LEVEL
+    return min(n, m) >= 2 and 2 / math.comb(n + m, n) <= LEVEL / comparisons
 
 
 def pairs(values: Mapping[str, Sequence[float]], higher_is_better: bool) -> list[Pair]:
@@ -78,7 +78,7 @@ def pairs(values: Mapping[str, Sequence[float]], higher_is_better: bool) -> list
         key=lambda name: sign * fmean(values[name]),
     )
     both = list(combinations(ranked, 2))
-    able = [is_testable(len(values[a]), len(values[b])) for a, b in both]
+    able = [is_testable(len(values[a]), len(values[b]), len(both)) for a, b in both]
     tested = [welch(values[a], values[b]) for a, b in both]
     corrected = iter(holm([p for p, can in zip(tested, able, strict=True) if can]))
     return [
@@ -102,6 +102,23 @@ def welch(one: Sequence[float], other: Sequence[float]) -> float:
     # From the moments: from the values, scipy warns about every nearly constant sample.
     moments = [(fmean(side), stdev(side), len(side)) for side in (one, other)]
     return float(stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
+
+
+def permutation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Two-sided p of the permutation test of the means: a check on Welch, which assumes normality.
+
+    Exact up to 10,000 ways to deal the values to the two sides, then from as many random ones.
+    """
+    from scipy import stats  # noqa: PLC0415  (see interval)
+
+    found = stats.permutation_test(
+        (one, other),
+        lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
+        n_resamples=10_000,
+        vectorized=True,
+        rng=0,
+    )
+    return float(found.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -161,7 +178,7 @@ def seeds_needed(one: Sequence[float], other: Sequence[float], comparisons: int)
     difference = abs(fmean(one) - fmean(other))
     if not difference:
         return None
-    fewest = next(n for n in range(2, MOST_SEEDS) if is_testable(n, n))
+    fewest = next(n for n in range(2, MOST_SEEDS) if is_testable(n, n, comparisons))
     if not spread:
         return fewest
 

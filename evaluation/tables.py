@@ -36,6 +36,7 @@ REASONS = {
     "one_latent_dimension": "a gap needs two latent dimensions",
     "one_class": "all images are of one class",
     "no_labels": "the images have no labels",
+    "class_missing": "there are no images of one of the classes",
     "not_conditional": "the model is not told the class",
     "non_finite_latents": "the model made latents that are not finite",
     "non_finite_likelihood": "the likelihood of an image is not finite",

@@ -72,11 +72,13 @@ def _belief(board: Leaderboard, column: Column, ranked: Sequence[Row]) -> str:
     if pair is None or not pair.testable:
         fewest = min(len(first), len(second))
         plural = "s" if fewest != 1 else ""
-        start = f"{ranges}; a difference is not testable with {fewest} seed{plural}"
+        among = f" among {len(pairs)} pairs" if len(pairs) > 1 else ""
+        start = f"{ranges}; a difference is not testable with {fewest} seed{plural}{among}"
         return f"{start}{_needed(first, second, len(pairs))}."
     plural = "s" if testable != 1 else ""
     test = f"Welch's t test, Holm-adjusted over {testable} pair{plural}"
-    found = f"{ranges}; {test}: p = {pair.adjusted:.2g}"
+    check = f"unadjusted {pair.p:.2g}, by permutation {significance.permutation(first, second):.2g}"
+    found = f"{ranges}; {test}: p = {pair.adjusted:.2g} ({check})"
     return f"{found}{'' if pair.apart else _needed(first, second, len(pairs))}."
 
 

@@ -19,7 +19,7 @@ from evaluation import pictures, reference_rows
 from evaluation.context import RealImages, Seeds, UnavailableError
 from evaluation.features import MissingExtractor
 from evaluation.moments import covariance, frechet_floor
-from evaluation.protocols import Sampler
+from evaluation.protocols import Conditional, Sampler
 from evaluation.runner import Settings, evaluate_images
 from pipelines import files, params, paths, splits, workers
 from pipelines.errors import exit_on_user_error
@@ -44,13 +44,14 @@ def measure_row(settings: Params, folder: Path, row: str, send: workers.Send) ->
     seed = settings.evaluate.sample_seed
     sources = reference_rows.Sources(real["valid"], real["train"], num)
     try:
-        images = reference_rows.make(row, sources, seed)
+        images, labels = reference_rows.make(row, sources, seed)
     except UnavailableError as error:
         send(({"records": {}, "reason": str(error)}, time.monotonic() - start))
         return
     evaluation = evaluate_images(
         images,
-        sampled_metrics(settings.evaluate.metrics),
+        sampled_metrics(settings.evaluate.metrics, labelled=True),
+        labels=labels,
         reference=real["test"],
         train=real["train"],
         valid=real["valid"],
@@ -65,9 +66,11 @@ def measure_row(settings: Params, folder: Path, row: str, send: workers.Send) ->
     send(({"records": records, "reason": None}, time.monotonic() - start))
 
 
-def sampled_metrics(names: Sequence[str]) -> list[str]:
-    """Those of the metrics that a set of images alone can have."""
-    return [name for name in names if registry.load(name).requires == (Sampler,)]
+def sampled_metrics(names: Sequence[str], *, labelled: bool) -> list[str]:
+    """Those of the metrics that a set of images alone can have, or one with its classes."""
+    enough = {Sampler, Conditional} if labelled else {Sampler}
+    needs = {name: set(registry.load(name).requires) for name in names}
+    return [name for name in names if needs[name] and needs[name] <= enough]
 
 
 def expected_floor(extracted: Extracted, test: RealImages, num: int) -> dict[str, float | None]:

@@ -136,7 +136,7 @@ def prepare(
         _shuffled(pictures, seeds.sample),
         real,
         known,
-        metrics or sampled_metrics(settings.evaluate.metrics),
+        metrics or sampled_metrics(settings.evaluate.metrics, labelled=False),
         _fitting(extracted, settings, shape),
         Settings(seeds, max_samples),
     )

@@ -86,7 +86,7 @@ def extrapolate(reference: Tensor, generated: Tensor, seed: int) -> Extrapolatio
         UnavailableError: The smallest subset has fewer than 3 d rows.
         ValueError: The sets differ in size.
     """
-    x, y = (features.to("cpu", torch.float64) for features in (reference, generated))
+    x, y = reference.cpu(), generated.cpu()
     if x.shape != y.shape:
         raise ValueError(f"both sets must have one shape, got {tuple(x.shape)}, {tuple(y.shape)}")
     num, d = x.shape

@@ -18,29 +18,36 @@ NAME = "fid_per_class_{extractor}"
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
-    generated, labels = context.sample_features, context.sample_labels
-    reference = context.reference_features
-    # The samples were drawn for the labels of the reference: counts are equal on both sides.
+    generated, drawn_for = context.sample_features, context.sample_labels
+    reference, labels = context.reference_features, context.reference.labels
+    if labels is None:
+        raise UnavailableError("no_labels")
+    num_classes = 1 + int(labels.max())
     counts = labels.bincount().tolist()
+    made = drawn_for.bincount(minlength=num_classes)[:num_classes].tolist()
     distances: list[float | None] = []
     floors = []
-    for label, count in enumerate(counts):
+    for label, (count, drawn) in enumerate(zip(counts, made, strict=True)):
         if count < 2:
             distances.append(None)
             continue
+        if drawn < 2:  # to skip it would reward a set that lacks it
+            raise UnavailableError("class_missing")
         real = reference[labels == label]
-        distances.append(sum(frechet_parts(real, generated[labels == label])))
-        floors.append(frechet_floor(covariance(real), count, count))
+        distances.append(sum(frechet_parts(real, generated[drawn_for == label])))
+        floors.append(frechet_floor(covariance(real), count, drawn))
     known = [distance for distance in distances if distance is not None]
     if not known:
         raise UnavailableError("too_few_samples")
+    smallest = [min(pair) for pair in zip(counts, made, strict=True) if min(pair) >= 2]
     params = {
         "classes": distances,
         "class_counts": counts,
+        "generated_counts": made,
         "skipped_classes": len(counts) - len(known),
         "iid_floor": fmean(floors),
         # Legal, since the route is exact for any rank, but the value is then mostly bias.
-        "rank_deficient": min(count for count in counts if count >= 2) <= generated.shape[1],
+        "rank_deficient": min(smallest) <= generated.shape[1],
     }
     return {NAME: Measurement(fmean(known), params)}
 

@@ -21,6 +21,8 @@ NAME = "kid_{extractor}"
 PERMUTATIONS = 1000
 #: Images a side of the permutation test; the kernel matrix of both takes 8 MB.
 TESTED = 500
+# Columns of a block of the kernel matrix: so many features at a time are float64.
+_COLUMNS = 8192
 
 
 def kernel_distance(reference: Tensor, generated: Tensor, block: int = 256) -> float:
@@ -31,7 +33,7 @@ def kernel_distance(reference: Tensor, generated: Tensor, block: int = 256) -> f
         generated: (M, d), M >= 2.
         block: Rows per block of the kernel matrix; few of them stay in the cache.
     """
-    x, y = (features.to("cpu", torch.float64) for features in (reference, generated))
+    x, y = reference.cpu(), generated.cpu()
     n, m = len(x), len(y)
     across = sum(_kernel_sum(rows, y) for rows in x.split(block))
     within_x, within_y = (_pair_sum(side, block) / (len(side) * (len(side) - 1)) for side in (x, y))
@@ -77,15 +79,18 @@ def _pair_sum(x: Tensor, block: int) -> float:
     total = 0.0
     for start in range(0, len(x), block):
         rows, later = x[start : start + block], x[start + block :]
-        diagonal = (rows.square().mean(1) + 1).pow(3).sum().item()
+        diagonal = (rows.double().square().mean(1) + 1).pow(3).sum().item()
         total += _kernel_sum(rows, rows) - diagonal + 2 * _kernel_sum(rows, later)
     return total
 
 
 def _kernel_sum(x: Tensor, y: Tensor) -> float:
-    kernel = (x @ y.T).div_(x.shape[1]).add_(1).flatten()
-    # As a product: pow is many times slower than the matrix product before it.
-    return torch.dot(kernel.square(), kernel).item()
+    rows, total = x.double(), 0.0
+    for columns in y.split(_COLUMNS):
+        kernel = (rows @ columns.double().T).div_(x.shape[1]).add_(1).flatten()
+        # As a product: pow is many times slower than the matrix product before it.
+        total += torch.dot(kernel.square(), kernel).item()
+    return total
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:

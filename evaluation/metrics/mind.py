@@ -17,6 +17,8 @@ NAME = "mind_{extractor}"
 DIRECTIONS = 1000
 # Projections of so many directions at once: 10,000 rows of 1,000 would be 80 MB a side.
 _CHUNK = 100
+# So many features at a time are float64.
+_ROWS = 8192
 
 
 def sliced_distance(
@@ -36,17 +38,22 @@ def sliced_distance(
     units = drawn / drawn.norm(dim=1, keepdim=True)
     size = min(len(reference), len(generated))
     x, y = (
-        features.to("cpu", torch.float64)
+        features
         if len(features) == size
-        else features[torch.randperm(len(features), generator=rng)[:size]].to("cpu", torch.float64)
-        for features in (reference, generated)
+        else features[torch.randperm(len(features), generator=rng)[:size]]
+        for features in (reference.cpu(), generated.cpu())
     )
     # Sorted values of two projections are coupled best in their order.
     means = [
-        ((chunk @ x.T).sort(1).values - (chunk @ y.T).sort(1).values).square().mean(1)
+        (_sorted_projections(chunk, x) - _sorted_projections(chunk, y)).square().mean(1)
         for chunk in units.split(_CHUNK)
     ]
     return 3 * d * torch.cat(means).mean().item()
+
+
+def _sorted_projections(units: Tensor, points: Tensor) -> Tensor:
+    parts = [units @ rows.double().T for rows in points.split(_ROWS)]
+    return torch.cat(parts, 1).sort(1).values
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:

@@ -1,17 +1,21 @@
-"""Peak memory of the Frechet distance of two sets of 50,000 x 2,048 float32 features.
+"""Peak memory of distances of two sets of 50,000 x 2,048 float32 features.
 
-`python -m tests.bench.moments_memory` takes it once from two tensors in memory (800 MB) and once
-from batches that are drawn as they are absorbed, each in a fresh process with one thread, beside
-2 GiB: all features as float64 would be 1.6 GB more, and twice that while they are centred.
+`python -m tests.bench.moments_memory` takes the Frechet distance once from two tensors in memory
+(800 MB) and once from batches that are drawn as they are absorbed, and MIND from two tensors, each
+in a fresh process with one thread, beside 2 GiB: all features as float64 would be 1.6 GB more, and
+twice that while they are centred. `kid` adds the kernel distance, a quarter of an hour.
 """
 
 import multiprocessing
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
 import torch
 from torch import Tensor
 
+from evaluation.metrics.kid import kernel_distance
+from evaluation.metrics.mind import sliced_distance
 from evaluation.moments import Moments, frechet_parts
 from tests.bench.memory import peak
 
@@ -42,11 +46,26 @@ def in_batches() -> None:
         moments.mean_and_root()
 
 
+def sliced() -> None:
+    """MIND of two tensors."""
+    torch.set_num_threads(1)
+    rng = torch.Generator().manual_seed(0)
+    sliced_distance(features(NUM, rng), features(NUM, rng), seed=0)
+
+
+def kernel() -> None:
+    """KID of two tensors."""
+    torch.set_num_threads(1)
+    rng = torch.Generator().manual_seed(0)
+    kernel_distance(features(NUM, rng), features(NUM, rng))
+
+
 def main() -> None:
     """Prints a line a way."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
-        for work in (in_memory, in_batches):
+        more = (kernel,) if sys.argv[1:] == ["kid"] else ()
+        for work in (in_memory, in_batches, sliced, *more):
             start = time.perf_counter()
             found = fresh.submit(peak, work).result()
             print(

@@ -9,6 +9,7 @@ from evaluation.context import RealImages, UnavailableError
 from evaluation.images import quantise
 from evaluation.metrics import class_accuracy, fid, fid_per_class
 from evaluation.moments import covariance, frechet_floor, frechet_parts
+from evaluation.runner import FixedImages
 
 PER_CLASS = fid_per_class.NAME
 
@@ -54,11 +55,12 @@ def measure(make_context):
 
 
 def test_the_images_of_a_good_model_teach_as_much_as_real_ones(measure) -> None:
-    value = measure(class_accuracy)
-    assert value.params["baseline"] > 0.95
-    assert value.value == pytest.approx(value.params["baseline"], abs=0.05)
+    value, held_out = measure(class_accuracy), real(200, 5, "valid")
+    floor = measure(class_accuracy, FixedImages(held_out.images, held_out.labels))
+    assert floor.value > 0.95
+    assert value.value == pytest.approx(floor.value, abs=0.05)
     assert value.interval["low"] <= value.value <= value.interval["high"]
-    assert (value.params["train_images"], value.params["baseline_images"]) == (200, 200)
+    assert value.params["train_images"] == floor.params["train_images"] == 200
 
 
 def test_wrong_classes_teach_less(measure) -> None:
@@ -71,11 +73,29 @@ def test_noise_teaches_less(measure) -> None:
     assert measure(class_accuracy, Painter(noise=3.0)).value < measure(class_accuracy).value
 
 
-def test_a_small_train_split_makes_a_smaller_baseline(measure) -> None:
-    params = measure(class_accuracy, train=real(50, 2, "train")).params
-    assert (params["train_images"], params["baseline_images"]) == (200, 50)
-    unlabelled = replace(real(50, 2, "train"), labels=None)
-    assert "baseline" not in measure(class_accuracy, train=unlabelled).params
+@pytest.mark.parametrize("metric", [class_accuracy, fid_per_class])
+def test_images_are_judged_by_their_own_classes_not_by_the_reference_s(measure, metric) -> None:
+    held_out = real(200, 5, "valid")
+    right, wrong = (
+        measure(metric, FixedImages(held_out.images, labels)).value
+        for labels in (held_out.labels, (held_out.labels + 1) % 4)
+    )
+    assert (right < wrong) != metric.METRIC.values[0].higher_is_better
+    for labelled in (FixedImages(held_out.images), Painter()):
+        reference = real(200, 1, "test")
+        if isinstance(labelled, Painter):
+            reference = replace(reference, labels=None)
+        with pytest.raises(UnavailableError, match="no_labels"):
+            measure(metric, labelled, reference=reference)
+
+
+def test_a_set_that_lacks_a_class_has_no_distance_within_it(measure) -> None:
+    held_out = real(200, 5, "valid")
+    kept = (held_out.labels != 2).nonzero().squeeze(1)[torch.arange(200) % 140]
+    lacking = held_out.images[kept], held_out.labels[kept]
+    with pytest.raises(UnavailableError, match="class_missing"):
+        measure(fid_per_class, FixedImages(*lacking))
+    assert measure(class_accuracy, FixedImages(*lacking)).value < 0.85
 
 
 def test_the_distance_within_classes_is_the_mean_over_them(measure, extractor) -> None:
@@ -88,7 +108,8 @@ def test_the_distance_within_classes_is_the_mean_over_them(measure, extractor) -
     expected = [sum(frechet_parts(one[m], other[m])) for m in members]
     assert value.params["classes"] == pytest.approx(expected, rel=1e-9)
     assert value.value == pytest.approx(fmean(expected), rel=1e-9)
-    assert value.params["class_counts"] == [int(m.sum()) for m in members]
+    counts = [int(m.sum()) for m in members]
+    assert value.params["class_counts"] == value.params["generated_counts"] == counts
     floors = [frechet_floor(covariance(one[m]), int(m.sum()), int(m.sum())) for m in members]
     assert value.params["iid_floor"] == pytest.approx(fmean(floors), rel=1e-9)
     assert value.params["skipped_classes"] == 0

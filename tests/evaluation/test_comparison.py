@@ -5,6 +5,7 @@ import pytest
 
 from evaluation import comparison, tables, verdict
 from evaluation.comparison import MINUS, MISSING, Cell, Leaderboard, Row
+from evaluation.significance import permutation
 
 UP, DOWN, NONE = True, False, None
 
@@ -188,9 +189,9 @@ def test_the_test_of_the_best_pair_is_adjusted_for_all_pairs() -> None:
     from scipy.stats import ttest_ind
 
     models = {
-        "a": [1.0, 1.2, 1.1, 1.4],
-        "b": [1.3, 1.5, 1.2, 1.6],
-        "c": [2.0, 2.1, 2.4, 2.2],
+        "a": [1.0, 1.2, 1.1, 1.4, 1.2],
+        "b": [1.3, 1.5, 1.2, 1.6, 1.3],
+        "c": [2.0, 2.1, 2.4, 2.2, 2.3],
     }
     raw = sorted(
         ttest_ind(models[x], models[y], equal_var=False).pvalue for x, y in ("ab", "ac", "bc")
@@ -198,11 +199,13 @@ def test_the_test_of_the_best_pair_is_adjusted_for_all_pairs() -> None:
     # a against b has the largest p of the three, so Holm multiplies it by one, and keeps the order.
     expected = max(raw[2], 2 * raw[1], 3 * raw[0])
     text = verdict.verdict(make_board(DOWN, **models), "m")
-    assert f"over 3 pairs: p = {expected:.2g}; with about" in text
+    dealt = permutation(models["a"], models["b"])
+    check = f"(unadjusted {raw[2]:.2g}, by permutation {dealt:.2g})"
+    assert f"over 3 pairs: p = {expected:.2g} {check}; with about" in text
 
 
 def test_the_board_groups_models_that_the_seeds_do_not_tell_apart() -> None:
-    near, far = [1.0, 1.2, 1.1, 1.3], [5.0, 5.1, 5.2, 5.3]
+    near, far = [1.0, 1.2, 1.1, 1.3, 1.2], [5.0, 5.1, 5.2, 5.3, 5.2]
     board = make_board(DOWN, a=near, b=[value + 0.02 for value in near], c=far)
     assert board.groups(board.column("m")) == {"a": "a", "b": "a", "c": "b"}
     untestable = make_board(DOWN, a=near[:2], c=far[:2])

@@ -40,7 +40,7 @@ def values() -> dict[str, dict[str, dict]]:
     found = {}
     for row in ROWS:
         evaluation = evaluate_images(
-            reference_rows.make(row, Sources(valid, train, NUM), seed=0),
+            reference_rows.make(row, Sources(valid, train, NUM), seed=0)[0],
             METRICS,
             reference=test,
             train=train,

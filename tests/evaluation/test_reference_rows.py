@@ -29,8 +29,9 @@ def sources(valid, train) -> Sources:
 def test_every_row_has_as_many_8_bit_images_as_asked_for_and_says_what_it_is(
     name: str, sources
 ) -> None:
-    images = make(name, sources, seed=0)
+    images, labels = make(name, sources, seed=0)
     assert images.shape == (40, 1, 12, 12)
+    assert labels is None or labels.shape == (40,)
     assert torch.equal(images, (images * 255).round() / 255)
     assert images.min() >= 0
     assert images.max() <= 1
@@ -40,18 +41,19 @@ def test_every_row_has_as_many_8_bit_images_as_asked_for_and_says_what_it_is(
 @pytest.mark.parametrize("name", ROWS)
 def test_a_seed_gives_a_row_and_leaves_the_global_state_alone(name: str, sources) -> None:
     before = torch.get_rng_state()
-    assert torch.equal(make(name, sources, seed=3), make(name, sources, seed=3))
+    assert torch.equal(make(name, sources, 3)[0], make(name, sources, 3)[0])
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_held_out_images_are_the_first_ones_and_copies_are_training_images(
     sources, valid, train
 ) -> None:
-    assert torch.equal(make("held_out", sources, 0), valid.images[:40])
-    copies = make("train_copies", sources, 0)
+    assert torch.equal(make("held_out", sources, 0)[0], valid.images[:40])
+    copies, labels = make("train_copies", sources, 0)
     same = (copies[:, None] == train.images[None]).flatten(2).all(2)
     assert (same.sum(1) >= 1).all()
     assert len(copies.unique(dim=0)) == len(copies)
+    assert torch.equal(labels, train.labels[same.int().argmax(1)])
 
 
 def labels_of(images: torch.Tensor, real: RealImages) -> set[int]:
@@ -62,21 +64,24 @@ def labels_of(images: torch.Tensor, real: RealImages) -> set[int]:
 def test_dropped_classes_are_gone_and_the_others_are_repeated(sources, valid) -> None:
     base = valid.first(40)
     assert len(base.labels.unique()) == 4
-    assert len(labels_of(make("mode_drop_light", sources, 0), base)) == 3
-    assert len(labels_of(make("mode_drop_heavy", sources, 0), base)) == 2
+    for row, kept in (("mode_drop_light", 3), ("mode_drop_heavy", 2)):
+        images, labels = make(row, sources, 0)
+        assert labels_of(images, base) == set(labels.tolist())
+        assert len(labels.unique()) == kept
 
 
 def test_a_blur_and_a_mean_have_a_closed_form(sources, train) -> None:
     flat = RealImages(torch.full((40, 1, 12, 12), 0.4), None, {}, "flat", "valid", "0" * 64)
-    assert torch.equal(make("blur", Sources(flat, train, 40), 0), (flat.images * 255).round() / 255)
+    same, _ = make("blur", Sources(flat, train, 40), 0)
+    assert torch.equal(same, (flat.images * 255).round() / 255)
     dot = flat.images.clone().zero_()
     dot[:, :, 6, 6] = 1.0
     spot = RealImages(dot, None, {}, "dot", "valid", "0" * 64)
-    blurred = make("blur", Sources(spot, train, 40), 0)[0, 0]
+    blurred = make("blur", Sources(spot, train, 40), 0)[0][0, 0]
     assert blurred[6, 6].item() == pytest.approx(0.25, abs=1 / 255)
     assert blurred[6, 5].item() == pytest.approx(0.125, abs=1 / 255)
     assert blurred[5, 5].item() == pytest.approx(1 / 16, abs=1 / 255)
-    mean = make("mean_image", sources, 0)
+    mean, _ = make("mean_image", sources, 0)
     assert torch.allclose(mean[7], train.images.mean(0), atol=1 / 255)
 
 
@@ -85,7 +90,7 @@ def test_a_gaussian_of_all_components_has_the_moments_of_the_training_images(tra
     rng = torch.Generator().manual_seed(0)
     images = 0.5 + 0.05 * torch.randn((400, 1, 8, 8), generator=rng).cumsum(-1) / 3
     real = RealImages(images, None, {}, "toy", "train", "0" * 64)
-    drawn = make("pca_gaussian", Sources(real, real, 4000), 0).flatten(1).double()
+    drawn = make("pca_gaussian", Sources(real, real, 4000), 0)[0].flatten(1).double()
     assert torch.allclose(drawn.mean(0), images.flatten(1).double().mean(0), atol=0.005)
     total = drawn.var(0).sum() / images.flatten(1).double().var(0).sum()
     assert 0.95 < total < 1.02  # 50 of 64 components
@@ -97,7 +102,7 @@ def test_rows_that_the_data_cannot_give_say_why(train, valid) -> None:
         make("held_out", few, 0)
     with pytest.raises(UnavailableError, match="fewer_held_out_images"):
         make("mode_drop_light", few, 0)
-    assert len(make("train_copies", few, 0)) == 55
+    assert len(make("train_copies", few, 0)[0]) == 55
     with pytest.raises(UnavailableError, match="fewer_images_than_the_reference"):
         make("train_copies", Sources(valid, train, 61), 0)
     bare = RealImages(train.images, None, {}, "toy", "train", "0" * 64)

@@ -13,6 +13,7 @@ from evaluation.significance import (
     interval,
     is_testable,
     pairs,
+    permutation,
     seeds_needed,
     welch,
 )
@@ -40,9 +41,25 @@ def test_the_interval_covers_the_mean_over_training_seeds(n: int) -> None:
 
 
 def test_what_can_be_tested_follows_from_the_exact_permutation_test() -> None:
-    assert [is_testable(n, n) for n in (1, 2, 3, 4, 5)] == [False, False, False, True, True]
-    assert is_testable(3, 5)
-    assert not is_testable(1, 100)  # one value has no spread, whatever the other side has
+    assert [is_testable(n, n, 1) for n in (1, 2, 3, 4, 5)] == [False, False, False, True, True]
+    assert is_testable(3, 5, 1)
+    assert not is_testable(1, 100, 1)  # one value has no spread, whatever the other side has
+    # 2 / C(10, 5) = 0.0079 is below 0.05 / 6 and above 0.05 / 7.
+    assert is_testable(5, 5, 6)
+    assert not is_testable(5, 5, 7)
+
+
+def test_the_smallest_p_of_a_permutation_test_is_the_yardstick() -> None:
+    for n in (3, 4, 5):
+        apart = [float(i) for i in range(n)], [100.0 + i for i in range(n)]
+        assert permutation(*apart) == pytest.approx(2 / math.comb(2 * n, n))
+
+
+def test_a_permutation_test_by_hand() -> None:
+    # The 6 ways to deal 1 2 4 8 in twos differ by 9, 5, 3, -3, -5, -9 (sums); 2 reach |-9|, 4 |5|.
+    assert permutation([1.0, 2.0], [4.0, 8.0]) == pytest.approx(2 / 6)
+    assert permutation([1.0, 4.0], [2.0, 8.0]) == pytest.approx(4 / 6)
+    assert permutation([1.0, 8.0], [2.0, 4.0]) == pytest.approx(1.0)
 
 
 def test_welch_is_that_of_scipy() -> None:
@@ -67,7 +84,9 @@ def test_holm_keeps_the_rate_of_false_findings() -> None:
     wrong = 0
     for _ in range(400):
         values = {name: rng.normal(size=5).tolist() for name in "abcd"}
-        wrong += any(pair.apart for pair in pairs(values, higher_is_better=False))
+        found = pairs(values, higher_is_better=False)
+        assert all(pair.testable for pair in found)
+        wrong += any(pair.apart for pair in found)
     assert wrong / 400 < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 400)
 
 
@@ -78,11 +97,12 @@ def test_pairs_put_the_better_model_first_in_either_direction() -> None:
 
 
 def test_untestable_pairs_are_never_apart_and_cost_no_correction() -> None:
-    values = {"a": [1.0, 1.01], "b": [5.0, 5.01], "c": [1, 2, 3, 4.0], "d": [11, 12, 13, 14.0]}
+    far = [11.0, 12, 13, 14, 15]
+    values = {"a": [1.0, 1.01], "b": [5.0, 5.01], "c": [1.0, 2, 3, 4, 5], "d": far}
     found = {pair.models: pair for pair in pairs(values, higher_is_better=False)}
     assert not found["a", "b"].testable
     assert not found["a", "b"].apart
-    # a and b against c and d have 15 permutations, too few; only c against d is corrected, by 1.
+    # a and b against c and d have 21 permutations, too few; only c against d is corrected, by 1.
     assert found["c", "d"].adjusted == found["c", "d"].p
     assert found["c", "d"].apart
 
