@@ -72,6 +72,7 @@ bench: $(READY) ## speed beside a bare loop, pythae, torch-fidelity, torchmetric
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	python -m tests.bench.throughput
 	python -m tests.bench.start_up
+	python -m tests.bench.report
 	python -m tests.bench.against_pythae
 	python -m tests.bench.precision
 	python -m tests.bench.penalties

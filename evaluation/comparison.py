@@ -122,6 +122,17 @@ class Leaderboard:
         found = (_find(records, column.metric) for records in row.records.values())
         return [r["value"] for r in found if r is not None and r["value"] is not None]
 
+    def pairs_of_seeds(self, row: Row, x: Column, y: Column) -> list[tuple[float, float]]:
+        """(x, y) of each seed that has both."""
+        if self.cell(row, x).mean is None or self.cell(row, y).mean is None:
+            return []
+        found = []
+        for records in row.records.values():
+            a, b = (_find(records, column.metric) for column in (x, y))
+            if a and b and a["value"] is not None and b["value"] is not None:
+                found.append((a["value"], b["value"]))
+        return found
+
     def pairs(self, column: Column) -> list[Pair]:
         """All pairs of models with a value of at least two seeds; none for a diagnostic."""
         if column.higher_is_better is None:
@@ -316,8 +327,8 @@ def mean_and_sd(cell: Cell, places: int) -> str:
 
 
 def count(value: int) -> str:
-    """A count in three digits: 842, 12.3 k, 4.56 M."""
-    for scale, suffix in ((1, ""), (1e3, " k"), (1e6, " M"), (1e9, " G")):
+    """A count in three digits: 842, 12.3 k, 4.56 M, up to 999 T."""
+    for scale, suffix in ((1, ""), (1e3, " k"), (1e6, " M"), (1e9, " G"), (1e12, " T")):
         digits = f"{value / scale:.3g}"
         if float(digits) < 1000:  # after rounding, so that 999,999 is 1 M
             return digits + suffix

@@ -88,6 +88,7 @@ class TextRow:
         group: Letters; models that share one are not told apart. Empty where nothing is testable.
         interval: Student's 95 % interval of the ranking value over the training seeds; empty
             without one.
+        low: Its lower bound in full precision, to sort by; None without one.
         cells: The values.
     """
 
@@ -95,6 +96,7 @@ class TextRow:
     rank: int | None
     group: str
     interval: str
+    low: float | None
     cells: Sequence[TextCell]
 
     @property
@@ -110,7 +112,7 @@ class Table:
     Attributes:
         title: What its columns have in common.
         columns: From left to right.
-        rows: Models, then references.
+        rows: Models from best to worst, then references.
         notes: Footnotes: mark and text.
         flags: For a column that puts reference rows in the wrong order, by its key: what.
     """
@@ -153,7 +155,7 @@ def empty_columns(board: Leaderboard) -> list[tuple[Column, str]]:
     for column in board.columns:
         if not board.families(column):
             cells = [board.cell(row, column) for row in board.models]
-            reasons = dict.fromkeys(_words(cell.reason) for cell in cells)
+            reasons = dict.fromkeys(words(cell.reason) for cell in cells)
             found.append((column, "; ".join(reasons)))
     return found
 
@@ -164,7 +166,8 @@ def _table(board: Leaderboard, title: str, columns: Sequence[Column], rank_by: s
     notes: dict[str, str] = {}
     groups = board.groups(ranking)
     rows = []
-    for row in (*board.models, *board.references):
+    places = decimals(board.cell(row, ranking).mean for row in board.models)
+    for row in (*ranked, *board.references):
         empty = all(board.cell(row, column).mean is None for column in columns)
         proper = rank_by in {column.key for column in columns}
         if empty and not (proper and row in board.models):
@@ -172,18 +175,12 @@ def _table(board: Leaderboard, title: str, columns: Sequence[Column], rank_by: s
         cells = [_cell(board, row, column, notes) for column in columns]
         valued = row in board.models and board.cell(row, ranking).mean is not None
         rank = ranked.index(row) + 1 if valued else None
-        interval = _interval(board, row, ranking)
-        rows.append(TextRow(row, rank, groups.get(row.name, ""), interval, cells))
+        bounds = significance.interval(board.values(row, ranking))
+        between = " to ".join(number(bound, places) for bound in bounds) if bounds else ""
+        low = bounds[0] if bounds else None
+        rows.append(TextRow(row, rank, groups.get(row.name, ""), between, low, cells))
     flags = {column.key: text for column in columns if (text := _flag(board, column))}
     return Table(title, columns, rows, [(mark, text) for text, mark in notes.items()], flags)
-
-
-def _interval(board: Leaderboard, row: Row, column: Column) -> str:
-    found = significance.interval(board.values(row, column))
-    if found is None:
-        return ""
-    places = decimals(board.cell(model, column).mean for model in board.models)
-    return " to ".join(number(bound, places) for bound in found)
 
 
 def _flag(board: Leaderboard, column: Column) -> str:
@@ -203,7 +200,7 @@ def _cell(board: Leaderboard, row: Row, column: Column, notes: dict[str, str]) -
         return TextCell(number(cell.mean, places), "", cell.mean, best=False, note="")
     note = ""
     if cell.mean is None:
-        note = _mark(_words(cell.reason), notes)
+        note = _mark(words(cell.reason), notes)
     elif cell.n < len(row.records):
         reasons = [
             record["reason"]
@@ -211,7 +208,7 @@ def _cell(board: Leaderboard, row: Row, column: Column, notes: dict[str, str]) -
             for record in records
             if record["name"] == column.metric and record["value"] is None
         ]
-        text = f"{cell.n} of {len(row.records)} seeds: {_words(reasons[0] if reasons else None)}"
+        text = f"{cell.n} of {len(row.records)} seeds: {words(reasons[0] if reasons else None)}"
         note = _mark(text, notes)
     sd = "" if cell.std is None else number(cell.std, places)
     return TextCell(number(cell.mean, places), sd, cell.mean, row.name in board.best(column), note)
@@ -223,5 +220,6 @@ def _mark(text: str, notes: dict[str, str]) -> str:
     return notes.setdefault(text, chr(ord("a") + index % 26) * math.ceil((index + 1) / 26))
 
 
-def _words(reason: str | None) -> str:
+def words(reason: str | None) -> str:
+    """Why there is no value, as people read it."""
     return REASONS.get(reason or "", (reason or "no reason given").replace("_", " "))

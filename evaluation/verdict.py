@@ -11,15 +11,15 @@ from evaluation.tables import REFERENCE_NAMES
 COPY_BELOW = -3.0
 
 
-def verdict(board: Leaderboard, key: str) -> str:
-    """Which model is best, by how much, and whether to believe it.
+def verdict(board: Leaderboard, key: str) -> list[str]:
+    """Which model is best and by how much; then whether to believe it.
 
     Args:
         board: The comparison.
         key: The column to rank by.
 
     Returns:
-        One to three sentences of plain text.
+        One to four sentences of plain text.
 
     Raises:
         ValueError: No such column, or it has no direction.
@@ -27,30 +27,33 @@ def verdict(board: Leaderboard, key: str) -> str:
     column = board.column(key)
     ranked = [row for row in board.ranked(key) if board.cell(row, column).mean is not None]
     if not ranked:
-        return f"No model has a value of {key}."
+        return [f"No model has a value of {key}."]
     places = decimals(board.cell(row, column).mean for row in board.models)
     best = board.cell(ranked[0], column)
     extreme = "highest" if column.higher_is_better else "lowest"
     seeds = f"{best.n} seed{'s' if best.n != 1 else ''}"
     start = f"{ranked[0].name} has the {extreme} {key}: {mean_and_sd(best, places)} ({seeds})"
     if len(ranked) == 1:
-        return f"{start}. No other model has a value to compare it with."
+        return [f"{start}.", "No other model has a value to compare it with."]
     second = board.cell(ranked[1], column)
     assert best.mean is not None  # ranked holds rows with a value only
     assert second.mean is not None
     gap = abs(best.mean - second.mean)
     share = f" ({gap / abs(second.mean) * 100:.0f} %)" if second.mean else ""
-    return (
+    found = [
         f"{start}, {number(gap, places)}{share} better than {ranked[1].name} at "
-        f"{mean_and_sd(second, places)}. {_belief(board, column, ranked)}{_floor(board, column)}"
-        f"{_doubt(board, column)}"
-    )
+        f"{mean_and_sd(second, places)}.",
+        _belief(board, column, ranked),
+        _floor(board, column),
+        _doubt(board, column),
+    ]
+    return [sentence for sentence in found if sentence]
 
 
 def _doubt(board: Leaderboard, column: Column) -> str:
     if not board.broken(column):
         return ""
-    return f" But {column.key} puts image sets of known quality in the wrong order here."
+    return f"But {column.key} puts image sets of known quality in the wrong order here."
 
 
 def _floor(board: Leaderboard, column: Column) -> str:
@@ -58,7 +61,7 @@ def _floor(board: Leaderboard, column: Column) -> str:
         mean = board.cell(row, column).mean
         if row.name == FLOOR and mean is not None:
             places = decimals(board.cell(model, column).mean for model in board.models)
-            return f" Held-out real images score {number(mean, places)}."
+            return f"Held-out real images score {number(mean, places)}."
     return ""
 
 
@@ -98,18 +101,31 @@ def copies(board: Leaderboard) -> str:
     In one space alone it proves nothing: in pixels a blur lies as close to everything as copies do.
     Empty where C_T was not measured in both.
     """
-    columns = [column for column in board.columns if column.metric.startswith("ct_")]
+    columns = _nearness_columns(board)
     if {column.metric == "ct_pixel" for column in columns} != {True, False}:
         return ""
-
-    def is_copy(row: Row) -> bool:
-        values = [board.cell(row, column).mean for column in columns]
-        return all(value is not None and value < COPY_BELOW for value in values)
-
-    models = [row.name for row in board.models if is_copy(row)]
-    references = [REFERENCE_NAMES[row.name] for row in board.references if is_copy(row)]
+    models = [row.name for row in board.models if is_copy(board, row)]
+    references = [REFERENCE_NAMES[row.name] for row in board.references if is_copy(board, row)]
     found = f"of the reference rows {', '.join(references) or 'none'}"
     return (
         f"Made of training images, by C_T below {number(COPY_BELOW, 0)} in pixels and in features: "
         f"{', '.join(models) or 'no model'}; {found}."
     )
+
+
+def _nearness_columns(board: Leaderboard) -> list[Column]:
+    return [column for column in board.columns if column.metric.startswith("ct_")]
+
+
+def nearness(board: Leaderboard, row: Row) -> list[tuple[Column, float]]:
+    """C_T of a row in each space in which it has one."""
+    found = [(column, board.cell(row, column).mean) for column in _nearness_columns(board)]
+    return [(column, value) for column, value in found if value is not None]
+
+
+def is_copy(board: Leaderboard, row: Row) -> bool:
+    """Whether C_T is below -3 in pixels and in every feature space."""
+    columns = _nearness_columns(board)
+    values = [value for _, value in nearness(board, row)]
+    in_both = {column.metric == "ct_pixel" for column in columns} == {True, False}
+    return in_both and len(values) == len(columns) and max(values) < COPY_BELOW

@@ -4,71 +4,39 @@ Writes `reports/index.html`, `reports/comparison.md` and `reports/leaderboard.cs
 give equal bytes: nothing in them comes from a clock, a host, a commit or a store.
 """
 
-import base64
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from evaluation import comparison, pictures, reference_rows, tables, verdict
+from evaluation import comparison, reference_rows, tables, verdict
 from evaluation.comparison import Leaderboard
-from pipelines import files, params, paths, report_inputs, report_plots
+from pipelines import (
+    files,
+    params,
+    paths,
+    report_cards,
+    report_inputs,
+    report_panels,
+    report_pictures,
+    report_plots,
+    report_settings,
+    report_tradeoffs,
+)
 from pipelines.errors import UserError, exit_on_user_error
-from pipelines.report_inputs import ModelResult, Results
-from pipelines.report_plots import Look
+from pipelines.report_inputs import Results
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: A page that people send to one another; a larger one is written, too, but said to be large.
-LARGE = 3_000_000
-CAPTIONS = {
-    "samples": ("Samples", "Drawn from the same sampling seed for every model, not picked."),
-    "classes": (
-        "Classes",
-        "Samples of the conditional models: a class a row, the same latent codes in every row.",
-    ),
-    "reconstructions": (
-        "Reconstructions",
-        "The same test images for every model: each row of originals stands above the row of "
-        "their reconstructions. Models without an encoder have none.",
-    ),
-    "nearest": (
-        "Nearest training images",
-        "Of all samples those that lie nearest to a training image, in pixels: each row of samples "
-        "stands above the row of their neighbours. Copies would be alike to the last pixel.",
-    ),
-    "interpolations": (
-        "Interpolations",
-        "From one latent code to another, in equal steps; a conditional model keeps the class of "
-        "a row.",
-    ),
-    "traversals": (
-        "Traversals",
-        "A latent dimension a row, the largest rate first, at most 16: from -2.5 to 2.5, with the "
-        "other dimensions at 0. A row in which nothing changes is a dimension that the model does "
-        "not use. Of an autoencoder and a VampPrior, which have no such rates: the largest "
-        "variance of the code first, and 2.5 standard deviations to either side of its mean, over "
-        "the test images. A conditional model keeps the class of the first test image.",
-    ),
-    "rates": (
-        "Rate of each dimension",
-        "What a latent dimension tells about an image on average, KL(q(z|x) || p(z)) on the test "
-        "split; together they are the rate of the table. A hollow, crossed bar is a dimension that "
-        "is not active: its mean varies by less than 0.01 over the images. Many of them are "
-        "posterior collapse.",
-    ),
-    "plane": (
-        "Latent plane",
-        "Models of two latent dimensions: images at the quantiles of the prior, evenly spaced in "
-        "probability, z_0 to the right and z_1 upwards, and the codes of test images. The images "
-        "of a conditional model have the class of the first test image.",
-    ),
+LARGE = 3_000_000  #: Columns of the leaderboard beside the values, and what they count.
+COSTS = {
+    "num_parameters": ("parameters", "Trained values, discriminator included"),
+    "multiply_adds_sample": ("sampling", "Multiply-adds to make one image"),
+    "multiply_adds_run": ("training", "Multiply-adds of one whole training"),
 }
-
-#: The picture of a gallery where it is called otherwise.
-PICTURES = {"plane": "manifold"}
 
 LIMITS = (
     "Values in feature space belong to this extractor, this data and this number of images. "
@@ -158,6 +126,7 @@ def _markdown_code(text: object) -> str:
 
 def _context(settings: params.Params, found: Results, board: Leaderboard) -> dict[str, Any]:
     rank_by, looks = settings.report.rank_by, report_plots.looks(board)
+    extractors = list(found.cards)
     return {
         "title": "Generative models compared",
         "board": board,
@@ -165,35 +134,42 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         "verdict": verdict.verdict(board, rank_by),
         "seeds": settings.seeds,
         "looks": looks,
+        "costs": COSTS,
         "tables": tables.tables(board, rank_by),
         "empty_columns": tables.empty_columns(board),
         "references": tables.REFERENCE_NAMES,
-        "highlights": _highlights(found, board, rank_by),
-        "galleries": _galleries(found, looks),
+        "highlights": report_pictures.highlights(found, board, rank_by),
+        "galleries": report_pictures.galleries(found, board, rank_by, looks),
+        "panels": {
+            "tradeoffs": ("Trade-offs", report_tradeoffs.tradeoffs(board, rank_by, looks)),
+            "judges": (
+                "Discriminators and judges",
+                report_panels.judges(board, rank_by, extractors),
+            ),
+            "memorisation": (
+                "Memorisation",
+                report_panels.memorisation(board, rank_by, extractors, looks),
+            ),
+        },
         "curves": report_plots.curves(found.models, looks),
-        "tradeoffs": report_plots.tradeoffs(board, rank_by, looks),
         "manifest": found.manifest,
-        "cards": [_flat(card) for card in found.cards.values()],
+        "cards": [report_settings.flat(card) for card in found.cards.values()],
+        "model_cards": report_cards.cards(found, board, rank_by),
         "warnings": [card["warning"] for card in found.cards.values() if card["warning"]],
         "remarks": [text for text in (_stability(board, rank_by), verdict.copies(board)) if text],
         "reference_rows": [
             {
                 "name": tables.REFERENCE_NAMES[name],
                 "meaning": reference_rows.MEANING[name],
-                "uri": _data_uri(png),
+                "uri": report_pictures.data_uri(png),
             }
             for name, png in found.reference_pictures.items()
         ],
-        "settings": _settings(found.models),
+        "settings": report_settings.settings(found.models),
         "definitions": _definitions(settings.evaluate.metrics, board),
         "limits": LIMITS,
         "scores": _scores(board, rank_by),
     }
-
-
-def _data_uri(png: bytes) -> str:
-    # The page enlarges them itself: a quarter less to send.
-    return f"data:image/png;base64,{base64.b64encode(pictures.undoubled(png)).decode()}"
 
 
 def _scores(board: Leaderboard, rank_by: str) -> dict[str, str]:
@@ -212,77 +188,6 @@ def _stability(board: Leaderboard, rank_by: str) -> str:
     return (
         f"Rank correlation (Spearman) of {rank_by} with the same distance under extractors "
         f"trained from other seeds: at least {comparison.number(least, 3)}."
-    )
-
-
-def _highlights(found: Results, board: Leaderboard, rank_by: str) -> list[dict[str, str]]:
-    """The samples of the best model of each family."""
-    shown = {model.row.name: model.pictures for model in found.models}
-    chosen = []
-    for family in dict.fromkeys(row.family for row in board.models):
-        best = next(row for row in board.ranked(rank_by, family))
-        if "samples" in shown[best.name]:
-            uri = _data_uri(shown[best.name]["samples"])
-            chosen.append({"family": family, "name": best.name, "uri": uri})
-    return chosen
-
-
-def _galleries(found: Results, looks: Mapping[str, Look]) -> list[dict[str, Any]]:
-    """For each sort of picture those of all models that have it, as `uri` or as `plot`."""
-    plots = {
-        "rates": report_plots.rates(found.models, looks),
-        "plane": report_plots.planes(found.models, found.manifest["class_names"] or []),
-    }
-    galleries = []
-    for key, (title, caption) in CAPTIONS.items():
-        picture = PICTURES.get(key, key)
-        shown = []
-        for model in found.models:
-            name = model.row.name
-            if picture in model.pictures:
-                shown.append({"name": name, "uri": _data_uri(model.pictures[picture])})
-            if name in plots.get(key, {}):
-                shown.append({"name": name, "plot": plots[key][name]})
-        if shown:
-            galleries.append({"key": key, "title": title, "caption": caption, "pictures": shown})
-    return galleries
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """The numbers and words of a nested mapping; long lists and tables are left to the file."""
-    lines: list[tuple[str, str]] = []
-    for key, item in value.items():
-        name = f"{prefix}{key}".replace("_", " ")
-        if isinstance(item, Mapping):
-            lines += _flat(item, f"{prefix}{key} ")
-        elif isinstance(item, float):
-            lines.append((name, f"{item:.4g}"))
-        elif isinstance(item, list):
-            if all(isinstance(part, int) for part in item) and len(item) <= 4:
-                lines.append((name, " × ".join(map(str, item))))
-        elif item is not None:
-            lines.append((name, f"{item:,}" if isinstance(item, int) else str(item)))
-    return lines
-
-
-def _settings(models: Sequence[ModelResult]) -> list[dict[str, Any]]:
-    """For each family a table: its settings down, its models across, what differs marked."""
-    blocks = []
-    for family in dict.fromkeys(model.row.family for model in models):
-        members = [model for model in models if model.row.family == family]
-        lines = []
-        for key in dict.fromkeys(key for model in members for key in model.settings):
-            values = [
-                _show(model.settings[key]) if key in model.settings else "" for model in members
-            ]
-            lines.append({"key": key, "values": values, "differs": len(set(values)) > 1})
-        blocks.append({"family": family, "models": [m.row.name for m in members], "lines": lines})
-    return blocks
-
-
-def _show(value: Any) -> str:
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )
 
 

@@ -116,11 +116,13 @@ def _model(name: str, seeds: list[int]) -> ModelResult:
             f"{', '.join(wanted)}; `{evaluate}` makes it anew"
         )
     config = files.read_json(paths.TRAIN / name / wanted[0] / "config.json", train)
+    settings, cost = config["settings"], summary["cost"]
+    num_images = settings["num_steps"] * settings["batch_size"]
     row = Row(
         name,
         summary["kind"],
         summary["family"],
-        summary["cost"],
+        {**cost, "multiply_adds_run": cost["multiply_adds_train"] * num_images},
         summary["metrics"],
         {seed: records[seed] for seed in wanted},
     )
@@ -128,7 +130,7 @@ def _model(name: str, seeds: list[int]) -> ModelResult:
         seed: _read_history(paths.TRAIN / name / seed / "history.csv", train) for seed in wanted
     }
     pictures, latents = _of_first_seed(paths.EVALUATE / name / wanted[0], evaluate)
-    return ModelResult(row, config["settings"], histories, pictures, latents)
+    return ModelResult(row, settings, histories, pictures, latents)
 
 
 def _read_history(path: Path, made_by: str) -> pd.DataFrame:

@@ -1,19 +1,14 @@
-"""The plots of the report: which curves and which planes, of which models."""
+"""The plots of single models and of their training: curves, rates, latent planes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluation import figures
-from evaluation.comparison import Column, Leaderboard, Row
-from evaluation.reference_rows import FLOOR
+from evaluation import figures, latent_figures
+from evaluation.comparison import Leaderboard
 from pipelines.report_inputs import ModelResult
 
 #: The marks of `figures.MARKERS` as characters, for the names beside the plots.
 GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "◀", "▶", "⬟")
-COSTS = {
-    "num_parameters": "parameters, discriminator included",
-    "multiply_adds_train": "multiply-adds per training image",
-}
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,9 @@ def rates(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> dict[str,
             name, nats, active = model.row.name, model.latents["rate"], model.latents["active"]
             title = f"{name}: {sum(nats):.1f} nats, {sum(active)} of {len(active)} active"
             dimensions = model.latents["dimensions"]
-            plots[name] = figures.rate_plot(nats, active, dimensions, title, marks[name].style)
+            plots[name] = latent_figures.rate_plot(
+                nats, active, dimensions, title, marks[name].style
+            )
     return plots
 
 
@@ -108,92 +105,7 @@ def planes(models: Sequence[ModelResult], class_names: Sequence[str]) -> dict[st
         if model.latents and "plane" in model.latents:
             name, plane = model.row.name, model.latents["plane"]
             title = f"{name}: codes of {len(plane['codes'])} test images"
-            plots[name] = figures.class_plot(plane["codes"], plane["labels"], class_names, title)
+            plots[name] = latent_figures.class_plot(
+                plane["codes"], plane["labels"], class_names, title
+            )
     return plots
-
-
-def tradeoffs(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> list[Plots]:
-    """Rate against distortion, and the ranking metric against reconstruction and against cost."""
-    found = []
-    for rate in (column for column in board.columns if column.metric == "rate"):
-        for distortion in (column for column in board.columns if column.metric == "distortion"):
-            if rate.observation == distortion.observation:
-                found += _rate_distortion(board, rate, distortion, marks)
-    ranking = board.column(rank_by)
-    floor = next(
-        (board.cell(row, ranking).mean for row in board.references if row.name == FLOOR),
-        None,
-    )
-    plots: list[str] = []
-    named: dict[str, None] = {}
-    for x in (column for column in board.columns if column.metric == "mse"):
-        points = _pairs(board, x, ranking, marks)
-        plots += _plane(points, f"{rank_by} and reconstruction", (x.key, rank_by), floor)
-        named |= dict.fromkeys(point.name for point in points)
-    for key, label in COSTS.items():
-        points = _costs(board, key, ranking, marks)
-        plots += _plane(points, f"{rank_by} and {key.replace('_', ' ')}", (label, rank_by), floor)
-        named |= dict.fromkeys(point.name for point in points)
-    if plots:
-        wanted = "Higher" if ranking.higher_is_better else "Lower"
-        caption = f"Large mark: mean of the seeds, small marks: the seeds. {wanted} is better."
-        found.append(Plots("What quality costs", caption, list(named), plots))
-    return found
-
-
-def _rate_distortion(
-    board: Leaderboard, rate: Column, distortion: Column, marks: Mapping[str, Look]
-) -> list[Plots]:
-    points = _pairs(board, rate, distortion, marks)
-    if not points:
-        return []
-    told = f", {rate.observation}" if rate.observation else ""
-    plot = figures.scatter_plot(
-        points,
-        f"Rate and distortion{told}",
-        ("rate (nats/image)", "distortion (nats/image)"),
-        equal_sums=True,
-    )
-    caption = (
-        "Dotted lines join equal sums of rate and distortion, which is minus the ELBO: "
-        "nearer the lower left corner is a tighter bound; along a line, nats move between the "
-        "code and the decoder."
-    )
-    return [Plots("Rate-distortion plane", caption, [point.name for point in points], [plot])]
-
-
-def _plane(
-    points: list[figures.Points], title: str, labels: tuple[str, str], floor: float | None
-) -> list[str]:
-    return [figures.scatter_plot(points, title, labels, floor=floor)] if points else []
-
-
-def _value(row: Row, seed: str, column: Column) -> float | None:
-    found = [r["value"] for r in row.records[seed] if r["name"] == column.metric]
-    return found[0] if found else None
-
-
-def _pairs(
-    board: Leaderboard, x: Column, y: Column, marks: Mapping[str, Look]
-) -> list[figures.Points]:
-    points = []
-    for row in board.models:
-        if board.cell(row, x).mean is None or board.cell(row, y).mean is None:
-            continue
-        pairs = [(_value(row, seed, x), _value(row, seed, y)) for seed in row.records]
-        whole = [(a, b) for a, b in pairs if a is not None and b is not None]
-        if whole:
-            points.append(figures.Points(row.name, marks[row.name].style, whole))
-    return points
-
-
-def _costs(
-    board: Leaderboard, key: str, y: Column, marks: Mapping[str, Look]
-) -> list[figures.Points]:
-    points = []
-    for row in board.models:
-        values = board.values(row, y)
-        if values and key in row.cost:
-            seeds = [(float(row.cost[key]), value) for value in values]
-            points.append(figures.Points(row.name, marks[row.name].style, seeds))
-    return points

@@ -31,3 +31,17 @@ document.getElementById("theme").addEventListener("click", () => {
   root.dataset.theme = (root.dataset.theme || system) === "dark" ? "light" : "dark";
   store.set(root.dataset.theme);
 });
+
+// Paper cannot be clicked on: what is closed is opened for it, and closed again.
+const closed = () => document.querySelectorAll("details:not([open])");
+let opened = [];
+addEventListener("beforeprint", () => { opened = [...closed()]; for (const one of opened) one.open = true; });
+addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
+// A link to a card opens it.
+const open = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const card = target && target.closest("details");
+  if (card) { card.open = true; target.scrollIntoView(); }
+};
+addEventListener("hashchange", open);
+open();

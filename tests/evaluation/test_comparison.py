@@ -162,7 +162,7 @@ def test_counts_have_three_digits(value, text) -> None:
 
 def test_the_verdict_names_winner_gap_and_doubt() -> None:
     board = make_board(DOWN, a=[4.0, 4.4], b=[3.0, 3.2])
-    assert verdict.verdict(board, "m") == (
+    assert " ".join(verdict.verdict(board, "m")) == (
         "b has the lowest m: 3.10 ± 0.14 (2 seeds), 1.10 (26 %) better than a at 4.20 ± 0.28. "
         "The ranges over the seeds do not overlap; a difference is not testable with 2 seeds; "
         "with about 4 each one of this size would be found."
@@ -182,7 +182,7 @@ def test_the_verdict_names_winner_gap_and_doubt() -> None:
     ],
 )
 def test_the_verdict_says_what_the_seeds_allow(direction, a, b, expected) -> None:
-    assert re.search(expected, verdict.verdict(make_board(direction, a=a, b=b), "m"))
+    assert re.search(expected, " ".join(verdict.verdict(make_board(direction, a=a, b=b), "m")))
 
 
 def test_the_test_of_the_best_pair_is_adjusted_for_all_pairs() -> None:
@@ -198,7 +198,7 @@ def test_the_test_of_the_best_pair_is_adjusted_for_all_pairs() -> None:
     )
     # a against b has the largest p of the three, so Holm multiplies it by one, and keeps the order.
     expected = max(raw[2], 2 * raw[1], 3 * raw[0])
-    text = verdict.verdict(make_board(DOWN, **models), "m")
+    text = " ".join(verdict.verdict(make_board(DOWN, **models), "m"))
     dealt = permutation(models["a"], models["b"])
     check = f"(unadjusted {raw[2]:.2g}, by permutation {dealt:.2g})"
     assert f"over 3 pairs: p = {expected:.2g} {check}; with about" in text
@@ -236,13 +236,13 @@ def test_tables_split_the_columns_by_who_has_them() -> None:
 def test_a_missing_value_is_a_dash_with_a_footnote() -> None:
     board = make_board(DOWN, a=[1.0, None], b=[None, None], c=[1.0, 2.0])
     (table,) = tables.tables(board, "m")
-    assert [row.cells[0].mean for row in table.rows] == ["1.00", MISSING, "1.50"]
-    assert [row.cells[0].note for row in table.rows] == ["a", "b", ""]
+    assert [row.cells[0].mean for row in table.rows] == ["1.00", "1.50", MISSING]
+    assert [row.cells[0].note for row in table.rows] == ["a", "", "b"]
     assert table.notes == [
         ("a", "1 of 2 seeds: the model cannot do what this metric needs"),
         ("b", "the model cannot do what this metric needs"),
     ]
-    assert [row.rank for row in table.rows] == [1, None, 2]
+    assert [row.rank for row in table.rows] == [1, 2, None]
 
 
 @pytest.mark.parametrize(
@@ -275,8 +275,8 @@ def test_a_metric_that_misorders_the_reference_rows_has_no_best_and_the_verdict_
     ]
     board = comparison.leaderboard(models, rows)
     assert board.best(board.column("m")) == set()
-    assert "wrong order" in verdict.verdict(board, "m")
-    assert "Held-out real images score 3.00" in verdict.verdict(board, "m")
+    assert "wrong order" in " ".join(verdict.verdict(board, "m"))
+    assert "Held-out real images score 3.00" in " ".join(verdict.verdict(board, "m"))
     fine = comparison.leaderboard(models, rows[:1])
     assert fine.best(fine.column("m")) == {"a"}
 
