@@ -1,4 +1,4 @@
-"""Exact nearest neighbours of two sets of points, in float64 and in memory of one set by one chunk.
+"""Exact nearest neighbours of two sets of points, in float64, a chunk of it in memory at a time.
 
 Differences of coordinates are exact but slow; |x|^2 + |y|^2 - 2 x.y is fast, and its rounding
 moves a point away from itself. So the fast formula only proposes: in single precision it gives
@@ -24,6 +24,8 @@ NEIGHBOURS = 5
 _CHUNK = 2**21
 # Proposed beyond the k nearest, so that the bounds seldom leave a doubt.
 _SPARE = 8
+# Points that are float64 at a time.
+_ROWS = 4096
 # Of all pairs of a chunk; beyond it measuring the whole chunk is faster than picking pairs.
 _DENSE = 0.05
 
@@ -82,8 +84,8 @@ def nearest(
     available = len(keys) - (exclude is not None)
     if not 1 <= k <= available:
         raise ValueError(f"{k} neighbours asked for, there are {available}")
-    x, y = (points.to("cpu", torch.float64) for points in (queries, keys))
-    distances = x.new_empty(len(x), k)
+    x, y = queries.cpu(), keys.cpu()
+    distances = torch.empty(len(x), k, dtype=torch.float64)
     indices = torch.empty(len(x), k, dtype=torch.int64)
     screen = _Screen.of(x, y)
     for rows, bounds in screen.chunks():
@@ -109,7 +111,7 @@ def overlap(reference: Tensor, generated: Tensor, k: int = NEIGHBOURS) -> Overla
         generated: (M, d), M >= 2, finite.
         k: Neighbours to know of each point; fewer where a set has no more.
     """
-    x, y = (points.to("cpu", torch.float64) for points in (reference, generated))
+    x, y = reference.cpu(), generated.cpu()
     k = min(k, len(x) - 1, len(y) - 1)
     own_x, index_x = nearest(x, x, k, torch.arange(len(x)))
     own_y, index_y = nearest(y, y, k, torch.arange(len(y)))
@@ -160,15 +162,25 @@ class _Screen:
         dtype = torch.float32 if precision in {"none", "ieee"} else torch.float64
         limits = torch.finfo(dtype)
         slack = 2 * (x.shape[1] + 16) * limits.eps
-        centre = y.mean(0)
-        x, y = x - centre, y - centre
-        scale = max(x.abs().max().item(), y.abs().max().item()) or 1.0
-        lower = [
-            # The last term: what is too small for `dtype` is rounded by more than its share.
-            (points.div_(scale).square().sum(1) * (1 - slack) - x.shape[1] * limits.tiny).to(dtype)
-            for points in (x, y)
-        ]
-        return cls(x.to(dtype), y.to(dtype), lower[0], lower[1], scale)
+        centre = y.mean(0, dtype=torch.float64)
+
+        def centred(points: Tensor) -> Iterator[Tensor]:
+            return (rows.double() - centre for rows in points.split(_ROWS))
+
+        scale = max(rows.abs().max().item() for side in (x, y) for rows in centred(side)) or 1.0
+
+        def screened(points: Tensor) -> tuple[Tensor, Tensor]:
+            rounded, lower = points.new_empty(points.shape, dtype=dtype), []
+            for rows, target in zip(centred(points), rounded.split(_ROWS), strict=True):
+                target.copy_(rows.div_(scale))
+                # The last term: what is too small for `dtype` is rounded by more than its share.
+                least = rows.square().sum(1) * (1 - slack) - rows.shape[1] * limits.tiny
+                lower.append(least.to(dtype))
+            return rounded, torch.cat(lower)
+
+        keys = screened(y)
+        queries = keys if x is y else screened(x)
+        return cls(queries[0], keys[0], queries[1], keys[1], scale)
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """Slices of x, each with its bounds (rows, M)."""
@@ -209,13 +221,18 @@ def _smallest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """(..., N, M) distances by differences of coordinates."""
+    """(N, M) distances by differences of coordinates, float64."""
+    parts = [_exact(x.double(), columns.double()) for columns in y.split(_ROWS)]
+    return torch.cat(parts, 1)
+
+
+def _exact(x: Tensor, y: Tensor) -> Tensor:
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _picked(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """(P,) distances of the pairs x[i], y[j], in the same bits as in the whole matrix."""
-    return _distances(x[i, None], y[j, None]).flatten()
+    return _exact(x[i, None].double(), y[j, None].double()).flatten()
 
 
 def _pair_distances(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:

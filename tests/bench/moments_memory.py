@@ -3,7 +3,9 @@
 `python -m tests.bench.moments_memory` takes the Frechet distance once from two tensors in memory
 (800 MB) and once from batches that are drawn as they are absorbed, and MIND from two tensors, each
 in a fresh process with one thread, beside 2 GiB: all features as float64 would be 1.6 GB more, and
-twice that while they are centred. `kid` adds the kernel distance, a quarter of an hour.
+twice that while they are centred. `all` adds the kernel distance and the neighbours that precision,
+recall, density and coverage are made of, whose time grows with the square of the images: half an
+hour.
 """
 
 import multiprocessing
@@ -17,6 +19,7 @@ from torch import Tensor
 from evaluation.metrics.kid import kernel_distance
 from evaluation.metrics.mind import sliced_distance
 from evaluation.moments import Moments, frechet_parts
+from evaluation.neighbours import overlap
 from tests.bench.memory import peak
 
 NUM, FEATURES, BATCH = 50_000, 2048, 500
@@ -60,11 +63,23 @@ def kernel() -> None:
     kernel_distance(features(NUM, rng), features(NUM, rng))
 
 
+def of_neighbours() -> None:
+    """The neighbours of two tensors of 16 intrinsic dimensions, as features have few."""
+    torch.set_num_threads(1)
+    rng = torch.Generator().manual_seed(0)
+    mixing = torch.randn(16, FEATURES, generator=rng)
+    sides = [torch.empty(NUM, FEATURES), torch.empty(NUM, FEATURES)]
+    for side in sides:
+        for rows in side.split(BATCH):
+            rows.copy_((torch.randn(BATCH, 16, generator=rng) @ mixing).relu_())
+    overlap(*sides)
+
+
 def main() -> None:
     """Prints a line a way."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
-        more = (kernel,) if sys.argv[1:] == ["kid"] else ()
+        more = (kernel, of_neighbours) if sys.argv[1:] == ["all"] else ()
         for work in (in_memory, in_batches, sliced, *more):
             start = time.perf_counter()
             found = fresh.submit(peak, work).result()
