@@ -79,6 +79,11 @@ class Run:
         self._logged: set[int] | None = None
 
     @property
+    def id(self) -> str:
+        """MLflow's id of it; empty in a store that is off."""
+        return self._id
+
+    @property
     def is_training(self) -> bool:
         """Whether a living process is still writing it."""
         return self._status == "RUNNING" and "pid" in self.tags and provenance.is_alive(self.tags)
@@ -180,6 +185,10 @@ class Run:
     def add_file(self, path: Path, folder: str | None = None) -> None:
         """Writes an artifact, over the one of that name."""
         self._attempt(lambda client: client.log_artifact(self._id, str(path), folder))
+
+    def add_text(self, text: str, name: str) -> None:
+        """Writes an artifact of a text, over the one of that name."""
+        self._attempt(lambda client: client.log_text(self._id, text, name))
 
     def add_image(self, path: Path, key: str, step: int) -> None:
         """Writes a picture for the image grid of the UI, which has a slider over the steps."""

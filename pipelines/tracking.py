@@ -12,8 +12,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import filelock
@@ -29,27 +27,7 @@ DESCRIPTIONS = {
     REPORTS: "One run per report: the comparison of all models, as a page, a table and a CSV file.",
 }
 
-#: The registered model whose versions the aliases name.
-REGISTERED = "genmodels"
-ALIASES = ("champion", "best-vae", "best-gan")
-WEIGHTS = "weights.pt"
-
 _LOCK_TIMEOUT_S = 60
-
-
-@dataclass(frozen=True)
-class Registered:
-    """What an alias of the registry names.
-
-    Attributes:
-        version: The version's number.
-        tags: Of the run that trained it: `model`, `seed`, `fingerprint` and more.
-        weights: The run's artifact `weights.pt` as a local file; None where it has none.
-    """
-
-    version: str
-    tags: Mapping[str, str]
-    weights: Path | None
 
 
 def store_uri() -> str:
@@ -188,23 +166,6 @@ class Store:
             return len(dead)
 
         return self.attempt(kill_the_dead, 0)
-
-    def registered(self, alias: str) -> Registered | None:
-        """The version that an alias names; None if no version has the alias."""
-
-        def find(client: Any) -> Registered | None:
-            found = client.search_registered_models(f"name = '{REGISTERED}'")
-            version = found[0].aliases.get(alias) if found else None
-            if version is None:
-                return None
-            run_id = client.get_model_version(REGISTERED, str(version)).run_id
-            tags = dict(client.get_run(run_id).data.tags)
-            weights = None
-            if any(item.path == WEIGHTS for item in client.list_artifacts(run_id)):
-                weights = Path(client.download_artifacts(run_id, WEIGHTS))
-            return Registered(str(version), tags, weights)
-
-        return self.attempt(find, None)
 
     def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
         """Sets those tags of an experiment that differ."""
