@@ -113,8 +113,8 @@ def _reason(
     others = ", ".join(f"{name} {means[name]:.4g}" for name in order[1:4])
     return (
         f"**{alias}**: {order[0]} has the {'highest' if higher_is_better else 'lowest'} mean of "
-        f"`{rank_by}` over the training seeds (test split), {means[order[0]]:.4g} of "
-        f"{', '.join(f'{value:.4g}' for value in values)}, among {among}"
+        f"`{rank_by}` over the training seeds (test split), {means[order[0]]:.4g} (of "
+        f"{', '.join(f'{value:.4g}' for value in values)}), among {among}"
         f"{f'; then {others}' if others else ''}. Of its trainings this is the first seed, "
         "whatever its value: the luckiest one would be chosen by the test split itself (winner's "
         "curse). Ties go to the order of `selected:` in params.yaml."
