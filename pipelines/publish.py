@@ -57,8 +57,8 @@ def publish() -> None:
     _write_tracking(found, report_hash)
     if store.is_on:
         print(f"MLflow: {len(found)} runs and the report are there, {written} of them written now")
-        for alias, choice in choices.items():
-            print(f"{alias}: {choice.name}")
+        named = [f"{alias} is {choice.name}" for alias, choice in choices.items()]
+        print(f"registry: {', '.join(named) or 'no model has a value of ' + rank_by}")
 
 
 def _settings() -> _Settings:

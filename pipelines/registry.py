@@ -109,7 +109,8 @@ def _reason(
     values: Sequence[float],
 ) -> str:
     family = FAMILIES[alias]
-    among = f"{len(order)} {'models' if family is None else f'models of family {family}'}"
+    among = f"{len(order)} {'model' if len(order) == 1 else 'models'}"
+    among += f" of family {family}" if family else ""
     others = ", ".join(f"{name} {means[name]:.4g}" for name in order[1:4])
     return (
         f"**{alias}**: {order[0]} has the {'highest' if higher_is_better else 'lowest'} mean of "
@@ -220,4 +221,5 @@ def link(store: Store, server: str) -> str | None:
     found: list[Any] = store.attempt(
         lambda client: client.search_registered_models(f"name = '{REGISTERED}'"), []
     )
-    return f"{server}/#/models/{REGISTERED}" if found else None
+    # Without the workflow type the menu offers prompts and gateways, and no way back to the runs.
+    return f"{server}/#/models/{REGISTERED}?workflowType=machine_learning" if found else None

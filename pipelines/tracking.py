@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import filelock
@@ -114,6 +114,29 @@ class Store:
         except self._errors as error:
             self._switch_off(error)
             return otherwise
+
+    def files(self, address: str) -> set[str]:
+        """The paths of all files below an address of artifacts, relative to it.
+
+        Not through the client, which asks the database for the run and its logged models at every
+        folder: 40 ms of CPU time a run instead of less than 1.
+        """
+
+        def walk(repository: Any, folder: str | None) -> Iterator[str]:
+            for item in repository.list_artifacts(folder):
+                if item.is_dir:
+                    yield from walk(repository, item.path)
+                else:
+                    yield item.path
+
+        def open_and_walk(_: Any) -> set[str]:
+            from mlflow.store.artifact import (  # noqa: PLC0415, TID251
+                artifact_repository_registry as repositories,
+            )
+
+            return set(walk(repositories.get_artifact_repository(address, self.uri), None))
+
+        return self.attempt(open_and_walk, set())
 
     def experiment_id(self, name: str) -> str | None:
         """The id of experiment `pipeline` or `reports`."""
