@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import files, fingerprint, paths
+from pipelines import files, fingerprint, mlmodel, paths
 from pipelines.errors import UserError
 from pipelines.runs import Identity
 
@@ -21,6 +21,7 @@ Rows = list[dict[str, float | None]]
 Records = Sequence[Mapping[str, Any]]
 
 MADE_BY = "dvc repro"
+_PICTURES = "Pictures: tab *Artifacts*, folder `evaluate`. Side by side: the report."
 _SNAPSHOT = re.compile(r"step_(\d+)\.png")
 
 
@@ -37,8 +38,11 @@ class CompletedRun:
         metrics: Final values, by MLflow name.
         timings: What a clock measured: kept as first written, so a forced repro adds no point.
         files: Artifacts by their path in the run.
+        texts: Artifacts that are no file here, by their path in the run.
+        sha256: Of the weights.
         snapshots: Sample grids by training step.
         note: The description, Markdown.
+        card: The shorter one of its model, Markdown: values that have a direction.
     """
 
     identity: Identity
@@ -49,8 +53,11 @@ class CompletedRun:
     metrics: Mapping[str, float]
     timings: Mapping[str, float]
     files: Mapping[str, Path]
+    texts: Mapping[str, str]
+    sha256: str
     snapshots: Mapping[int, Path]
     note: str
+    card: str
 
     def digest(self) -> str:
         """The SHA-256 of what was evaluated: values, files, weights; no timing, no version."""
@@ -58,6 +65,7 @@ class CompletedRun:
             "tags": {key: value for key, value in self.tags.items() if key.startswith("dvc.")},
             "metrics": self.metrics,
             "note": self.note,
+            "texts": self.texts,
             "files": {name: files.md5(path) for name, path in self.files.items()},
         }
         text = json.dumps(content, sort_keys=True, allow_nan=False)
@@ -107,6 +115,9 @@ def _read_seed(
     settings = fingerprint.locked_params(model, lock)
     digest = fingerprint.from_lock(model, seed, lock)
     identity = Identity(model, config["kind"], config["family"], seed, digest)
+    artifacts = _artifacts(folder, paths.EVALUATE / model, seed)
+    sha256 = mlmodel.sha256(artifacts[mlmodel.WEIGHTS])
+    directed = [r for r in records if r["higher_is_better"] is not None]
     return CompletedRun(
         identity=identity,
         params=settings[f"models.{model}"] | {"train": settings["train"], "seed": seed},
@@ -115,18 +126,24 @@ def _read_seed(
         records=records,
         metrics=_metrics(records, rows, summary["cost"]),
         timings=_timings(clock),
-        files=_artifacts(folder, paths.EVALUATE / model, seed),
+        files=artifacts,
+        texts={mlmodel.DESCRIPTION: mlmodel.describe(config, sha256)},
+        sha256=sha256,
         snapshots={
             int(match[1]): path
             for path in sorted((paths.EVALUATE / model / str(seed) / "training").glob("*.png"))
             if (match := _SNAPSHOT.fullmatch(path.name))
         },
-        note=describe(identity, records, summary),
+        note=f"{describe(identity, records, summary)}\n\n{_PICTURES}",
+        card=describe(identity, directed, summary),
     )
 
 
 def _artifacts(trained: Path, evaluated: Path, seed: int) -> dict[str, Path]:
     found = {name: trained / name for name in ("config.json", "history.csv")}
+    found[mlmodel.WEIGHTS] = trained / "weights.pt"
+    if not found[mlmodel.WEIGHTS].is_file():
+        raise UserError(f"{found[mlmodel.WEIGHTS]}: no such file; `{MADE_BY}` makes it")
     found["evaluate/records.json"] = evaluated / "records.json"
     pictures = sorted((evaluated / str(seed)).glob("*.png"))
     for path in [*pictures, *(evaluated / str(seed)).glob("latents.json")]:
@@ -189,7 +206,7 @@ def _timings(clock: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def describe(identity: Identity, records: Records, summary: Mapping[str, Any]) -> str:
-    """The run's description: its key numbers beside the mean over the seeds, as Markdown."""
+    """What a run is, and its numbers beside the mean over the seeds, as Markdown."""
     lines = [
         f"**{identity.model}**, seed {identity.seed}: kind `{identity.kind}` ({identity.family}), "
         f"{summary['cost']['num_parameters']:,} parameters",
@@ -203,7 +220,6 @@ def describe(identity: Identity, records: Records, summary: Mapping[str, Any]) -
             over_seeds = _mean_and_sd(summary["metrics"].get(record["name"], {}))
             better = arrows[record["higher_is_better"]]
             lines.append(f"| {record['name']} | {record['value']:.4g} | {over_seeds} | {better} |")
-    lines += ["", "Pictures: tab *Artifacts*, folder `evaluate`. Side by side: the report."]
     return "\n".join(lines)
 
 

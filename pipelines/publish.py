@@ -15,7 +15,7 @@ from pathlib import Path
 
 import filelock
 
-from pipelines import completed_runs, files, fingerprint, params, paths, tracking, views
+from pipelines import completed_runs, files, fingerprint, params, paths, registry, tracking, views
 from pipelines.completed_runs import MADE_BY, CompletedRun
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.runs import Run, metric_name
@@ -45,12 +45,20 @@ def publish() -> None:
     with filelock.FileLock(f"{paths.MLFLOW_DB}.publish.lock"):
         store.reap()
         data = (_dataset(), completed_runs.data_md5(lock))
-        written = sum(_complete(store, done, data) for done in found)
+        runs = [_run(store, done) for done in found]
+        written = sum(_complete(run, done, data) for run, done in zip(runs, found, strict=True))
         written += _complete_report(store, report, report_hash)
-        _write_views(store, found, settings.report.rank_by)
+        rank_by, directions = settings.report.rank_by, _directions(found)
+        _write_views(store, found, rank_by, directions)
+        choices = registry.choose(found, rank_by, bool(directions.get(rank_by)))
+        # A run that a living process is still writing has no model yet.
+        run_ids = {run.tags["fingerprint"]: run.id for run in runs if "evaluated" in run.tags}
+        registry.update(store, found, run_ids, choices)
     _write_tracking(found, report_hash)
     if store.is_on:
         print(f"MLflow: {len(found)} runs and the report are there, {written} of them written now")
+        named = [f"{alias} is {choice.name}" for alias, choice in choices.items()]
+        print(f"registry: {', '.join(named) or 'no model has a value of ' + rank_by}")
 
 
 def _settings() -> _Settings:
@@ -64,28 +72,30 @@ def _dataset() -> str:
     return str(files.read_json(paths.PREPARE / "manifest.json", MADE_BY)["dataset"])
 
 
-def _complete(store: Store, done: CompletedRun, data: tuple[str, str | None]) -> bool:
+def _run(store: Store, done: CompletedRun) -> Run:
+    identity = done.identity
+    return store.run(tracking.PIPELINE, identity.name, identity.fingerprint, identity.tags())
+
+
+def _complete(run: Run, done: CompletedRun, data: tuple[str, str | None]) -> bool:
     """Adds to a run what it lacks; returns whether anything was written."""
-    if not store.is_on:
+    if not run.id or run.is_training:
         return False
-    identity, digest = done.identity, done.digest()
-    run = store.run(tracking.PIPELINE, identity.name, identity.fingerprint, identity.tags())
-    if run.is_training:
-        return False
+    digest = done.digest()
     evaluated_before = run.tags.get("evaluated") == digest
     epochs = {int(row["epoch"] or 0) for row in done.rows}
     present = run.files()
     snapshots = _missing_snapshots(done.snapshots, present)
-    complete = not snapshots and set(done.files) <= present and epochs <= run.logged_epochs()
+    artifacts = {*done.files, *done.texts}
+    complete = not snapshots and artifacts <= present and epochs <= run.logged_epochs()
     if evaluated_before and complete:
         return False
     run.add_params(done.params)
     run.log_rows(done.rows)
     timings = {key: value for key, value in done.timings.items() if key not in run.metrics}
     run.log_metrics({**done.metrics, **timings})
-    wanted = set(done.files) - present if evaluated_before else set(done.files)
-    for name in sorted(wanted):
-        _add_file(run, name, done.files[name])
+    for name in sorted(artifacts - present if evaluated_before else artifacts):
+        _add_artifact(run, name, done)
     for step, path in snapshots.items():
         run.add_image(path, "samples", step)
     if data[1]:
@@ -104,9 +114,12 @@ def _missing_snapshots(snapshots: Mapping[int, Path], present: set[str]) -> dict
     }
 
 
-def _add_file(run: Run, name: str, path: Path) -> None:
+def _add_artifact(run: Run, name: str, done: CompletedRun) -> None:
+    if name in done.texts:
+        run.add_text(done.texts[name], name)
+        return
     folder = Path(name).parent.as_posix()
-    run.add_file(path, None if folder == "." else folder)
+    run.add_file(done.files[name], None if folder == "." else folder)
 
 
 def _report_files() -> dict[str, Path]:
@@ -136,12 +149,22 @@ def _complete_report(store: Store, report: Mapping[str, Path], digest: str) -> b
     return True
 
 
-def _write_views(store: Store, found: Sequence[CompletedRun], rank_by: str) -> None:
+def _directions(found: Sequence[CompletedRun]) -> dict[str, bool | None]:
+    """Whether higher is better, of each metric of which a model has a value."""
     directions: dict[str, bool | None] = {}
     for done in found:
         for record in done.records:
             if record["value"] is not None:
                 directions.setdefault(record["name"], record["higher_is_better"])
+    return directions
+
+
+def _write_views(
+    store: Store,
+    found: Sequence[CompletedRun],
+    rank_by: str,
+    directions: Mapping[str, bool | None],
+) -> None:
     tags = views.tags(
         # A diagnostic has no better or worse, so it is no column of a leaderboard.
         metrics=[name for name, better in directions.items() if better is not None],

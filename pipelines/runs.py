@@ -59,6 +59,9 @@ class Connection(Protocol):
     def attempt(self, action: Callable[[Any], T], otherwise: T) -> T:
         """Calls `action(client)`; `otherwise` is the answer of a store that is off."""
 
+    def files(self, address: str) -> set[str]:
+        """The paths of all files below an address of artifacts, relative to it."""
+
 
 class Run:
     """One run of the store; of a store that is off, a run whose methods do nothing.
@@ -72,11 +75,17 @@ class Run:
         self._store = store
         self._entities = store.entities
         self._id: str = entity.info.run_id if entity else ""
+        self._artifacts: str = entity.info.artifact_uri if entity else ""
         self._status: str = entity.info.status if entity else ""
         self.tags: dict[str, str] = dict(entity.data.tags) if entity else {}
         self.metrics: dict[str, float] = dict(entity.data.metrics) if entity else {}
         self._params: set[str] = set(entity.data.params) if entity else set()
         self._logged: set[int] | None = None
+
+    @property
+    def id(self) -> str:
+        """MLflow's id of it; empty in a store that is off."""
+        return self._id
 
     @property
     def is_training(self) -> bool:
@@ -167,19 +176,15 @@ class Run:
 
     def files(self) -> set[str]:
         """The paths of its artifacts."""
-
-        def walk(client: Any, folder: str | None) -> Iterator[str]:
-            for item in client.list_artifacts(self._id, folder):
-                if item.is_dir:
-                    yield from walk(client, item.path)
-                else:
-                    yield item.path
-
-        return self._store.attempt(lambda client: set(walk(client, None)), set())
+        return self._store.files(self._artifacts)
 
     def add_file(self, path: Path, folder: str | None = None) -> None:
         """Writes an artifact, over the one of that name."""
         self._attempt(lambda client: client.log_artifact(self._id, str(path), folder))
+
+    def add_text(self, text: str, name: str) -> None:
+        """Writes an artifact of a text, over the one of that name."""
+        self._attempt(lambda client: client.log_text(self._id, text, name))
 
     def add_image(self, path: Path, key: str, step: int) -> None:
         """Writes a picture for the image grid of the UI, which has a slider over the steps."""

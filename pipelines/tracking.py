@@ -11,9 +11,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import filelock
@@ -29,27 +27,7 @@ DESCRIPTIONS = {
     REPORTS: "One run per report: the comparison of all models, as a page, a table and a CSV file.",
 }
 
-#: The registered model whose versions the aliases name.
-REGISTERED = "genmodels"
-ALIASES = ("champion", "best-vae", "best-gan")
-WEIGHTS = "weights.pt"
-
 _LOCK_TIMEOUT_S = 60
-
-
-@dataclass(frozen=True)
-class Registered:
-    """What an alias of the registry names.
-
-    Attributes:
-        version: The version's number.
-        tags: Of the run that trained it: `model`, `seed`, `fingerprint` and more.
-        weights: The run's artifact `weights.pt` as a local file; None where it has none.
-    """
-
-    version: str
-    tags: Mapping[str, str]
-    weights: Path | None
 
 
 def store_uri() -> str:
@@ -137,6 +115,29 @@ class Store:
             self._switch_off(error)
             return otherwise
 
+    def files(self, address: str) -> set[str]:
+        """The paths of all files below an address of artifacts, relative to it.
+
+        Not through the client, which asks the database for the run and its logged models at every
+        folder: 40 ms of CPU time a run instead of less than 1.
+        """
+
+        def walk(repository: Any, folder: str | None) -> Iterator[str]:
+            for item in repository.list_artifacts(folder):
+                if item.is_dir:
+                    yield from walk(repository, item.path)
+                else:
+                    yield item.path
+
+        def open_and_walk(_: Any) -> set[str]:
+            from mlflow.store.artifact import (  # noqa: PLC0415, TID251
+                artifact_repository_registry as repositories,
+            )
+
+            return set(walk(repositories.get_artifact_repository(address, self.uri), None))
+
+        return self.attempt(open_and_walk, set())
+
     def experiment_id(self, name: str) -> str | None:
         """The id of experiment `pipeline` or `reports`."""
         return self._experiments.get(name)
@@ -188,23 +189,6 @@ class Store:
             return len(dead)
 
         return self.attempt(kill_the_dead, 0)
-
-    def registered(self, alias: str) -> Registered | None:
-        """The version that an alias names; None if no version has the alias."""
-
-        def find(client: Any) -> Registered | None:
-            found = client.search_registered_models(f"name = '{REGISTERED}'")
-            version = found[0].aliases.get(alias) if found else None
-            if version is None:
-                return None
-            run_id = client.get_model_version(REGISTERED, str(version)).run_id
-            tags = dict(client.get_run(run_id).data.tags)
-            weights = None
-            if any(item.path == WEIGHTS for item in client.list_artifacts(run_id)):
-                weights = Path(client.download_artifacts(run_id, WEIGHTS))
-            return Registered(str(version), tags, weights)
-
-        return self.attempt(find, None)
 
     def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
         """Sets those tags of an experiment that differ."""

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from genmodels.base import GenerativeModel
-from pipelines import fingerprint, params, paths, tracking
+from pipelines import mlmodel, params, paths, registry, tracking
 from pipelines.errors import UserError
 from pipelines.evaluate import MADE_BY, read_model
 from pipelines.params import Params
 
 ARGUMENT_HELP = (
     "a key of models: in params.yaml that was trained, or an alias of the registry: "
-    f"{', '.join(tracking.ALIASES)}"
+    f"{', '.join(registry.ALIASES)}"
 )
 
 
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, label: str, out: str) -> N
     )
 
 
-def load(name: str, training_seed: int | None) -> Trained:
+def load(name: str, training_seed: int | None = None) -> Trained:
     """Reads a trained model.
 
     Args:
@@ -71,8 +71,8 @@ def load(name: str, training_seed: int | None) -> Trained:
     settings = params.load()
     if name in settings.models:
         return _of_preset(name, settings, training_seed)
-    if name not in tracking.ALIASES:
-        names = [*settings.models, *tracking.ALIASES]
+    if name not in registry.ALIASES:
+        names = [*settings.models, *registry.ALIASES]
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f", did you mean {nearest[0]!r}?" if nearest else ""
         raise UserError(f"{name}: no such model or alias{hint}; there are {', '.join(names)}")
@@ -81,7 +81,7 @@ def load(name: str, training_seed: int | None) -> Trained:
             f"--training-seed {training_seed}: alias {name!r} names one training; "
             "leave it out, or name a model"
         )
-    return _of_alias(name, settings)
+    return _of_alias(name)
 
 
 def _of_preset(name: str, settings: Params, training_seed: int | None) -> Trained:
@@ -93,38 +93,34 @@ def _of_preset(name: str, settings: Params, training_seed: int | None) -> Traine
         raise UserError(
             f"{name} was not trained with seed {seed} but with {there}: choose with --training-seed"
         )
-    return Trained(_read(folder / str(seed), _made_by(name, settings)), _title(name, seed))
+    return Trained(read(folder / str(seed), _made_by(name, settings)), _title(name, seed))
 
 
-def _of_alias(alias: str, settings: Params) -> Trained:
+def _of_alias(alias: str) -> Trained:
     store = tracking.open_store()
-    found = store.registered(alias)
+    found = registry.find(store, alias)
     if not store.is_on:
         raise UserError(f"alias {alias!r}: the registry does not answer; name a model instead")
     if found is None:
-        raise UserError(f"no alias {alias!r} in the registry; name a preset instead")
-    name, seed = found.tags.get("model", ""), found.tags.get("seed", "")
-    title = f"{alias}: {_title(name, seed)}"
-    if found.weights is not None:
-        return Trained(_read(found.weights.parent, "make publish"), title)
-    # Without weights of its own the version is the local training, if that is still the same one.
-    if name not in settings.models or found.tags.get("fingerprint") != _local(name, seed):
+        raise UserError(f"no alias {alias!r} in the registry; `make publish` sets it")
+    if found.weights is None or "sha256" not in found.tags:
+        lacks = "weights" if found.weights is None else "SHA-256"
         raise UserError(
-            f"alias {alias!r}: version {found.version}, {_title(name, seed)}, has no weights in "
-            "the registry and is not the training in outputs/; `make publish` moves the alias"
+            f"alias {alias!r}: version {found.version} has no {lacks} in the registry; "
+            "`make publish` writes it, or moves the alias"
         )
-    return Trained(_read(paths.TRAIN / name / seed, _made_by(name, settings)), title)
+    mlmodel.check(found.weights, found.tags["sha256"])
+    title = f"{alias}: {_title(found.tags.get('model', ''), found.tags.get('seed', ''))}"
+    return Trained(read(found.weights.parent, "make publish"), title)
 
 
-def _local(name: str, seed: str) -> str | None:
-    """The fingerprint of the training in outputs/; None where there is none."""
-    try:
-        return fingerprint.from_lock(name, int(seed))
-    except UserError:
-        return None
+def read(folder: Path, made_by: str) -> GenerativeModel:
+    """The model of the weights.pt in a folder, in evaluation mode.
 
-
-def _read(folder: Path, made_by: str) -> GenerativeModel:
+    Raises:
+        UserError: The file is missing, no plain tensors, or of another version of the code; names
+            the command that makes it.
+    """
     try:
         return read_model(folder, made_by)
     except UserError:

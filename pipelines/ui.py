@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 
-from pipelines import paths, publish, tracking, views
+from pipelines import paths, publish, registry, tracking, views
 from pipelines.errors import UserError, exit_on_user_error
 
 HOST = "127.0.0.1"
@@ -53,6 +53,9 @@ def links(server: str) -> dict[str, str]:
         "curves": views.link(server, pipeline, views.CURVES),
         "reports": views.link(server, reports),
     }
+    registered = registry.link(store, server)
+    if registered is not None:
+        found["registry"] = registered
     if paths.REPORT.is_file():
         found["report file"] = str(paths.REPORT)
     return found

@@ -1,6 +1,7 @@
 """What all tests share: the shipped model entries, real digits, one thread."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,8 +35,8 @@ def one_thread():
 
 @functools.cache
 def presets() -> dict[str, dict[str, Any]]:
-    """The entries of `models:` in params.yaml."""
-    return params.load().models
+    """The entries of `models:` in the shipped params.yaml, wherever a test's checkout lies."""
+    return params.load(Path(__file__).parents[1] / "params.yaml").models
 
 
 def small(entry: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,21 @@
 """A project in a folder of its own: outputs as the stages leave them, and an MLflow store."""
 
 import csv
+import functools
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from genmodels.networks.blocks import draw_weights
 from pipelines import fingerprint, paths, tracking
+from tests.conftest import presets, small_model
+from tests.pipelines.trained import save
 
 MODELS = {"vae": "vae", "gan": "gan"}
 SEEDS = (0, 1)
@@ -85,10 +91,21 @@ def write_params_and_lock(root: Path) -> None:
     write_json(root / "params.yaml", settings)
 
 
+@functools.cache
+def weights(model: str, seed: int) -> bytes:
+    """A small model with weights of its own, as `train` writes it."""
+    entry = presets()[{"vae": "vae", "gan": "gan_r1"}[model]]
+    made = small_model(entry)
+    draw_weights(made, torch.Generator().manual_seed(seed))
+    with tempfile.TemporaryDirectory() as folder:
+        return save(made, Path(folder)).read_bytes()
+
+
 def write_run(root: Path, model: str, seed: int, position: int) -> None:
     folder = root / f"outputs/train/{model}/{seed}"
     config = {"model": model, "kind": MODELS[model], "family": model, "seed": seed}
-    write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config | {"image_shape": [1, 12, 12]})
+    (folder / "weights.pt").write_bytes(weights(model, seed))
     phase = "vae" if model == "vae" else "generator"
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)

@@ -1,17 +1,14 @@
 import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines import paths, publish, tracking, ui
+from tests.pipelines.served import free_port, served_ui
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -26,12 +23,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[Any]:
@@ -75,11 +66,14 @@ def test_a_lost_database_is_filled_before_the_server_starts(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("MLflow: 4 runs and the report are there")
     experiment = tracking.open_store().experiment_id("pipeline")
-    name, address = lines[1].split()
+    name, address = lines[2].split()
     assert name == "leaderboard"
     assert address.startswith(f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?")
     assert address.endswith("viewStateShareKey=leaderboard")
     assert lines[-2].split(maxsplit=2) == ["report", "file", str(paths.REPORT)]
+    name, address = lines[-3].split()
+    assert name == "registry"
+    assert address.startswith(f"http://127.0.0.1:{port}/#/models/genmodels?")
 
 
 def test_the_server_is_reached_from_this_machine_alone(
@@ -103,29 +97,6 @@ def test_a_server_elsewhere_that_is_down_is_one_line(
         run_main(monkeypatch)
 
 
-@contextmanager
-def served(port: int) -> Iterator[str]:
-    """The UI's server on the store of this test, until the block ends."""
-    address = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        ui.server_command(port),
-        env=ui.server_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=5).close()
-                break
-            except urllib.error.URLError:
-                time.sleep(0.5)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
 #: Whether the leftmost metric column is the one that ranks.
 FIRST_METRIC = """() => {
     const left = cell => cell.getBoundingClientRect().left;
@@ -144,7 +115,7 @@ def test_the_first_link_opens_on_our_metrics_and_a_foreign_host_is_refused(
 ) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     publish.publish()
-    with served(free_port()) as server, sync_api.sync_playwright() as playwright:
+    with served_ui() as server, sync_api.sync_playwright() as playwright:
         search = f"{server}/api/2.0/mlflow/experiments/search?max_results=1"
         urllib.request.urlopen(search).close()
         foreign = urllib.request.Request(search, headers={"Host": "example.org"})
@@ -167,6 +138,10 @@ def test_the_first_link_opens_on_our_metrics_and_a_foreign_host_is_refused(
         page.goto("about:blank")
         page.goto(links["by model"])
         page.get_by_text("Group: vae").first.wait_for(timeout=60_000)
+        page.goto("about:blank")
+        page.goto(links["registry"])
+        page.get_by_text("champion").first.wait_for(timeout=60_000)
+        page.screenshot(path=tmp_path / "registry.png")
         assert page.get_by_text("What type of experiment").count() == 0
         browser.close()
     assert any("vae-s0" in text for text in names)
