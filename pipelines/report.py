@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from evaluation import comparison, pictures, reference_rows, tables, verdict
 from evaluation.comparison import Leaderboard
-from pipelines import files, params, paths, report_inputs, report_plots
+from pipelines import files, gates, params, paths, report_inputs, report_plots
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.report_inputs import ModelResult, Results
 from pipelines.report_plots import Look
@@ -187,6 +187,9 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         "settings": _settings(found.models),
         "definitions": _definitions(settings.evaluate.metrics, board),
         "limits": LIMITS,
+        "gates": gates.outcomes(
+            settings.report, {row.name: row for row in board.models}, board.champion(rank_by)
+        ),
         "scores": _scores(board, rank_by),
     }
 
