@@ -1,6 +1,7 @@
 """Compares models in the terminal: means, intervals, verdicts, and the settings that differ."""
 
 import argparse
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ A verdict is on the model named second, held against the first: better, worse, n
 """
 ABSENT = "–"
 NOTHING = {"n": 0}
+#: Of a model, or of a run: `vae`, `vae-s0-1f2e3d4c`.
+_NAME = re.compile(r"[\w-]+")
 #: A setting's value, such as a schedule, may be of any length.
 LONGEST_VALUE = 36
 
@@ -48,6 +51,8 @@ def read(names: Sequence[str], from_store: bool) -> list[Compared]:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{name}: named twice")
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{name}: neither a model's name nor a run's")
     return [_read_one(name, from_store, known) for name in names]
 
 

@@ -109,7 +109,7 @@ def from_store(store: Store, name: str, known: Sequence[str]) -> Compared:
         )
     params = {key: value for key, value in run.data.params.items() if key != "seed"}
     started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-    which = "" if "-" in name else ", the newest evaluated one"
+    which = "" if "-" in name else ", the newest"
     source = f"MLflow run {run.info.run_name} of {started:%Y-%m-%d}{which}"
     cost = {
         key: int(run.data.metrics[f"cost/{key}"])

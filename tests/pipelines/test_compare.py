@@ -110,6 +110,8 @@ def test_the_json_file_says_the_same(
     [
         (["vae", "gan_r2"], "gan_r2: no such model, did you mean 'gan_r1'?; there are vae, beta_"),
         (["vae", "vae"], "vae: named twice"),
+        (["vae", "../train/vae"], "../train/vae: neither a model's name nor a run's"),
+        (["vae", "a' OR 'b", "--store"], "a' OR 'b: neither a model's name nor a run's"),
         (["vae", "unselected"], "unselected: not evaluated; `dvc repro evaluate@unselected`"),
         (["vae", "gan", "--metric", "fid"], "--metric: fid: not measured; there are fid_cl"),
         (["vae", "gan", "--metric", "kid_clasifier"], "did you mean 'kid_classifier'?"),
@@ -186,7 +188,7 @@ def test_without_files_the_store_is_read(
     out = run(monkeypatch, capsys, "vae", "gan")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0].startswith("vae vae; 1,000 parameters; seeds 0, 1; MLflow run vae-s1-")
-    assert lines[0].endswith("the newest evaluated one")
+    assert lines[0].endswith(", the newest")
     assert any(line.startswith("fid_classifier ↓ 3.05 ± 0.07") for line in lines)
     assert lines[-1] == "kind vae gan"
 

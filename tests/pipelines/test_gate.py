@@ -163,19 +163,3 @@ def test_a_model_without_results_breaks_its_gates_and_hides_no_other(
     out = capsys.readouterr().out
     assert "vae.json: no such file; `dvc repro evaluate@vae` makes it" in out
     assert out.count("passed") == 3
-
-
-def test_the_shipped_gates_separate_what_they_say_they_do() -> None:
-    """A collapsed model, or one that copies, is not let through; the reference rows say so."""
-    shipped = params.load().report.gates
-    collapsed = next(g for g in shipped if g.metric == "fid_classifier" and g.model == "all")
-    copies = next(g for g in shipped if g.metric == "copy_share_pixel")
-    assert collapsed.of == copies.of == "worst"
-    leaderboard = paths.LEADERBOARD.read_text().splitlines()
-    columns = leaderboard[0].split(",")
-    rows = {
-        line.split(",")[0]: dict(zip(columns, line.split(","), strict=True)) for line in leaderboard
-    }
-    assert float(rows["mean_image"]["fid_classifier_mean"]) > collapsed.max
-    assert float(rows["train_copies"]["copy_share_pixel_mean"]) > copies.max
-    assert float(rows["held_out"]["copy_share_pixel_mean"]) < copies.max
