@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from evaluation import pairwise
-from pipelines import compare, compared_models, files, params, paths, publish, tracking
+from pipelines import (
+    compare,
+    compared_models,
+    compared_text,
+    files,
+    params,
+    paths,
+    publish,
+    tracking,
+)
 from pipelines.text_table import PIPED
 from tests.evaluation.test_pairwise import make_row
 from tests.pipelines import conftest
@@ -142,7 +151,7 @@ def test_a_narrow_terminal_leaves_out_sd_then_intervals(
     rows = [make_row("one", {"fid": [101.0, 102.5]}), make_row("two", {"fid": [80.0, 80.5]})]
     rows = [compared_models.row(r.name, {**IDENTITY, "seeds": r.records}, {}) for r in rows]
     models = [compared_models.Compared(row, {}, "files") for row in rows]
-    out = compare.as_text(pairwise.compare(rows), models, width, asked=False)
+    out = compared_text.as_text(pairwise.compare(rows), models, width, asked=False)
     table = next(line for line in out.splitlines() if line.startswith("fid"))
     assert ("±" in table, "[" in table) == (has_sd, has_interval)
     assert max(map(len, out.splitlines())) <= width
@@ -264,7 +273,7 @@ def test_settings_that_differ_are_flat_and_a_missing_one_is_a_dash() -> None:
     models = [
         compared_models.Compared(row, given, "files") for row, given in zip(rows, flat, strict=True)
     ]
-    assert compare.differing(models) == [("beta", ["1", "–"]), ("loss", ["–", "hinge"])]
+    assert compared_text.differing(models) == [("beta", ["1", "–"]), ("loss", ["–", "hinge"])]
 
 
 def test_the_names_of_models_are_those_of_the_shipped_settings() -> None:
