@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 READY := $(VENV)/ready
 PORT ?= 5000
+REV ?= HEAD
 # DVC calls `python`, which has to be the environment's.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -10,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ui publish report presets reproduce smoke test check lint bench peers dag clean
+.PHONY: help setup repro ui publish report gate diff presets reproduce smoke test check lint bench peers dag clean
 
 help: ## this text
 	@echo "make repro runs the pipeline, make ui shows its runs, make test checks the code."
@@ -41,6 +42,12 @@ publish: $(READY) ## complete the MLflow store from the files
 
 report: $(READY) ## the report and what it needs
 	dvc repro report
+
+gate: $(READY) ## hold the results against the gates of params.yaml; fails where one is broken
+	@python -m pipelines.gate
+
+diff: $(READY) ## metrics and params against another commit (REV=HEAD)
+	@python -m pipelines.diff $(REV)
 
 presets: $(READY) ## every preset, three seeds each, into reports/presets.md: about 70 CPU-minutes
 	python -m pipelines.presets

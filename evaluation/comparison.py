@@ -216,6 +216,13 @@ class Leaderboard:
         order = means.sort_values(ascending=ascending, na_position="last", kind="stable")
         return [rows[str(name)] for name in order.index]
 
+    def champion(self, key: str) -> str | None:
+        """The model that `ranked` puts first; None where none has a value, or no such column."""
+        if key not in {column.key for column in self.columns}:
+            return None
+        first = self.ranked(key)[0]
+        return None if self.cell(first, self.column(key)).mean is None else first.name
+
     def best(self, column: Column) -> set[str]:
         """The models with the best mean (several when they tie).
 

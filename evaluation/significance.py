@@ -47,13 +47,19 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
         values: One a training seed.
         level: The share of such intervals that miss the mean.
     """
-    n = len(values)
-    if n < 2:
+    if len(values) < 2:
         return None
+    return interval_from_moments(fmean(values), stdev(values), len(values), level)
+
+
+def interval_from_moments(
+    mean: float, sd: float, n: int, level: float = LEVEL
+) -> tuple[float, float]:
+    """Student's interval from a mean, a standard deviation (ddof=1) and a count of at least 2."""
     from scipy import stats  # noqa: PLC0415  (a second of start-up that not every stage needs)
 
-    half = float(stats.t.ppf(1 - level / 2, n - 1)) * stdev(values) / math.sqrt(n)
-    return fmean(values) - half, fmean(values) + half
+    half = float(stats.t.ppf(1 - level / 2, n - 1)) * sd / math.sqrt(n)
+    return mean - half, mean + half
 
 
 def is_testable(n: int, m: int, comparisons: int) -> bool:

@@ -155,7 +155,7 @@ def empty_columns(board: Leaderboard) -> list[tuple[Column, str]]:
     for column in board.columns:
         if not board.families(column):
             cells = [board.cell(row, column) for row in board.models]
-            reasons = dict.fromkeys(words(cell.reason) for cell in cells)
+            reasons = dict.fromkeys(in_words(cell.reason) for cell in cells)
             found.append((column, "; ".join(reasons)))
     return found
 
@@ -200,7 +200,7 @@ def _cell(board: Leaderboard, row: Row, column: Column, notes: dict[str, str]) -
         return TextCell(number(cell.mean, places), "", cell.mean, best=False, note="")
     note = ""
     if cell.mean is None:
-        note = _mark(words(cell.reason), notes)
+        note = _mark(in_words(cell.reason), notes)
     elif cell.n < len(row.records):
         reasons = [
             record["reason"]
@@ -208,7 +208,7 @@ def _cell(board: Leaderboard, row: Row, column: Column, notes: dict[str, str]) -
             for record in records
             if record["name"] == column.metric and record["value"] is None
         ]
-        text = f"{cell.n} of {len(row.records)} seeds: {words(reasons[0] if reasons else None)}"
+        text = f"{cell.n} of {len(row.records)} seeds: {in_words(reasons[0] if reasons else None)}"
         note = _mark(text, notes)
     sd = "" if cell.std is None else number(cell.std, places)
     return TextCell(number(cell.mean, places), sd, cell.mean, row.name in board.best(column), note)
@@ -220,6 +220,6 @@ def _mark(text: str, notes: dict[str, str]) -> str:
     return notes.setdefault(text, chr(ord("a") + index % 26) * math.ceil((index + 1) / 26))
 
 
-def words(reason: str | None) -> str:
-    """Why there is no value, as people read it."""
+def in_words(reason: str | None) -> str:
+    """Why a value is missing, as people read it."""
     return REASONS.get(reason or "", (reason or "no reason given").replace("_", " "))

@@ -17,5 +17,7 @@ for name, value in {
     # One retry: the default of seven blocks a training for four minutes when a server is away.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    # Its bar is for large files; ours are small, and come amid tables.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(name, value)

@@ -1,6 +1,7 @@
 """How a mistake of the user's ends a command: one line and exit code 1, never a traceback."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import ParamSpec
@@ -19,9 +20,13 @@ def exit_on_user_error(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+            sys.stdout.flush()
         except UserError as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit(130)
+        except BrokenPipeError:  # as of `| head`; what is left in the buffer has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
     return wrapped

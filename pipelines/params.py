@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML  # noqa: TID251
 from ruamel.yaml.error import YAMLError  # noqa: TID251
 
@@ -23,6 +23,7 @@ from pipelines import paths
 from pipelines.errors import UserError, exit_on_user_error
 
 T = TypeVar("T")
+S = TypeVar("S", bound=BaseModel)
 
 #: What pydantic's locations hold beside keys: an alternative of a union, such as `list[Stage]`.
 _ALTERNATIVE = re.compile(r"^(constrained|function)-|\]$|^(bool|float|int|str)$")
@@ -95,10 +96,36 @@ class Evaluate(Section):
     grid_images: Annotated[int, Field(ge=1, le=400)]
 
 
+#: What a gate may name instead of a model.
+ALL, CHAMPION = "all", "champion"
+
+
+class Gate(Section):
+    """A bound that a value has to keep; `pipelines.gates` holds results against it.
+
+    The bounds alone have a default: one that is not there bounds nothing.
+    """
+
+    metric: Name
+    model: Name
+    of: Literal["mean", "worst"]
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "Gate":
+        if self.min is None and self.max is None:
+            raise ValueError("neither min nor max: it holds nothing back")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: nothing can pass")
+        return self
+
+
 class Report(Section):
-    """How the report ranks the models."""
+    """How the report ranks the models, and which bounds their values have to keep."""
 
     rank_by: Name
+    gates: list[Gate]
 
 
 #: The presets that the pipeline trains: a key of `models:` and its kind. DVC cannot look the kind
@@ -136,16 +163,27 @@ def read_yaml(path: Path) -> Any:
         UserError: The file is missing or is no YAML; the line is named.
     """
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path.name}: no such file in {path.parent}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path.name}: not UTF-8 at byte {error.start}") from None
+    return parse_yaml(text, path.name)
+
+
+def parse_yaml(text: str, file: str) -> Any:
+    """Reads YAML 1.2 into plain Python values.
+
+    Raises:
+        UserError: It is no YAML; the file and the line are named.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{path.name}{where}: {problem}") from None
+        raise UserError(f"{file}{where}: {problem}") from None
 
 
 def load(path: Path | None = None) -> Params:
@@ -175,7 +213,22 @@ def load(path: Path | None = None) -> Params:
         _check_model(name, entry, path.name)
     _check_selected(params, path.name)
     _check_metrics(params, path.name)
+    _check_gates(params, path.name)
     return params
+
+
+def load_part(part: type[S]) -> S:
+    """Reads some of the sections only: the whole needs the models, and they need torch.
+
+    Args:
+        part: A class with those sections as fields.
+
+    Raises:
+        UserError: The first mistake in them.
+    """
+    raw = read_yaml(paths.PARAMS)
+    found = {name: raw[name] for name in part.model_fields if name in raw}
+    return check(functools.partial(part.model_validate, found), part, paths.PARAMS.name)
 
 
 def _check_model(name: str, entry: Mapping[str, Any], file: str) -> None:
@@ -204,7 +257,7 @@ def check_entry(entry: Mapping[str, Any], where: str) -> None:
     if kind not in kinds:
         raise UserError(
             f"{where}.kind: {_show(kind)} is not one of {', '.join(kinds)}"
-            f"{_suggest(str(kind), kinds)}"
+            f"{suggest(str(kind), kinds)}"
         )
     config = build.config_class(kind)
     check(functools.partial(config.model_validate, entry), config, where)
@@ -227,22 +280,16 @@ def _check_selected(params: Params, file: str) -> None:
 
 
 def _no_such_model(name: str, models: Mapping[str, Any]) -> str:
-    return f"no such model{_suggest(name, list(models))}; there are {', '.join(models)}"
+    return f"no such model{suggest(name, list(models))}; there are {', '.join(models)}"
 
 
 def _check_metrics(params: Params, file: str) -> None:
     """Checks the metrics' names, likewise without depending on their code."""
-    metric = importlib.import_module("evaluation.metric")
     try:
-        loaded = [metric.load(name) for name in params.evaluate.metrics]
+        found = measured(params.evaluate.metrics, params.features.extractors)
     except ValueError as error:
         raise UserError(f"{file}: evaluate.metrics: {error}") from None
-    values = [
-        spec.name.format(extractor="classifier")
-        for chosen in loaded
-        for spec in chosen.values
-        if spec.higher_is_better is not None
-    ]
+    values = [name for name, higher_is_better in found.items() if higher_is_better is not None]
     rank_by = params.report.rank_by
     # Where models differ in their observation model, its name is a suffix: elbo_gaussian.
     observations = importlib.import_module("evaluation.protocols").OBSERVATIONS
@@ -250,8 +297,41 @@ def _check_metrics(params: Params, file: str) -> None:
     if rank_by not in suffixed.union(values):
         raise UserError(
             f"{file}: report.rank_by: {rank_by!r} is nothing to rank by"
-            f"{_suggest(rank_by, values)}; evaluate.metrics gives {', '.join(values)}"
+            f"{suggest(rank_by, values)}; evaluate.metrics gives {', '.join(values)}"
         )
+
+
+def measured(metrics: Sequence[str], extractors: Sequence[str]) -> dict[str, bool | None]:
+    """The values that metrics give, by name: their directions, None for a diagnostic.
+
+    Args:
+        metrics: Names of files in `evaluation/metrics/`.
+        extractors: Names of extractors.
+
+    Raises:
+        ValueError: There is no such metric; the nearest name is given.
+    """
+    metric = importlib.import_module("evaluation.metric")
+    return {
+        spec.name.format(extractor=extractor): spec.higher_is_better
+        for name in metrics
+        for spec in metric.load(name).values
+        for extractor in extractors
+    }
+
+
+def _check_gates(params: Params, file: str) -> None:
+    values = list(measured(params.evaluate.metrics, params.features.extractors))
+    models = [ALL, CHAMPION, *params.models]
+    for place, gate in enumerate(params.report.gates):
+        where = f"{file}: report.gates.{place}"
+        if gate.model not in models:
+            raise UserError(f"{where}.model: {_no_such_model(gate.model, dict.fromkeys(models))}")
+        if gate.metric not in values:
+            raise UserError(
+                f"{where}.metric: {gate.metric!r} is not measured{suggest(gate.metric, values)}; "
+                f"evaluate.metrics gives {', '.join(values)}"
+            )
 
 
 class _ModelName(Section):
@@ -297,7 +377,7 @@ def _one_line(errors: Sequence[Any], section: type[BaseModel], where: str) -> st
     value = _show(error["input"])
     if error["type"] == "extra_forbidden":
         allowed = _fields_at(section, keys[:-1])
-        nearest = _suggest(keys[-1], allowed)
+        nearest = suggest(keys[-1], allowed)
         return f"{place}: unknown key (value {value}){nearest}; allowed: {', '.join(allowed)}"
     if error["type"] == "missing":
         return f"{place}: this key is missing; {_describe(section, keys)}"
@@ -340,7 +420,8 @@ def _fields_at(section: type[BaseModel], keys: list[str]) -> list[str]:
     return list(found.model_fields) if found else []
 
 
-def _suggest(word: str, allowed: list[str]) -> str:
+def suggest(word: str, allowed: list[str]) -> str:
+    """`, did you mean '...'?` with the nearest spelling; nothing where none is near."""
     nearest = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
     return f", did you mean {nearest[0]!r}?" if nearest else ""
 

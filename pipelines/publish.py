@@ -8,7 +8,6 @@ Writes `reports/tracking.json`: the fingerprints, no run ids and no time.
 """
 
 import argparse
-import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from pipelines.tracking import Store
 
 
 class _Settings(params.Section):
-    """What this stage reads of params.yaml: the whole needs the models, and they need torch."""
+    """What this stage reads of params.yaml."""
 
     selected: params.Selected
     report: params.Report
@@ -35,7 +34,7 @@ def publish() -> None:
     Raises:
         UserError: A model or file is missing because nothing was reproduced yet.
     """
-    settings = _settings()
+    settings = params.load_part(_Settings)
     lock = fingerprint.read_lock()
     found = [done for model in settings.selected for done in completed_runs.read(model, lock)]
     report = _report_files()
@@ -59,13 +58,6 @@ def publish() -> None:
         print(f"MLflow: {len(found)} runs and the report are there, {written} of them written now")
         named = [f"{alias} is {choice.name}" for alias, choice in choices.items()]
         print(f"registry: {', '.join(named) or 'no model has a value of ' + rank_by}")
-
-
-def _settings() -> _Settings:
-    raw = params.read_yaml(paths.PARAMS)
-    read = {name: raw[name] for name in _Settings.model_fields if name in raw}
-    validate = functools.partial(_Settings.model_validate, read)
-    return params.check(validate, _Settings, paths.PARAMS.name)
 
 
 def _dataset() -> str:

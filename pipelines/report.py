@@ -16,6 +16,7 @@ from evaluation import comparison, reference_rows, tables, verdict
 from evaluation.comparison import Leaderboard
 from pipelines import (
     files,
+    gates,
     params,
     paths,
     report_cards,
@@ -168,6 +169,9 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         "settings": report_settings.settings(found.models),
         "definitions": _definitions(settings.evaluate.metrics, board),
         "limits": LIMITS,
+        "gates": gates.outcomes(
+            settings.report, {row.name: row for row in board.models}, board.champion(rank_by)
+        ),
         "scores": _scores(board, rank_by),
     }
 

@@ -164,7 +164,7 @@ def _limits(
     for column in board.columns:
         cell = board.cell(row, column)
         if cell.mean is None:
-            missing.setdefault(tables.words(cell.reason), []).append(column.key)
+            missing.setdefault(tables.in_words(cell.reason), []).append(column.key)
     for reason, names in missing.items():
         yield f"Not known: {', '.join(names)} ({reason})."
 

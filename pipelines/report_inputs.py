@@ -104,9 +104,13 @@ def _reference(
     return Row(name, "reference", "reference", {}, summary, {"drawn": records})
 
 
-def _model(name: str, seeds: list[int]) -> ModelResult:
-    wanted = [str(seed) for seed in seeds]
-    evaluate, train = f"dvc repro evaluate@{name}", f"dvc repro train@{name}"
+def read_row(name: str, seeds: Sequence[int]) -> Row:
+    """A model's place in the comparison.
+
+    Raises:
+        UserError: A file is missing, broken or from other seeds; the stage to run is named.
+    """
+    wanted, evaluate = [str(seed) for seed in seeds], f"dvc repro evaluate@{name}"
     summary = files.read_json(paths.METRICS / f"{name}.json", evaluate)
     records_path = paths.EVALUATE / name / "records.json"
     records = files.read_json(records_path, evaluate)["seeds"]
@@ -115,10 +119,9 @@ def _model(name: str, seeds: list[int]) -> ModelResult:
             f"{records_path}: holds seeds {', '.join(records)}, params.yaml asks for "
             f"{', '.join(wanted)}; `{evaluate}` makes it anew"
         )
-    config = files.read_json(paths.TRAIN / name / wanted[0] / "config.json", train)
-    settings, cost = config["settings"], summary["cost"]
+    settings, cost = _trained_with(name, seeds[0]), summary["cost"]
     num_images = settings["num_steps"] * settings["batch_size"]
-    row = Row(
+    return Row(
         name,
         summary["kind"],
         summary["family"],
@@ -126,11 +129,24 @@ def _model(name: str, seeds: list[int]) -> ModelResult:
         summary["metrics"],
         {seed: records[seed] for seed in wanted},
     )
+
+
+def _model(name: str, seeds: Sequence[int]) -> ModelResult:
+    row = read_row(name, seeds)
+    evaluate, train = f"dvc repro evaluate@{name}", f"dvc repro train@{name}"
     histories = {
-        seed: _read_history(paths.TRAIN / name / seed / "history.csv", train) for seed in wanted
+        str(seed): _read_history(paths.TRAIN / name / str(seed) / "history.csv", train)
+        for seed in seeds
     }
-    pictures, latents = _of_first_seed(paths.EVALUATE / name / wanted[0], evaluate)
-    return ModelResult(row, settings, histories, pictures, latents)
+    pictures, latents = _of_first_seed(paths.EVALUATE / name / str(seeds[0]), evaluate)
+    return ModelResult(row, _trained_with(name, seeds[0]), histories, pictures, latents)
+
+
+def _trained_with(name: str, seed: int) -> dict[str, Any]:
+    """The settings of a model's training."""
+    path = paths.TRAIN / name / str(seed) / "config.json"
+    settings: dict[str, Any] = files.read_json(path, f"dvc repro train@{name}")["settings"]
+    return settings
 
 
 def _read_history(path: Path, made_by: str) -> pd.DataFrame:

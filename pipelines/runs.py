@@ -107,7 +107,7 @@ class Run:
 
     def add_params(self, params: Mapping[str, Any]) -> None:
         """Logs the params that are missing: MLflow never changes one."""
-        flat = {key: value for key, value in _flatten(params) if key not in self._params}
+        flat = {key: value for key, value in flatten(params) if key not in self._params}
         new = [self._entities.Param(key, value) for key, value in flat.items()]
         for chunk in _chunks(new, _MAX_PARAMS):
             self._attempt(functools.partial(_log, run_id=self._id, params=chunk))
@@ -229,9 +229,10 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as MLflow's params: dotted keys, values as JSON, strings as they are."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

@@ -87,7 +87,11 @@ def write_params_and_lock(root: Path) -> None:
     write_json(root / "dvc.lock", {"schema": "2.0", "stages": stages})
     # Another preset that is not selected is nobody's business.
     models["unselected"] = {"kind": "vae"}
-    settings = {"selected": MODELS, "models": models, "report": {"rank_by": "fid_classifier"}}
+    settings = {
+        "selected": MODELS,
+        "models": models,
+        "report": {"rank_by": "fid_classifier", "gates": []},
+    }
     write_json(root / "params.yaml", settings)
 
 

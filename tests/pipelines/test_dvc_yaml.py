@@ -94,6 +94,12 @@ def test_what_reads_results_runs_for_another_selection_and_for_no_preset_s_setti
     assert not any(name.startswith("models") for name in body(stage)["params"])
 
 
+def test_gates_are_a_setting_of_what_shows_results_and_of_no_other_stage():
+    for name in ("report", "report.gates"):
+        asked = {s for s in STAGES if any(name.startswith(p) for p in body(s)["params"])}
+        assert asked == {"report", "publish"}
+
+
 def test_train_depends_on_files_and_never_sees_the_test_split():
     deps = body("train")["deps"]
     assert all("." in dep.split("/")[-1] for dep in deps)

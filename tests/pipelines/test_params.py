@@ -87,11 +87,26 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path, spelling):
             "'fidclassifier' is nothing to rank by, did you mean",
         ),
         ("rank_by: fid_classifier", "rank_by: rate", "rank_by: 'rate' is nothing to rank by"),
+        ("      max: 5\n", "", "report.gates.1: neither min nor max: it holds nothing back"),
+        ("      max: 5\n", "      max: 5\n      min: 6\n", "report.gates.1: min 6 is above max 5"),
+        ("      max: 5\n", "      maxx: 5\n", "gates.1.maxx: unknown key (value 5), did you mean"),
+        ("      of: mean\n", "", "report.gates.1.of: this key is missing"),
+        ("      of: mean\n", "      of: median\n", "report.gates.1.of: 'median' is not allowed"),
+        (
+            "model: champion",
+            "model: championn",
+            "report.gates.1.model: no such model, did you mean 'champion'?; there are all, champ",
+        ),
+        (
+            "metric: copy_share_pixel",
+            "metric: copy_share",
+            "report.gates.2.metric: 'copy_share' is not measured, did you mean 'copy_share_pixel'?",
+        ),
         ("    beta: 1.0", "    beta: .inf", "models.vae.beta: inf is not allowed"),
         ("sample_seed: 0", "sample_seed: 99999999999999999999", "evaluate.sample_seed: 9999"),
         ("threads: 1", "threads: 0", "train.threads: 0 is not allowed"),
         ("prepare:", "prepare: [", "params.yaml line "),
-        ("\nreport:\n  rank_by: ", "\nreport: ", "report: 'fid_classifier' is not allowed"),
+        ("  gates:\n", "  gates:\n    - 7\n", "report.gates.0: 7 is not allowed"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, old, new, message):
@@ -101,6 +116,19 @@ def test_a_mistake_is_one_line(tmp_path, old, new, message):
     assert text.startswith("params.yaml")
     assert message in text
     assert "\n" not in text
+
+
+def test_ranking_and_gates_name_values_of_the_extractors_that_are_asked_for(tmp_path):
+    raw = params.read_yaml(paths.PARAMS)
+    raw["features"]["extractors"] = ["inception"]
+    raw["report"] = {"rank_by": "fid_inception", "gates": []}
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps(raw))
+    assert params.load(path).report.rank_by == "fid_inception"
+    raw["report"]["rank_by"] = "fid_classifier"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(UserError, match=r"rank_by: 'fid_classifier' is nothing to rank by"):
+        params.load(path)
 
 
 def test_something_has_to_be_selected(tmp_path):

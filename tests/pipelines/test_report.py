@@ -61,6 +61,10 @@ DIRECTIONS |= {"elbo": True, "distortion": False}
 UNITS = {"fid_classifier": "percent of real feature variance", "elbo": "nats/image"}
 MODELS = {"vae": "vae", "beta_vae": "vae", "gan": "gan", "gan_r1": "gan"}
 REFERENCES = ["held_out", "blur", "uniform_noise", "prototypes", "expected_floor"]
+GATES = [
+    {"metric": "fid_classifier", "model": "all", "of": "worst", "max": 15.0},
+    {"metric": "elbo", "model": "champion", "of": "mean", "min": -110.0},
+]
 METRICS = ["fid", "kid", "inception_score", "mse", "elbo", "rate", "distortion", "discriminator"]
 
 
@@ -108,7 +112,7 @@ def write_params(root: Path) -> None:
     base["models"]["beta_vae"]["beta"] = 4.0
     base["models"]["gan_r1"]["learning_rate"] = 5e-4
     base["seeds"], base["evaluate"]["metrics"] = list(SEEDS), METRICS
-    base["report"] = {"rank_by": "fid_classifier"}
+    base["report"] = {"rank_by": "fid_classifier", "gates": GATES}
     write_json(root / "params.yaml", base)
 
 
@@ -497,7 +501,7 @@ def test_ranking_by_an_unknown_value_or_a_diagnostic_is_refused(
     project: Path, rank_by: str
 ) -> None:
     # Behind the check of params.yaml, which knows the metrics but not what the models could do.
-    settings = params.load().model_copy(update={"report": params.Report(rank_by=rank_by)})
+    settings = params.load().model_copy(update={"report": params.Report(rank_by=rank_by, gates=[])})
     with pytest.raises(UserError, match=f"report.rank_by: '{rank_by}'"):
         report.build(settings, report_inputs.read(settings))
 
@@ -536,7 +540,7 @@ def test_data_without_labels_gives_a_report_ranked_by_another_value(project: Pat
         write_json(paths.EVALUATE / name / "records.json", records)
         write_json(paths.METRICS / f"{name}.json", summary)
     raw = json.loads(paths.PARAMS.read_text())
-    write_json(paths.PARAMS, {**raw, "report": {"rank_by": "mse"}})
+    write_json(paths.PARAMS, {**raw, "report": {"rank_by": "mse", "gates": []}})
     report.main()
     page = paths.REPORT.read_text("utf-8")
     assert "there is no feature extractor for this data set" in page
@@ -766,3 +770,14 @@ def test_the_first_screen_names_the_best_and_shows_its_samples(page: str) -> Non
     screen = page.partition("<nav")[0]
     assert "gan_r1 has the lowest fid_classifier" in screen
     assert screen.index('alt="Samples of gan_r1"') < screen.index('alt="Samples of vae"')
+
+
+def test_the_gates_stand_in_the_page_with_what_is_broken(page: str) -> None:
+    section = page.split('<section id="gates">')[1].split("</section>")[0]
+    lines = re.findall(r"<tr><th.*?</tr>", section)[1:]
+    texts = [" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in lines]
+    assert len(texts) == 5
+    assert texts[0] == "fid_ classifier vae worst 8.93 ≤ 15 passed"
+    assert texts[1] == "fid_ classifier beta_vae worst 15.1 ≤ 15 BROKEN"
+    reason = "the model cannot do what this metric needs"
+    assert texts[4] == f"elbo champion: gan_r1 mean – ≥ -110 BROKEN {reason}"

@@ -1,0 +1,170 @@
+"""Compares models in the terminal: means, intervals, verdicts, and the settings that differ."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation import pairwise, verdict
+from evaluation.comparison import Row
+from evaluation.pairwise import Comparison, Line
+from pipelines import compared_models, files, params, tracking
+from pipelines.compared_models import Compared
+from pipelines.compared_text import as_text, differing
+from pipelines.errors import UserError, exit_on_user_error
+from pipelines.params import suggest
+from pipelines.text_table import allowed_width
+
+EPILOG = """\
+examples:
+  python -m pipelines.compare vae gan_r1
+  python -m pipelines.compare vae gan_r1 dcgan --metric fid_classifier kid_classifier
+  python -m pipelines.compare vae vae-s0-1f2e3d4c --store     # with a run of another time
+
+A verdict is on the model named second, held against the first: better, worse, not told apart
+(Welch's t test, Holm-adjusted over the pairs, 0.05), or not testable with so few seeds.
+"""
+NOTHING = {"n": 0}
+#: Of a model, or of a run: `vae`, `vae-s0-1f2e3d4c`.
+_NAME = re.compile(r"[\w-]+")
+
+
+class _Settings(params.Section):
+    """What this command reads of params.yaml."""
+
+    selected: params.Selected
+    models: dict[str, dict[str, Any]]
+    report: params.Report
+
+
+def read(names: Sequence[str], from_store: bool) -> list[Compared]:
+    """Finds each model: in the files, or where it is not there, or is asked to be, in the store.
+
+    Raises:
+        UserError: A name stands twice or is unknown, or a model was not evaluated.
+    """
+    known = list(params.load_part(_Settings).models)
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{name}: named twice")
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{name}: neither a model's name nor a run's")
+    return [_read_one(name, from_store, known) for name in names]
+
+
+def _read_one(name: str, from_store: bool, known: Sequence[str]) -> Compared:
+    if not from_store and compared_models.has_files(name):
+        return compared_models.from_files(name)
+    if compared_models.has_store():
+        return compared_models.from_store(tracking.open_store(), name, known)
+    if name in known:
+        raise UserError(f"{name}: not evaluated; `dvc repro evaluate@{name}` does it")
+    raise UserError(
+        f"{name}: no such model{suggest(name, list(known))}; there are {', '.join(known)}"
+    )
+
+
+def choose(rows: Sequence[Row], asked: Sequence[str], rank_by: str) -> list[str]:
+    """The metrics to compare: those asked for, or all, the one to rank by in front.
+
+    Raises:
+        UserError: None of the models knows a metric that was asked for.
+    """
+    known = list(dict.fromkeys(name for row in rows for name in row.summary))
+    for name in asked:
+        if name not in known:
+            raise UserError(
+                f"--metric: {name}: not measured{suggest(name, known)}; "
+                f"there are {', '.join(known)}"
+            )
+    # In a report of several observation models, elbo_gaussian is elbo.
+    ranking = [name for name in known if rank_by == name or rank_by.startswith(f"{name}_")]
+    had = [name for name in known if any(row.summary.get(name, NOTHING)["n"] for row in rows)]
+    return list(dict.fromkeys(asked or [*ranking[-1:], *had]))
+
+
+def as_data(found: Comparison, models: Sequence[Compared]) -> dict[str, Any]:
+    """Everything that the command prints as JSON values, in full precision."""
+    return {
+        "models": [
+            {
+                "name": model.row.name,
+                "kind": model.row.kind,
+                "seeds": list(model.row.records),
+                "source": model.source,
+                "params": dict(model.params),
+            }
+            for model in models
+        ],
+        "against": found.rows[0].name,
+        "comparisons": {
+            other.name: [_line_data(found, line, other) for line in found.lines(other)]
+            for other in found.rows[1:]
+        },
+        "not_comparable": found.refused,
+        "lacking": found.lacking,
+        "verdicts": {
+            metric: verdict.verdict(board, column.key)
+            for metric, (board, column) in found.boards.items()
+            if column.higher_is_better is not None
+        },
+        "params_that_differ": {
+            key: dict(zip((model.row.name for model in models), values, strict=True))
+            for key, values in differing(models)
+        },
+    }
+
+
+def _line_data(found: Comparison, line: Line, other: Row) -> dict[str, Any]:
+    sides = {"first": line.first, "other": line.other}
+    return {
+        "metric": line.metric,
+        **{
+            key: {"mean": s.cell.mean, "std": s.cell.std, "n": s.cell.n, "interval": s.interval}
+            for key, s in sides.items()
+        },
+        "difference": line.difference,
+        "verdict": line.verdict,
+        "p": line.p,
+        "seeds_needed": found.seeds_needed(line.metric, other),
+    }
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.compare",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="two or more models, or runs")
+    parser.add_argument("--metric", nargs="+", default=[], metavar="NAME", help="only these")
+    parser.add_argument(
+        "--store", action="store_true", help="from the MLflow store, even where there are files"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the same as data")
+    given = parser.parse_args()
+    if len(given.models) < 2:
+        parser.error("at least two models are needed")
+    return given
+
+
+@exit_on_user_error
+def main() -> None:
+    """Compares as the command line says."""
+    given = parse()
+    if given.json and Path(given.json).is_dir():
+        raise UserError(f"--json: {given.json}: a folder; name a file")
+    models = read(given.models, given.store)
+    rows = [model.row for model in models]
+    rank_by = params.load_part(_Settings).report.rank_by
+    found = pairwise.compare(rows, choose(rows, given.metric, rank_by))
+    print(as_text(found, models, allowed_width(), bool(given.metric)))
+    if given.json:
+        files.write_json(Path(given.json), as_data(found, models))
+
+
+if __name__ == "__main__":
+    main()
