@@ -204,7 +204,7 @@ def test_a_run_in_training_and_runs_of_the_past_are_left_alone(
     living = Identity("vae", "vae", "vae", 0, fingerprints["vae", 0])
     store.start_run(living, {}, {})
     past = Identity("old", "vae", "vae", 0, "f" * 64)
-    store.start_run(past, {}, {}).finish("FINISHED")
+    store.start_run(past, {}, {}).finish("FINISHED")  # waits for both
     publish.publish()
     assert len(runs()) == 5
     assert run_of("vae", 0).info.status == "RUNNING"
