@@ -2,8 +2,8 @@
 
 What a training logs waits in memory until the thread has sent it, and rows that have gathered
 meanwhile go in one call: a server of four seconds a call costs a training nothing until its end.
-There it waits for the thread, all its waits together at most `MAX_WAIT_S`; then tracking goes off,
-and `publish` completes the run from the files.
+There it waits for the thread, all its waits together at most `MAX_WAIT_S` and a hundredth of the
+time it trained; then tracking goes off, and `publish` completes the run from the files.
 """
 
 import queue
@@ -24,7 +24,7 @@ class Writer:
     def __init__(self) -> None:
         self._tasks: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._left_s = MAX_WAIT_S
+        self._left_s, self._waited_at = MAX_WAIT_S, time.monotonic()
 
     def put(self, task: Callable[[], object]) -> None:
         """Has a task done later; returns at once."""
@@ -39,16 +39,18 @@ class Writer:
             self._tasks.get()()
 
     def drain(self) -> bool:
-        """Waits until everything is done; False if what is left of `MAX_WAIT_S` was too little."""
+        """Waits until everything is done; False if that would have taken too long."""
         if self._thread is None:
             return True
         done = threading.Event()
         self._tasks.put(done.set)
         begin = time.monotonic()
+        self._left_s += 0.01 * (begin - self._waited_at)
         while not (finished := done.wait(0.1)) and self._thread.is_alive():
             if time.monotonic() - begin > self._left_s:
                 break
-        self._left_s -= time.monotonic() - begin
+        self._waited_at = time.monotonic()
+        self._left_s -= self._waited_at - begin
         return finished
 
 

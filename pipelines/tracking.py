@@ -36,7 +36,7 @@ REGISTERED = "genmodels"
 ALIASES = ("champion", "best-vae", "best-gan")
 WEIGHTS = "weights.pt"
 
-_LOCK_TIMEOUT_S = 60
+_LOCK_TIMEOUT_S, _PROBE_TIMEOUT_S = 60, 5
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,7 @@ class Store:
     def _open(self) -> Any:
         # Two processes that create the tables of a fresh SQLite file crash one another.
         with self._lock():
-            if not is_remote(self.uri):
-                _probe(self.uri)
+            _probe(self.uri)
             client = self._mlflow.MlflowClient(self.uri, self.uri)
             for name in DESCRIPTIONS:
                 self._experiments[name] = self._experiment(client, name)
@@ -262,14 +261,18 @@ def hide_password(text: str) -> str:
 
 
 def _probe(uri: str) -> None:
-    """Fails at once where MLflow would try a database again and again for 100 s."""
+    """Fails at once where MLflow would try a database or a server again and again."""
+    import requests  # noqa: PLC0415
     import sqlalchemy  # noqa: PLC0415
 
-    engine = sqlalchemy.create_engine(uri)
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
+    if uri.startswith("http"):
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S)
+    elif not is_remote(uri):
+        engine = sqlalchemy.create_engine(uri)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
 
 
 def _mlflow() -> Any:
