@@ -61,6 +61,7 @@ class LiveRun(Run):
         super().__init__(store, None)
         self._writer, self._drain = writer, drain
         self._waiting: deque[Mapping[str, float | None]] = deque()
+        self._is_started = False
 
     def start(
         self, find: Callable[[], Any], params: Mapping[str, Any], tags: Mapping[str, str]
@@ -72,12 +73,14 @@ class LiveRun(Run):
             self.resume(tags)
             self.add_params(params)
 
+        self._is_started = True
         self._writer.put(begin)
 
     def log_rows(self, rows: Iterable[Mapping[str, float | None]]) -> None:
-        """As of `Run`, later."""
-        self._waiting.extend(rows)
-        self._writer.put(self._write_rows)
+        """As of `Run`, later; of a run that was not started, nothing."""
+        if self._is_started:
+            self._waiting.extend(rows)
+            self._writer.put(self._write_rows)
 
     def _write_rows(self) -> None:
         rows = []
@@ -88,5 +91,6 @@ class LiveRun(Run):
 
     def finish(self, status: str) -> None:
         """As of `Run`, when everything before it is written."""
-        self._writer.put(lambda: Run.finish(self, status))
-        self._drain()
+        if self._is_started:
+            self._writer.put(lambda: Run.finish(self, status))
+            self._drain()

@@ -25,6 +25,8 @@ from pipelines.runs import Identity, Run, cut_tags
 
 T = TypeVar("T")
 
+#: As `MLFLOW_TRACKING_URI`: nothing is tracked, and MLflow is not even imported.
+OFF = "off"
 PIPELINE, REPORTS = "pipeline", "reports"
 DESCRIPTIONS = {
     PIPELINE: "One run per model and seed: curves by epoch, metrics on the test split, pictures.",
@@ -71,20 +73,28 @@ class Store:
     """
 
     def __init__(self) -> None:
-        import sqlalchemy.exc  # noqa: PLC0415
-
         self.uri = store_uri()
-        # Here, and not in the thread of a training: a fork beside an import may never end.
-        self._mlflow = _mlflow()
-        # It tells of every table that it makes, and a warning of ours comes once.
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        self.entities: Any = self._mlflow.entities
+        self.entities: Any = None
         self._client: Any = None
-        # OSError covers a full disk, the lock's time-out and every error of requests.
-        self._errors = (self._mlflow.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)
+        self._errors: tuple[type[BaseException], ...] = ()
         self._experiments: dict[str, str] = {}
         self._opening, self._off = threading.Lock(), threading.Event()
         self._writer = Writer()
+        if self.uri == OFF:
+            self._off.set()
+        else:
+            # Here, and not in the thread of a training: a fork beside an import may never end.
+            self._import()
+
+    def _import(self) -> None:
+        import sqlalchemy.exc  # noqa: PLC0415
+
+        mlflow = _mlflow()
+        # It tells of every table that it makes, and a warning of ours comes once.
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        self.entities = mlflow.entities
+        # OSError covers a full disk, the lock's time-out and every error of requests.
+        self._errors = (mlflow.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)
 
     @property
     def is_on(self) -> bool:
@@ -104,7 +114,7 @@ class Store:
         # Two processes that create the tables of a fresh SQLite file crash one another.
         with self._lock():
             _probe(self.uri)
-            client = self._mlflow.MlflowClient(self.uri, self.uri)
+            client = _mlflow().MlflowClient(self.uri, self.uri)
             for name in DESCRIPTIONS:
                 self._experiments[name] = self._experiment(client, name)
         return client
@@ -173,7 +183,8 @@ class Store:
             return self._find_or_create(PIPELINE, identity.name, identity.fingerprint, everything)
 
         run = LiveRun(self, self._writer, self.drain)
-        run.start(find, params, everything)
+        if not self._off.is_set():
+            run.start(find, params, everything)
         return run
 
     def drain(self) -> None:

@@ -231,11 +231,27 @@ def test_a_database_that_is_none_is_one_warning(
     assert capsys.readouterr().err.count("warning: tracking is off") == 1
 
 
+def test_tracking_that_is_switched_off_imports_no_mlflow_and_says_nothing(checkout: Path) -> None:
+    code = (
+        "import sys; from pipelines import tracking; from pipelines.runs import Identity;"
+        "run = tracking.open_store().start_run(Identity('vae', 'vae', 'vae', 0, 'a' * 64), {}, {});"
+        "run.log_rows([{'epoch': 1, 'step': 1, 'vae/loss': 1.0}]); run.finish('FINISHED');"
+        "assert not tracking.open_store().is_on; assert 'mlflow' not in sys.modules"
+    )
+    environment = os.environ | {"MLFLOW_TRACKING_URI": "off", "DVC_ROOT": str(checkout)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(checkout.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_processes_that_meet_a_fresh_store_at_once_all_get_it(tmp_path: Path) -> None:
     code = (
         "import sys; from pipelines import tracking; from pipelines.runs import Identity;"
-        "run = tracking.open_store().start_run("
+        # No training: that would not wait for long beside three others.
+        "store = tracking.open_store(); assert store.is_on;"
+        "run = store.start_run("
         "    Identity('vae', 'vae', 'vae', 0, sys.argv[1] * 64), {'beta': 1}, {});"
         "run.log_rows([{'epoch': 1, 'step': 1, 'vae/loss': 1.0}]); run.finish('FINISHED')"
     )

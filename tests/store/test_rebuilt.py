@@ -95,7 +95,7 @@ train.SECONDS_BETWEEN_CHECKPOINTS = 0
 save = train.checkpoint.save
 def slow(path, state):
     save(path, state)
-    time.sleep(0.5)
+    time.sleep(1)
 train.checkpoint.save = slow
 train.main()
 """
@@ -116,29 +116,28 @@ def checkpoints(clone: Clone) -> dict[str, int]:
 
 
 def test_a_training_that_is_killed_three_times_leaves_the_same_runs(
-    clone: Clone, first: dict[str, Any]
+    clone: Clone, first: dict[str, Any], tmp_path: Path
 ) -> None:
     lose_the_store(clone)
-    resumed = 0
-    for _ in range(3):
+    said = tmp_path / "stderr"
+    for attempt in range(3):
         before = checkpoints(clone)
-        with subprocess.Popen(
-            [sys.executable, "-c", TRAIN_SLOWLY, "vae"],
-            cwd=clone.folder,
-            env=clone.environment(),
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as trainer:
 
-            def progressed(before: dict[str, int] = before) -> bool:
-                now = checkpoints(clone)
-                return len(now) == 2 and all(now[key] != before.get(key) for key in now)
+        def progressed(attempt: int = attempt, before: dict[str, int] = before) -> bool:
+            now = checkpoints(clone)
+            trained = len(now) == 2 and all(now[key] != before.get(key) for key in now)
+            return trained and said.read_text().count("resumed at step") == (2 if attempt else 0)
 
+        with said.open("w") as stderr:
+            trainer = subprocess.Popen(
+                [sys.executable, "-c", TRAIN_SLOWLY, "vae"],
+                cwd=clone.folder,
+                env=clone.environment(),
+                stderr=stderr,
+            )
             wait_for(progressed)
             trainer.send_signal(signal.SIGKILL)
-            assert trainer.stderr is not None
-            resumed += trainer.stderr.read().count("resumed at step")
-    assert resumed == 4  # two seeds, the second and the third time
+            assert trainer.wait() == -signal.SIGKILL
     # A run of a dead process is closed by whoever publishes, and completed as soon as it can be.
     done = clone.run(sys.executable, "-m", "pipelines.train", "vae")
     assert done.returncode == 0, done.stderr
