@@ -75,7 +75,7 @@ peers: $(READY) ## every metric beside other packages on the same features, with
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	python -m tests.bench.peers
 
-bench: $(READY) ## speed beside a bare loop, pythae, torch-fidelity, torchmetrics; memory; modes covered
+bench: $(READY) ## speed beside a bare loop, pythae, torch-fidelity, torchmetrics; memory; modes covered; tracking
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	python -m tests.bench.throughput
 	python -m tests.bench.start_up
@@ -89,6 +89,8 @@ bench: $(READY) ## speed beside a bare loop, pythae, torch-fidelity, torchmetric
 	python -m tests.bench.frechet
 	python -m tests.bench.moments_memory
 	python -m tests.bench.fid_infinity
+	python -m tests.bench.tracking
+	python -m tests.bench.store
 
 dag: $(READY) ## draw the pipeline into the README
 	python -m tests.readme

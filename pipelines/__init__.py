@@ -16,8 +16,10 @@ for name, value in {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # One retry: the default of seven blocks a training for four minutes when a server is away.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    # Its bar is for large files; ours are small, and come amid tables.
+    # A busy server may need long for a thousand points; whether one answers at all is asked before.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    # Two lines a run between the progress bars, and a bar for files that are small.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(name, value)

@@ -74,6 +74,10 @@ class Run:
     def __init__(self, store: Connection, entity: Any) -> None:
         self._store = store
         self._entities = store.entities
+        self.take(entity)
+
+    def take(self, entity: Any) -> None:
+        """Makes it the run that the store returned."""
         self._id: str = entity.info.run_id if entity else ""
         self._artifacts: str = entity.info.artifact_uri if entity else ""
         self._status: str = entity.info.status if entity else ""

@@ -11,23 +11,27 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import filelock
 
 from pipelines import paths, provenance
+from pipelines.live import MAX_WAIT_S, LiveRun, Writer
 from pipelines.runs import Identity, Run, cut_tags
 
 T = TypeVar("T")
 
+#: As `MLFLOW_TRACKING_URI`: nothing is tracked, and MLflow is not even imported.
+OFF = "off"
 PIPELINE, REPORTS = "pipeline", "reports"
 DESCRIPTIONS = {
     PIPELINE: "One run per model and seed: curves by epoch, metrics on the test split, pictures.",
     REPORTS: "One run per report: the comparison of all models, as a page, a table and a CSV file.",
 }
 
-_LOCK_TIMEOUT_S = 60
+_LOCK_TIMEOUT_S, _PROBE_TIMEOUT_S = 60, 5
 
 
 def store_uri() -> str:
@@ -41,7 +45,10 @@ def is_remote(uri: str) -> bool:
 
 
 class Store:
-    """The store, or nothing: after the first failure every call does nothing."""
+    """The store, or nothing: after the first failure every call does nothing.
+
+    It is asked for the first time when something is wanted of it, in the thread that wants it.
+    """
 
     def __init__(self) -> None:
         self.uri = store_uri()
@@ -49,14 +56,15 @@ class Store:
         self._client: Any = None
         self._errors: tuple[type[BaseException], ...] = ()
         self._experiments: dict[str, str] = {}
-        self._open()
+        self._opening, self._off = threading.Lock(), threading.Event()
+        self._writer = Writer()
+        if self.uri == OFF:
+            self._off.set()
+        else:
+            # Here, and not in the thread of a training: a fork beside an import may never end.
+            self._import()
 
-    @property
-    def is_on(self) -> bool:
-        """Whether the store answered so far."""
-        return self._client is not None
-
-    def _open(self) -> None:
+    def _import(self) -> None:
         import sqlalchemy.exc  # noqa: PLC0415
 
         mlflow = _mlflow()
@@ -65,27 +73,40 @@ class Store:
         self.entities = mlflow.entities
         # OSError covers a full disk, the lock's time-out and every error of requests.
         self._errors = (mlflow.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)
-        try:
-            # Two processes that create the tables of a fresh SQLite file crash one another.
-            with self._lock():
-                if not is_remote(self.uri):
-                    _probe(self.uri)
-                self._client = mlflow.MlflowClient(self.uri, self.uri)
-                for name in DESCRIPTIONS:
-                    self._experiments[name] = self._experiment(name)
-        except self._errors as error:
-            self._switch_off(error)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the store answered so far."""
+        return self._connected() is not None
+
+    def _connected(self) -> Any:
+        with self._opening:
+            if self._client is None and not self._off.is_set():
+                try:
+                    self._client = self._open()
+                except self._errors as error:
+                    self._switch_off(error)
+        return None if self._off.is_set() else self._client
+
+    def _open(self) -> Any:
+        # Two processes that create the tables of a fresh SQLite file crash one another.
+        with self._lock():
+            _probe(self.uri)
+            client = _mlflow().MlflowClient(self.uri, self.uri)
+            for name in DESCRIPTIONS:
+                self._experiments[name] = self._experiment(client, name)
+        return client
 
     def _lock(self) -> filelock.BaseFileLock:
         path = paths.MLFLOW_DB.with_name(paths.MLFLOW_DB.name + ".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(path, timeout=_LOCK_TIMEOUT_S)
 
-    def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
+    def _experiment(self, client: Any, name: str) -> str:
+        found = client.get_experiment_by_name(name)
         if found is not None:
             if found.lifecycle_stage == "deleted":
-                self._client.restore_experiment(found.experiment_id)
+                client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
         folder = paths.MLFLOW_ARTIFACTS.absolute() / name
         # Without the kind the UI asks what the experiment is for, and offers chat models first.
@@ -94,10 +115,12 @@ class Store:
             "mlflow.note.content": DESCRIPTIONS[name],
         }
         location = None if is_remote(self.uri) else folder.as_uri()
-        return str(self._client.create_experiment(name, location, tags))
+        return str(client.create_experiment(name, location, tags))
 
     def _switch_off(self, error: BaseException) -> None:
-        self._client = None
+        if self._off.is_set():  # the training gave up waiting for what fails now
+            return
+        self._off.set()
         reason = hide_password(" ".join(str(error).split())[:160])
         print(
             f"warning: tracking is off, the MLflow store does not answer ({reason}); "
@@ -107,10 +130,11 @@ class Store:
 
     def attempt(self, action: Callable[[Any], T], otherwise: T) -> T:
         """Calls `action(client)`; `otherwise` is the answer of a store that is off."""
-        if self._client is None:
+        client = self._connected()
+        if client is None:
             return otherwise
         try:
-            return action(self._client)
+            return action(client)
         except self._errors as error:
             self._switch_off(error)
             return otherwise
@@ -140,29 +164,42 @@ class Store:
 
     def experiment_id(self, name: str) -> str | None:
         """The id of experiment `pipeline` or `reports`."""
-        return self._experiments.get(name)
+        return self._experiments[name] if self.is_on else None
 
     def start_run(
         self, identity: Identity, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> Run:
+    ) -> LiveRun:
         """Starts the run of a training, or takes up the one with this fingerprint.
+
+        Returns at once: a thread writes the run, see `pipelines.live`.
 
         Args:
             identity: What is trained.
             params: The settings, nested or flat; written once.
             tags: More tags, such as versions.
         """
-        if not self.is_on:
-            return Run(self, None)
         everything = identity.tags() | provenance.origin() | dict(tags)
-        run = self.run(PIPELINE, identity.name, identity.fingerprint, everything)
-        run.resume(everything)
-        run.add_params(params)
+
+        def find() -> Any:
+            return self._find_or_create(PIPELINE, identity.name, identity.fingerprint, everything)
+
+        run = LiveRun(self, self._writer, self.drain)
+        if not self._off.is_set():
+            run.start(find, params, everything)
         return run
+
+    def drain(self) -> None:
+        """Waits until the runs in training are written; too long a wait ends the tracking."""
+        if not self._off.is_set() and not self._writer.drain():
+            self._switch_off(TimeoutError(f"{MAX_WAIT_S:.0f} s were not enough for it"))
 
     def run(self, experiment: str, name: str, fingerprint: str, tags: Mapping[str, str]) -> Run:
         """The run with a fingerprint; made with these tags where there is none."""
+        return Run(self, self._find_or_create(experiment, name, fingerprint, tags))
 
+    def _find_or_create(
+        self, experiment: str, name: str, fingerprint: str, tags: Mapping[str, str]
+    ) -> Any:
         def find_or_create(client: Any) -> Any:
             experiment_id = self._experiments[experiment]
             condition = f"tags.fingerprint = '{fingerprint}'"
@@ -170,12 +207,16 @@ class Store:
                 found = client.search_runs(
                     [experiment_id], condition, order_by=["attributes.start_time ASC"]
                 )
+                # A server that answers too late is asked again, and has then made two.
+                for double in found[1:]:
+                    if not Run(self, double).is_training:
+                        client.delete_run(double.info.run_id)
                 if found:
                     return found[0]
                 given = cut_tags(tags) | {"fingerprint": fingerprint}
                 return client.create_run(experiment_id, tags=given, run_name=name)
 
-        return Run(self, self.attempt(find_or_create, None))
+        return self.attempt(find_or_create, None)
 
     def reap(self) -> int:
         """Sets runs KILLED whose process on this host is gone; returns how many."""
@@ -215,14 +256,18 @@ def hide_password(text: str) -> str:
 
 
 def _probe(uri: str) -> None:
-    """Fails at once where MLflow would try a database again and again for 100 s."""
+    """Fails at once where MLflow would try a database or a server again and again."""
+    import requests  # noqa: PLC0415
     import sqlalchemy  # noqa: PLC0415
 
-    engine = sqlalchemy.create_engine(uri)
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
+    if uri.startswith("http"):
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S)
+    elif not is_remote(uri):
+        engine = sqlalchemy.create_engine(uri)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
 
 
 def _mlflow() -> Any:

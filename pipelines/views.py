@@ -12,7 +12,7 @@ LEADERBOARD, BY_MODEL, CURVES = "leaderboard", "by_model", "curves"
 
 # The table's own columns: ticks, name, age, duration.
 _TICK, _NAME, _AGE, _DURATION = "0", "attributes.`Run Name`", "runDateAndNestInfo", "duration"
-_WIDTHS = {_TICK: 60, _NAME: 210, _AGE: 80, _DURATION: 80}
+_WIDTHS = {_TICK: 60, _NAME: 270, _AGE: 80, _DURATION: 80}
 _COST = ("cost/num_parameters", "cost/train_seconds")
 
 
@@ -33,7 +33,10 @@ def tags(
         curves: Names of all metrics that are curves.
     """
     ordered = [rank_by, *(name for name in metrics if name != rank_by)]
-    columns = [f"metrics.`{name}`" for name in (*(f"evaluate/{n}" for n in ordered), *_COST)]
+    shown = [*(f"evaluate/{name}" for name in ordered), *_COST]
+    columns = [f"metrics.`{name}`" for name in shown]
+    # A header is cut where it is longer than its column, and most of ours begin alike.
+    widths = {column: 40 + 8 * len(name) for column, name in zip(columns, shown, strict=True)}
     state: dict[str, Any] = {
         "searchFilter": "",
         "orderByKey": columns[0],
@@ -45,7 +48,7 @@ def tags(
         "selectedColumns": columns,
         # Unordered, the table puts `cost/` before `evaluate/`, and ours out of sight.
         "columnOrder": [_TICK, _NAME, *columns, _DURATION, _AGE],
-        "columnWidths": _WIDTHS | dict.fromkeys(columns, 140),
+        "columnWidths": _WIDTHS | widths,
         "runListHidden": False,
         "groupBy": None,
         "groupsExpanded": {},

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ from pipelines import params
 from tests.closure import ROOT
 
 #: Small enough for a test on a busy machine; the rest is the shipped params.yaml.
-PRESETS = ("vae", "gan_r1", "conditional_vae")  # of which the first two are selected
+PRESETS = ("vae", "gan_r1", "conditional_vae")
 SMALL_MODEL = {"num_steps": 12, "batch_size": 16, "width": 4, "latent_dim": 4}
 
 
 class Clone:
     """A git repository with the pipeline on tiny data, and commands in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, selected: Sequence[str] = PRESETS[:2]) -> None:
         self.folder = folder
         listed = self._git("ls-files", "-co", "--exclude-standard", cwd=ROOT).stdout.split("\n")
         for name in filter(None, listed):
@@ -34,7 +35,7 @@ class Clone:
         self.settings["train"] |= {"num_snapshots": 2, "snapshot_images": 8}
         models = self.settings["models"]
         self.settings["models"] = {name: models[name] | SMALL_MODEL for name in PRESETS}
-        self.settings["selected"] = {name: models[name]["kind"] for name in PRESETS[:2]}
+        self.settings["selected"] = {name: models[name]["kind"] for name in selected}
         self.write_params()
         self._git("add", "-A")
         self._git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "clone")

@@ -13,6 +13,7 @@ from genmodels.build import build
 from genmodels.seeding import generator
 from genmodels.shape import ImageShape
 from pipelines import params
+from tests.clone import PRESETS, Clone
 
 #: Small enough for a test; every other setting is the preset's own.
 SMALL = {"width": 4, "batch_size": 16, "latent_dim": 3}
@@ -72,3 +73,14 @@ def digits() -> torch.Tensor:
 def images(digits: torch.Tensor) -> torch.Tensor:
     """(64, 1, 12, 12) small grey images."""
     return torch.nn.functional.adaptive_avg_pool2d(digits[:64], 12)
+
+
+@pytest.fixture(scope="session")
+def reproduced_clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which `dvc repro` ran on tiny data: two VAEs and a GAN, two seeds each.
+
+    Tests that share it leave its files as they are, and its store complete.
+    """
+    clone = Clone(tmp_path_factory.mktemp("reproduced"), PRESETS)
+    clone.repro()
+    return clone

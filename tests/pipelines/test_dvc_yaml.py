@@ -16,6 +16,7 @@ DECIDES_NOTHING = {
     "pipelines/__init__.py",  # environment variables
     "pipelines/errors.py",  # how a command ends
     "pipelines/fingerprint.py",  # names runs
+    "pipelines/live.py",  # MLflow
     "pipelines/params.py",  # refuses, converts nothing
     "pipelines/paths.py",  # places files
     "pipelines/progress.py",  # bars

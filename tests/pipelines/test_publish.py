@@ -10,6 +10,7 @@ import pytest
 from pipelines import paths, publish, tracking
 from pipelines.errors import UserError
 from pipelines.runs import Identity
+from tests.servers import free_port
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -205,7 +206,7 @@ def test_a_run_in_training_and_runs_of_the_past_are_left_alone(
     living = Identity("vae", "vae", "vae", 0, fingerprints["vae", 0])
     store.start_run(living, {}, {})
     past = Identity("old", "vae", "vae", 0, "f" * 64)
-    store.start_run(past, {}, {}).finish("FINISHED")
+    store.start_run(past, {}, {}).finish("FINISHED")  # waits for both
     publish.publish()
     assert len(runs()) == 5
     assert run_of("vae", 0).info.status == "RUNNING"
@@ -255,16 +256,10 @@ def test_tracking_json_holds_fingerprints_and_nothing_of_the_store(
     assert paths.TRACKING.read_text() == text
 
 
-def closed_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def test_a_server_that_is_down_costs_one_warning_and_little_time(
     reproduced: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     start = time.monotonic()
     publish.publish()
     assert time.monotonic() - start < 5

@@ -7,7 +7,7 @@ import pytest
 from pipelines import mlmodel, paths, publish, registry, tracking
 from pipelines.completed_runs import CompletedRun
 from pipelines.runs import Identity
-from tests.pipelines.served import served_ui
+from tests.servers import served_ui
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")

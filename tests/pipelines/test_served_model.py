@@ -18,8 +18,8 @@ from pipelines import mlmodel, paths, publish, served_model
 from pipelines.errors import UserError
 from pipelines.served_model import ServedModel
 from tests.conftest import presets, small_model
-from tests.pipelines.served import free_port, served
 from tests.pipelines.trained import save
+from tests.servers import free_port, serving
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -197,7 +197,7 @@ def test_mlflow_serves_the_champion(reproduced: Path) -> None:
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
     command += ["--model-uri", "models:/genmodels@champion", "--port", str(port)]
     table = {"dataframe_split": {"columns": ["seed"], "data": [[0], [5]]}}
-    with served(command, environment(), f"http://127.0.0.1:{port}", "ping", reproduced) as server:
+    with serving(command, environment(), port, "ping", reproduced) as server:
         request = urllib.request.Request(
             f"{server}/invocations",
             json.dumps(table).encode(),

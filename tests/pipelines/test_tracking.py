@@ -26,12 +26,15 @@ def client() -> Any:
 
 
 def runs() -> list[Any]:
+    tracking.open_store().drain()
     found = client().get_experiment_by_name("pipeline")
     return list(client().search_runs([found.experiment_id]))
 
 
 def start(identity: Identity = IDENTITY) -> Run:
-    return tracking.open_store().start_run(identity, {"beta": 1.0}, {"version.torch": "2.13"})
+    run = tracking.open_store().start_run(identity, {"beta": 1.0}, {"version.torch": "2.13"})
+    tracking.open_store().drain()
+    return run
 
 
 def row(epoch: int, **columns: float | None) -> dict[str, float | None]:
@@ -43,7 +46,7 @@ def steps(key: str) -> list[int]:
 
 
 def test_the_experiments_say_what_they_are(store_home: Path) -> None:
-    tracking.open_store()
+    assert tracking.open_store().is_on
     for name in ("pipeline", "reports"):
         experiment = client().get_experiment_by_name(name)
         assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
@@ -55,7 +58,7 @@ def test_a_deleted_experiment_is_restored(store_home: Path) -> None:
     experiment_id = tracking.open_store().experiment_id("reports")
     client().delete_experiment(experiment_id)
     tracking.open_store.cache_clear()
-    tracking.open_store()
+    assert tracking.open_store().is_on
     assert client().get_experiment(experiment_id).lifecycle_stage == "active"
 
 
@@ -128,6 +131,7 @@ def test_more_than_mlflow_takes_in_one_call_arrives_complete(store_home: Path) -
     settings = {f"p{i}": i for i in range(101)}
     run = tracking.open_store().start_run(IDENTITY, settings, {f"t{i}": "x" for i in range(101)})
     run.log_rows([row(1, **{f"valid/m{i}": float(i) for i in range(1001)})])
+    tracking.open_store().drain()
     run.set_tags({"long": "x" * 9000})
     data = runs()[0].data
     assert len(data.params) == 101
@@ -227,11 +231,27 @@ def test_a_database_that_is_none_is_one_warning(
     assert capsys.readouterr().err.count("warning: tracking is off") == 1
 
 
+def test_tracking_that_is_switched_off_imports_no_mlflow_and_says_nothing(checkout: Path) -> None:
+    code = (
+        "import sys; from pipelines import tracking; from pipelines.runs import Identity;"
+        "run = tracking.open_store().start_run(Identity('vae', 'vae', 'vae', 0, 'a' * 64), {}, {});"
+        "run.log_rows([{'epoch': 1, 'step': 1, 'vae/loss': 1.0}]); run.finish('FINISHED');"
+        "assert not tracking.open_store().is_on; assert 'mlflow' not in sys.modules"
+    )
+    environment = os.environ | {"MLFLOW_TRACKING_URI": "off", "DVC_ROOT": str(checkout)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(checkout.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_processes_that_meet_a_fresh_store_at_once_all_get_it(tmp_path: Path) -> None:
     code = (
         "import sys; from pipelines import tracking; from pipelines.runs import Identity;"
-        "run = tracking.open_store().start_run("
+        # No training: that would not wait for long beside three others.
+        "store = tracking.open_store(); assert store.is_on;"
+        "run = store.start_run("
         "    Identity('vae', 'vae', 'vae', 0, sys.argv[1] * 64), {'beta': 1}, {});"
         "run.log_rows([{'epoch': 1, 'step': 1, 'vae/loss': 1.0}]); run.finish('FINISHED')"
     )

@@ -1,0 +1,143 @@
+"""A big store: `mlflow server` on PostgreSQL, filled by four processes at once, then asked.
+
+`python -m tests.bench.store` writes 1,000 runs of 50 metrics and 100 steps through the project's
+own tracking code, counts what arrived, and prints how long a search of two models, and the
+publication of this checkout's outputs, take beside them. Five million points: about half an hour.
+"""
+
+import argparse
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+
+from pipelines import tracking
+from pipelines.runs import Identity
+from tests.postgres import cluster
+from tests.servers import mlflow_server
+
+SEEDS = 10
+
+
+def identity(number: int) -> Identity:
+    """Of the run with this number: ten seeds a model."""
+    model, seed = divmod(number, SEEDS)
+    return Identity(f"model_{model}", "vae", "vae", seed, f"{number:064x}")
+
+
+def write(uri: str, numbers: range, metrics: int, steps: int) -> None:
+    """Writes runs as a publication does: params, rows, final values."""
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    tracking.open_store.cache_clear()
+    store = tracking.open_store()
+    names = [f"m{i:02}" for i in range(metrics - 1)]  # and the step
+    for number in numbers:
+        who = identity(number)
+        run = store.run(tracking.PIPELINE, who.name, who.fingerprint, who.tags())
+        run.add_params({f"p{i}": i for i in range(20)} | {"seed": who.seed})
+        run.log_rows(
+            {"epoch": step, "step": 10 * step}
+            | {f"valid/{name}": number + i / step for i, name in enumerate(names)}
+            for step in range(1, steps + 1)
+        )
+        run.log_metrics({f"evaluate/{name}": float(number) for name in names})
+        run.finish("FINISHED")
+    if not store.is_on:
+        raise SystemExit(1)
+
+
+def write_at_once(uri: str, runs: int, metrics: int, steps: int, processes: int = 4) -> float:
+    """Has several processes write their shares; returns the seconds that it took."""
+    context = multiprocessing.get_context("spawn")
+    begin = time.perf_counter()
+    writers = [
+        context.Process(target=write, args=(uri, range(part, runs, processes), metrics, steps))
+        for part in range(processes)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    return time.perf_counter() - begin
+
+
+def arrived(database: str) -> dict[str, Any]:
+    """What is in the database: runs, fingerprints, points of curves, points written twice."""
+    curves = "from metrics where key like 'valid/%%' or key = 'train/step'"
+    doubled = f"select 1 {curves} group by run_uuid, key, step having count(*) > 1"
+    questions = {
+        "runs": "select count(*) from runs where status = 'FINISHED'",
+        "fingerprints": "select count(distinct value) from tags where key = 'fingerprint'",
+        "points": f"select count(*) {curves}",
+        "doubled": f"select count(*) from ({doubled}) as found",
+    }
+    engine = sqlalchemy.create_engine(database)
+    with engine.connect() as connection:
+        found = {
+            name: connection.execute(sqlalchemy.text(question.replace("%%", "%"))).scalar()
+            for name, question in questions.items()
+        }
+    engine.dispose()
+    return found
+
+
+def search(uri: str, models: int) -> float:
+    """Asks for two models' runs with params and metrics, as a comparison does; seconds."""
+    client = tracking.open_store().attempt(lambda client: client, None)
+    experiment = tracking.open_store().experiment_id(tracking.PIPELINE)
+    begin = time.perf_counter()
+    for model in (0, models - 1):
+        found = client.search_runs([experiment], f"tags.model = 'model_{model}'")
+        assert len(found) == SEEDS
+        assert all(run.data.metrics and run.data.params for run in found)
+    return time.perf_counter() - begin
+
+
+def publication(uri: str) -> tuple[float, str]:
+    """`python -m pipelines.publish`, from its start to its end: seconds, and what it printed."""
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.publish"],
+        env=os.environ | {"MLFLOW_TRACKING_URI": uri},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return time.perf_counter() - begin, (done.stdout + done.stderr).strip()
+
+
+def main() -> None:
+    """Fills a store and asks it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.store", description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--metrics", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=100)
+    given = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        cluster() as database,
+        mlflow_server(database, Path(folder), os.environ, workers=2) as uri,
+    ):
+        seconds = write_at_once(uri, given.runs, given.metrics, given.steps)
+        points = given.runs * given.metrics * given.steps
+        found = arrived(database)
+        print(f"written by 4 processes in {seconds:.0f} s: {points / seconds:,.0f} points/s")
+        print(f"in the database: {found}; wanted {given.runs} runs, {points:,} points", flush=True)
+        assert found["runs"] == found["fingerprints"] == given.runs
+        assert (found["points"], found["doubled"]) == (points, 0)
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+        print(f"two models' runs: {search(uri, given.runs // SEEDS):.2f} s", flush=True)
+        for name in ("first", "second", "third"):
+            seconds, printed = publication(uri)
+            print(f"{name} publication: {seconds:.1f} s ({printed})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What tracking costs a training: `python -m pipelines.train` with the store on and off, in turns.
+
+`python -m tests.bench.tracking` trains a shipped model with all seeds in a clone, store on and off,
+and prints the ratio of the times: of the wall, and of the processor for all processes together.
+"""
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pipelines import params, paths
+from tests.bench.turns import Ratio
+from tests.clone import Clone
+
+
+def spent(clone: Clone, model: str, uri: str) -> tuple[float, float]:
+    """Seconds of one training: the wall's and the processor's."""
+
+    def processor() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    wall, cpu = time.perf_counter(), processor()
+    done = clone.run(sys.executable, "-m", "pipelines.train", model, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0, done.stderr
+    return time.perf_counter() - wall, processor() - cpu
+
+
+def main() -> None:
+    """Prints the times of each round and the ratio over all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.tracking", description=__doc__)
+    parser.add_argument("--model", default="vae")
+    parser.add_argument("--steps", type=int, help="default: as params.yaml says")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    shipped = params.read_yaml(paths.PARAMS)
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Clone(Path(folder))
+        entry = shipped["models"][given.model]
+        steps = given.steps or entry["num_steps"]
+        clone.settings["prepare"] = shipped["prepare"]
+        clone.settings["train"] = shipped["train"]
+        clone.settings["models"][given.model] = entry | {"num_steps": steps}
+        clone.settings["selected"][given.model] = entry["kind"]
+        clone.write_params()
+        for command in (["pipelines.tracking", "init"], ["pipelines.prepare"]):
+            assert clone.run(sys.executable, "-m", *command).returncode == 0
+        store = clone.folder / "mlflow.db"
+        empty = store.read_bytes()
+        spans: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}
+        for number in range(given.rounds):
+            for name in list(spans)[:: -1 if number % 2 else 1]:
+                # A store that has the run already would get nothing new.
+                store.write_bytes(empty)
+                uri = f"sqlite:///{store}" if name == "on" else "off"
+                spans[name].append(spent(clone, given.model, uri))
+                wall, cpu = spans[name][-1]
+                print(f"tracking {name}: {wall:.1f} s, CPU {cpu:.1f} s", flush=True)
+        pairs = list(zip(spans["on"], spans["off"], strict=True))
+        ratio = Ratio([on[0] / off[0] for on, off in pairs], [on[1] / off[1] for on, off in pairs])
+        print(f"{given.model}, {steps} steps: on / off {ratio}")
+
+
+if __name__ == "__main__":
+    main()

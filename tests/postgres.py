@@ -1,0 +1,66 @@
+"""A PostgreSQL cluster of its own, in a folder that goes with it: Debian's, on a Unix socket."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+USER = "postgres"
+
+
+def programs() -> Path | None:
+    """The folder of the newest server's programs; None where there is none."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[-3])
+    )
+    if found:
+        return found[-1].parent
+    initdb = shutil.which("initdb")
+    return Path(initdb).parent if initdb else None
+
+
+def why_not() -> str:
+    """Why a cluster cannot be started here; empty if it can."""
+    if programs() is None:
+        return "PostgreSQL is not installed (apt-get install postgresql)"
+    if find_spec("psycopg") is None:
+        return "psycopg is not installed (pip install 'genmodels[postgresql]')"
+    return ""
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """A running server until the block ends; the address of its empty database `mlflow`."""
+    folder = programs()
+    assert folder is not None
+    # Not below pytest's folder, which no other user may enter, and short: a socket's path is.
+    home = Path(tempfile.mkdtemp(prefix="pg-"))
+    # PostgreSQL refuses to run as root.
+    root = os.getuid() == 0
+    user = pwd.getpwnam(USER).pw_uid if root else os.getuid()
+    if root:
+        os.chown(home, user, pwd.getpwnam(USER).pw_gid)
+    owner = USER if root else pwd.getpwuid(user).pw_name
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(folder / program), *arguments]
+        subprocess.run(
+            command, check=True, user=user, cwd=home, env={"LC_ALL": "C.UTF-8"}, stdout=log
+        )
+
+    data = str(home / "data")
+    with (home / "log").open("w") as log:
+        run("initdb", "-D", data, "-A", "trust", "-U", owner, "--no-instructions")
+        options = f"-c listen_addresses= -c unix_socket_directories={home}"
+        run("pg_ctl", "-D", data, "-l", str(home / "data/log"), "-w", "-o", options, "start")
+        try:
+            run("createdb", "-h", str(home), "-U", owner, "mlflow")
+            yield f"postgresql+psycopg://{owner}@/mlflow?host={home}"
+        finally:
+            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+            shutil.rmtree(home)

@@ -1,0 +1,199 @@
+"""The MLflow store is the same, whatever happened to it or to the trainings that wrote it.
+
+The store of the first `dvc repro` is written live and by `publish`. After each mishap `publish`
+makes one from the files that equals it in every run, param, tag, point and artifact.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clone import PRESETS, Clone
+from tests.servers import Faulty, free_port, mlflow_server
+from tests.store.dump import differences, dump
+
+pytestmark = [
+    pytest.mark.slow,
+    # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
+]
+
+#: What a training may take longer beside a server with a fault. The wait at its end is 10 s.
+EXTRA_S = 12.0
+
+
+@pytest.fixture(scope="module")
+def clone(reproduced_clone: Clone) -> Clone:
+    return reproduced_clone
+
+
+@pytest.fixture(scope="module")
+def first(clone: Clone) -> dict[str, Any]:
+    """The store that the first repro wrote."""
+    found = dump(store_of(clone))
+    runs = [value for name, value in found.items() if "/" in name]
+    assert len(runs) == 2 * len(PRESETS) + 1
+    assert {run["status"] for run in runs} == {"FINISHED"}
+    assert all(run["artifacts"] for run in runs)
+    return found
+
+
+def store_of(clone: Clone) -> str:
+    return f"sqlite:///{clone.folder / 'mlflow.db'}"
+
+
+def lose_the_store(clone: Clone) -> None:
+    for path in clone.folder.glob("mlflow.db*"):
+        path.unlink()
+    shutil.rmtree(clone.folder / "mlartifacts", ignore_errors=True)
+    assert clone.run(sys.executable, "-m", "pipelines.tracking", "init").returncode == 0
+
+
+def publish(clone: Clone, **environment: str) -> str:
+    done = clone.run(sys.executable, "-m", "pipelines.publish", **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_lost_store_is_rebuilt(clone: Clone, first: dict[str, Any]) -> None:
+    lose_the_store(clone)
+    assert "7 of them written now" in publish(clone)
+    assert differences(first, dump(store_of(clone))) == []
+    assert "0 of them written now" in publish(clone)
+    assert differences(first, dump(store_of(clone))) == []
+
+
+def test_stages_restored_from_the_run_cache_give_the_store_in_a_fresh_clone(
+    clone: Clone, first: dict[str, Any], tmp_path: Path
+) -> None:
+    fresh = Clone(tmp_path, PRESETS)
+    shutil.copytree(clone.folder / ".dvc/cache", fresh.folder / ".dvc/cache")
+    ran = fresh.repro()
+    assert not [stage for stage in ran if stage.startswith(("prepare", "train", "evaluate"))]
+    publish(fresh)  # its own stage may have come from the cache, too
+    assert differences(first, dump(store_of(fresh))) == []
+
+
+def test_two_forced_repros_change_nothing(clone: Clone, first: dict[str, Any]) -> None:
+    for _ in range(2):
+        clone.repro("-f", "-s", "train@gan_r1", "evaluate@gan_r1", "report", "publish")
+    assert differences(first, dump(store_of(clone))) == []
+
+
+TRAIN_SLOWLY = """
+import time
+from pipelines import train
+train.SECONDS_BETWEEN_CHECKPOINTS = 0
+save = train.checkpoint.save
+def slow(path, state):
+    save(path, state)
+    time.sleep(1)
+train.checkpoint.save = slow
+train.main()
+"""
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited a minute in vain")
+
+
+def checkpoints(clone: Clone) -> dict[str, int]:
+    """When each checkpoint was written last."""
+    found = clone.folder.glob(".checkpoints/*/checkpoint.pt")
+    return {path.parent.name: path.stat().st_mtime_ns for path in found}
+
+
+def test_a_training_that_is_killed_three_times_leaves_the_same_runs(
+    clone: Clone, first: dict[str, Any], tmp_path: Path
+) -> None:
+    lose_the_store(clone)
+    said = tmp_path / "stderr"
+    for attempt in range(3):
+        before = checkpoints(clone)
+
+        def progressed(attempt: int = attempt, before: dict[str, int] = before) -> bool:
+            now = checkpoints(clone)
+            trained = len(now) == 2 and all(now[key] != before.get(key) for key in now)
+            return trained and said.read_text().count("resumed at step") == (2 if attempt else 0)
+
+        with said.open("w") as stderr:
+            trainer = subprocess.Popen(
+                [sys.executable, "-c", TRAIN_SLOWLY, "vae"],
+                cwd=clone.folder,
+                env=clone.environment(),
+                stderr=stderr,
+            )
+            wait_for(progressed)
+            trainer.send_signal(signal.SIGKILL)
+            assert trainer.wait() == -signal.SIGKILL
+    # A run of a dead process is closed by whoever publishes, and completed as soon as it can be.
+    done = clone.run(sys.executable, "-m", "pipelines.train", "vae")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("resumed at step") == 2
+    publish(clone)
+    assert differences(first, dump(store_of(clone))) == []
+
+
+def train(clone: Clone, uri: str) -> tuple[float, str]:
+    """Trains `gan_r1`; returns the seconds and what it said."""
+    begin = time.monotonic()
+    command = [sys.executable, "-m", "pipelines.train", "gan_r1"]
+    done = clone.run(*command, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - begin, done.stderr
+
+
+@pytest.fixture(scope="module")
+def usual_s(clone: Clone) -> float:
+    """How long a training takes with the store at hand."""
+    return train(clone, store_of(clone))[0]
+
+
+@pytest.mark.parametrize("fault", ["gone", "500", "hangs"])
+def test_a_server_that_never_helped_costs_a_warning_and_publish_fills_the_store(
+    fault: str, clone: Clone, first: dict[str, Any], usual_s: float
+) -> None:
+    lose_the_store(clone)
+    with Faulty(None, hangs=fault == "hangs") as server:
+        address = f"http://127.0.0.1:{free_port()}" if fault == "gone" else server.address
+        seconds, said = train(clone, address)
+        assert said.count("warning: ") == 1
+        assert "warning: tracking is off, the MLflow store does not answer" in said
+        assert seconds < usual_s + EXTRA_S
+        assert publish(clone, MLFLOW_TRACKING_URI=address) == ""
+    publish(clone)
+    assert differences(first, dump(store_of(clone))) == []
+
+
+@pytest.mark.parametrize(("fault", "delay_s", "answers"), [("slow", 4, 1e9), ("vanishes", 0, 9)])
+def test_a_server_that_helped_a_little_is_completed_when_it_is_back(
+    fault: str,
+    delay_s: float,
+    answers: float,
+    clone: Clone,
+    first: dict[str, Any],
+    usual_s: float,
+    tmp_path: Path,
+) -> None:
+    backend = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with mlflow_server(backend, tmp_path / "artifacts", os.environ) as behind:
+        with Faulty(behind, delay_s, answers) as server:
+            seconds, said = train(clone, server.address)
+        assert said.count("warning: tracking is off") == 1
+        assert seconds < usual_s + EXTRA_S
+        publish(clone, MLFLOW_TRACKING_URI=behind)
+        found = dump(behind)
+    # Through a server, the folders of the artifacts are the server's.
+    assert differences(first, found) == []
