@@ -15,12 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from ruamel.yaml import YAML  # noqa: TID251
 from ruamel.yaml.error import YAMLError  # noqa: TID251
 
 from pipelines import paths
 from pipelines.errors import UserError, exit_on_user_error
+from pipelines.sections import Name as Name  # noqa: PLC0414
+from pipelines.sections import Section as Section  # noqa: PLC0414
+from pipelines.sections import Seed as Seed  # noqa: PLC0414
+from pipelines.tune_settings import Tune
 
 T = TypeVar("T")
 
@@ -28,18 +32,6 @@ T = TypeVar("T")
 _ALTERNATIVE = re.compile(r"^(constrained|function)-|\]$|^(bool|float|int|str)$")
 #: How most of its messages begin.
 _SHOULD = "Input should be "
-
-#: Names become folders, tags and table rows, so they are plain everywhere.
-NAME_PATTERN = r"^[a-z0-9_]+$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-#: What torch and numpy both take.
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-class Section(BaseModel):
-    """A section of params.yaml: frozen, strict, without defaults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Prepare(Section):
@@ -117,6 +109,7 @@ class Params(Section):
     models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     evaluate: Evaluate
     report: Report
+    tune: dict[Name, Tune]
 
     @property
     def trained(self) -> list[str]:
@@ -162,6 +155,8 @@ def load(path: Path | None = None) -> Params:
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise UserError(f"{path.name}: expected sections, found {type(raw).__name__}")
+    tune_check = importlib.import_module("pipelines.tune_check")
+    tune_check.check_form(raw.get("tune"), path.name)
     params = check(functools.partial(Params.model_validate, raw), Params, path.name)
     if len(set(params.seeds)) != len(params.seeds):
         raise UserError(f"{path.name}: seeds: {params.seeds} names a seed twice")
@@ -175,6 +170,8 @@ def load(path: Path | None = None) -> Params:
         _check_model(name, entry, path.name)
     _check_selected(params, path.name)
     _check_metrics(params, path.name)
+    for name in params.tune:
+        tune_check.check_study(params, name, f"{path.name}: tune.{name}")
     return params
 
 
@@ -204,7 +201,7 @@ def check_entry(entry: Mapping[str, Any], where: str) -> None:
     if kind not in kinds:
         raise UserError(
             f"{where}.kind: {_show(kind)} is not one of {', '.join(kinds)}"
-            f"{_suggest(str(kind), kinds)}"
+            f"{suggest(str(kind), kinds)}"
         )
     config = build.config_class(kind)
     check(functools.partial(config.model_validate, entry), config, where)
@@ -227,7 +224,7 @@ def _check_selected(params: Params, file: str) -> None:
 
 
 def _no_such_model(name: str, models: Mapping[str, Any]) -> str:
-    return f"no such model{_suggest(name, list(models))}; there are {', '.join(models)}"
+    return f"no such model{suggest(name, list(models))}; there are {', '.join(models)}"
 
 
 def _check_metrics(params: Params, file: str) -> None:
@@ -250,7 +247,7 @@ def _check_metrics(params: Params, file: str) -> None:
     if rank_by not in suffixed.union(values):
         raise UserError(
             f"{file}: report.rank_by: {rank_by!r} is nothing to rank by"
-            f"{_suggest(rank_by, values)}; evaluate.metrics gives {', '.join(values)}"
+            f"{suggest(rank_by, values)}; evaluate.metrics gives {', '.join(values)}"
         )
 
 
@@ -297,7 +294,7 @@ def _one_line(errors: Sequence[Any], section: type[BaseModel], where: str) -> st
     value = _show(error["input"])
     if error["type"] == "extra_forbidden":
         allowed = _fields_at(section, keys[:-1])
-        nearest = _suggest(keys[-1], allowed)
+        nearest = suggest(keys[-1], allowed)
         return f"{place}: unknown key (value {value}){nearest}; allowed: {', '.join(allowed)}"
     if error["type"] == "missing":
         return f"{place}: this key is missing; {_describe(section, keys)}"
@@ -340,7 +337,8 @@ def _fields_at(section: type[BaseModel], keys: list[str]) -> list[str]:
     return list(found.model_fields) if found else []
 
 
-def _suggest(word: str, allowed: list[str]) -> str:
+def suggest(word: str, allowed: Sequence[str]) -> str:
+    """What was probably meant, as a part of an error's line; nothing where nothing is near."""
     nearest = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
     return f", did you mean {nearest[0]!r}?" if nearest else ""
 
