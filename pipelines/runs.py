@@ -79,6 +79,11 @@ class Run:
         self._logged: set[int] | None = None
 
     @property
+    def id(self) -> str:
+        """The store's name of it; empty of a store that is off."""
+        return self._id
+
+    @property
     def is_training(self) -> bool:
         """Whether a living process is still writing it."""
         return self._status == "RUNNING" and "pid" in self.tags and provenance.is_alive(self.tags)

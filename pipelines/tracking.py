@@ -93,8 +93,8 @@ class Store:
                 if not is_remote(self.uri):
                     _probe(self.uri)
                 self._client = mlflow.MlflowClient(self.uri, self.uri)
-                for name in DESCRIPTIONS:
-                    self._experiments[name] = self._experiment(name)
+                for name, description in DESCRIPTIONS.items():
+                    self._experiments[name] = self._experiment(name, description)
         except self._errors as error:
             self._switch_off(error)
 
@@ -103,7 +103,16 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(path, timeout=_LOCK_TIMEOUT_S)
 
-    def _experiment(self, name: str) -> str:
+    def add_experiment(self, name: str, description: str) -> None:
+        """An experiment beside `pipeline` and `reports`; made where it is missing."""
+
+        def find_or_create(_: Any) -> None:
+            with self._lock():
+                self._experiments[name] = self._experiment(name, description)
+
+        self.attempt(find_or_create, None)
+
+    def _experiment(self, name: str, description: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             if found.lifecycle_stage == "deleted":
@@ -113,7 +122,7 @@ class Store:
         # Without the kind the UI asks what the experiment is for, and offers chat models first.
         tags = {
             "mlflow.experimentKind": "custom_model_development",
-            "mlflow.note.content": DESCRIPTIONS[name],
+            "mlflow.note.content": description,
         }
         location = None if is_remote(self.uri) else folder.as_uri()
         return str(self._client.create_experiment(name, location, tags))
@@ -138,7 +147,7 @@ class Store:
             return otherwise
 
     def experiment_id(self, name: str) -> str | None:
-        """The id of experiment `pipeline` or `reports`."""
+        """The id of an experiment that was made or added."""
         return self._experiments.get(name)
 
     def start_run(

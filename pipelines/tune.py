@@ -9,12 +9,26 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipelines import params, tune_storage, tune_study, tune_worker, workers
+from pipelines import (
+    files,
+    params,
+    paths,
+    tune_apply,
+    tune_best,
+    tune_files,
+    tune_page,
+    tune_retrain,
+    tune_storage,
+    tune_study,
+    tune_tracking,
+    tune_worker,
+    workers,
+)
 from pipelines.errors import exit_on_user_error
 from pipelines.studies import positive
 from pipelines.train import Trained
+from pipelines.tune_retrain import Retrained
 from pipelines.tune_storage import Storage
-from pipelines.tune_study import Study
 from pipelines.tune_worker import Begun, Ended
 
 #: An address with a password does not belong on a command line.
@@ -67,11 +81,11 @@ class _Board:
         self.bar.close()
 
 
-def search(study: Study, url: str, num_workers: int, seconds: float | None) -> Storage:
+def search(storage: Storage, url: str, num_workers: int, seconds: float | None) -> None:
     """Runs the trials that are left of a study's budget.
 
     Args:
-        study: The study.
+        storage: The study.
         url: The storage.
         num_workers: Processes side by side.
         seconds: After so many no trial is begun; None for no limit.
@@ -80,8 +94,7 @@ def search(study: Study, url: str, num_workers: int, seconds: float | None) -> S
         UserError: A worker failed, or the storage does not answer.
         KeyboardInterrupt: Ctrl-C; what is finished is kept, and the rest is queued again.
     """
-    device = workers.choose_device(study.train.device)
-    storage = tune_storage.create(study, url)
+    device = workers.choose_device(storage.study.train.device)
     storage.reap()
     deadline = None if seconds is None else time.time() + seconds
     board = _Board(storage)
@@ -89,15 +102,62 @@ def search(study: Study, url: str, num_workers: int, seconds: float | None) -> S
         tune_worker.run(storage, url, num_workers, device, deadline, board.handle)
     finally:
         board.close()
-    return storage
+
+
+def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
+    """Writes the study's folder and its page; returns the verdict.
+
+    Args:
+        storage: The study.
+        at_once: Processes at most, for the trainings at the full budget.
+        retrained: Whether there are any.
+
+    Raises:
+        UserError: A training failed.
+    """
+    study = storage.study
+    done: list[Retrained] = []
+    trials = tune_files.ended(storage)
+    best = tune_retrain.chosen(study, trials, tune_files.front(storage))
+    if retrained and best:
+        print(f"{study.name}: the best {len(best)} and the starting entry at the full budget")
+        done = tune_retrain.retrain(study, best, at_once)
+    with files.new_folder(paths.TUNE / study.name) as folder:
+        tune_files.write(folder, storage, tune_best.summary(study, best, done))
+        for one in done:
+            tune_best.draw(study, one, folder / "retrained" / f"{one.row}.png")
+        files.write_text(folder / "index.html", tune_page.render(tune_page.load(folder)))
+    found = tune_page.load(paths.TUNE / study.name)
+    tune_tracking.log(storage, found)
+    return tune_best.told(found.study, found.best)
 
 
 def _run(given: argparse.Namespace) -> None:
     settings = params.load()
     study = tune_study.load(given.study, settings, given.trials, given.seed)
-    num_workers = given.workers or workers.num_cores()
+    at_once = given.workers or workers.num_cores()
     seconds = study.settings.seconds if given.timeout is None else given.timeout
-    search(study, _url(given), num_workers, seconds)
+    url = _url(given)
+    storage = tune_storage.create(study, url)
+    try:
+        search(storage, url, at_once, seconds)
+        told = finish(storage, at_once, retrained=True)
+    except KeyboardInterrupt:
+        finish(storage, at_once, retrained=False)
+        print(f"{study.name}: stopped; the same command goes on with it", file=sys.stderr)
+        raise
+    print(told)
+    print(f"page: {paths.TUNE / study.name / 'index.html'}")
+
+
+def _show(given: argparse.Namespace) -> None:
+    found = tune_page.load(paths.TUNE / given.study)
+    print(tune_best.told(found.study, found.best))
+    print(f"page: {paths.TUNE / given.study / 'index.html'}")
+
+
+def _apply(given: argparse.Namespace) -> None:
+    print(tune_apply.apply(given.study, given.trial, given.as_name), end="")
 
 
 def _url(given: argparse.Namespace) -> str:
@@ -120,6 +180,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"such as postgresql+psycopg://host/name (default: {STORAGE_VARIABLE}, optuna.db)",
     )
     run.set_defaults(do=_run)
+    show = commands.add_parser("show", help="say what a study has found")
+    show.add_argument("study", help="a key of tune: in params.yaml that was run")
+    show.set_defaults(do=_show)
+    apply = commands.add_parser("apply", help="write a trial's settings into params.yaml")
+    apply.add_argument("study", help="a key of tune: in params.yaml that was run")
+    apply.add_argument("--trial", type=int, metavar="N", help="instead of the winner")
+    apply.add_argument(
+        "--as", dest="as_name", metavar="NAME", help="the entry (default: <model>_tuned)"
+    )
+    apply.set_defaults(do=_apply)
     return parser.parse_args(arguments)
 
 

@@ -97,7 +97,7 @@ class Fixed(_Part):
 
 Part = Annotated[FloatRange | IntRange | Categorical | Fixed, Field(discriminator="type")]
 #: The class of a part by its `type`.
-PARTS: dict[str, type[_Part]] = {
+PARTS: dict[str, type[FloatRange | IntRange | Categorical | Fixed]] = {
     "float": FloatRange,
     "int": IntRange,
     "categorical": Categorical,

@@ -4,7 +4,7 @@ Knows nothing of Optuna: what suggests values is handed in.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from pipelines.tune_settings import Categorical, FloatRange, IntRange, Part, Space
@@ -42,7 +42,7 @@ def suggest(trial: Suggests, space: Space, base: Mapping[str, Any]) -> dict[str,
     return values
 
 
-def name_of(key: str, index: int, parts: list[Part]) -> str:
+def name_of(key: str, index: int, parts: Sequence[Part]) -> str:
     """What a part is called in the study: its key, and where it has several, its condition."""
     if len(parts) == 1:
         return key

@@ -112,9 +112,11 @@ def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> En
     missing = [name for name in study.values if outcome.values.get(name) is None]
     if reason is None and missing:
         reason = f"{missing[0]} has no value"
-    for name, excess in outcome.excess(study).items():
-        trial.set_constraint(name, excess)
+    excess = outcome.excess(study)
+    for name, value in excess.items():
+        trial.set_constraint(name, value)
     told = outcome.attributes() | {"reason": reason} if reason else outcome.attributes()
+    told["feasible"] = all(value <= 0 for value in excess.values())
     told["seconds"] = {**outcome.seconds, "all": time.monotonic() - start}
     for key, value in told.items():
         trial.set_user_attr(key, value)
