@@ -2,7 +2,7 @@
 
 trials.json and trials.csv (every trial), best.json (the winner, retrained), importance.json,
 pareto.json, samples/<trial>.png and index.html. No time and no host is in them: what a clock has
-measured is in `outputs/timing/tune/<study>.json`.
+measured stays in the storage.
 """
 
 import base64
@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from pipelines import files, paths, tune_space, tune_storage
+from pipelines import files, tune_space, tune_storage
 from pipelines.tune_storage import Storage
 from pipelines.tune_study import Study
 
@@ -171,12 +171,6 @@ def write(folder: Path, storage: Storage, best: Mapping[str, Any]) -> None:
         if picture := trial.user_attrs.get("picture"):
             path = folder / "samples" / f"{trial.number}.png"
             files.write_bytes(path, base64.b64decode(picture))
-    spent = {
-        str(trial.number): {key: trial.user_attrs[key] for key in ("seconds", "cpu_seconds")}
-        for trial in storage.trials
-        if "seconds" in trial.user_attrs
-    }
-    files.write_json(paths.TIMING / "tune" / f"{study.name}.json", spent)
 
 
 def as_csv(study: Study, trials: Sequence[Ended]) -> str:

@@ -4,7 +4,9 @@ As in `publish`: everything is looked up by a fingerprint before it is made, and
 writes nothing. The store may be away; the study is none the worse for it.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from pipelines import fingerprint, tracking, tune_best
 from pipelines.runs import Run
@@ -64,7 +66,7 @@ def _log_trial(
     parent: Run,
     digest: str,
     trial: Ended,
-    rows: list[dict[str, float]],
+    told: Mapping[str, Any],
 ) -> bool:
     tags = {"mlflow.parentRunId": parent.id, "state": trial.state, "trial": str(trial.number)}
     own = fingerprint.digest([digest, trial.number])
@@ -73,8 +75,10 @@ def _log_trial(
     if run.tags.get(DONE) == content:
         return False
     run.add_params(trial.settings)
-    run.log_rows(rows)
+    run.log_rows(told.get("rows", []))
     values = {f"valid/{name}": v for name, v in trial.values.items() if v is not None}
+    if "cpu_seconds" in told:
+        values |= {"cpu_seconds": told["cpu_seconds"], "seconds": told["seconds"]["all"]}
     run.log_metrics({**values, "num_parameters": trial.num_parameters, "steps": trial.steps})
     run.finish(STATUS.get(trial.state, "FINISHED"))
     run.set_tags({**tags, "reason": trial.reason or "", DONE: content})
