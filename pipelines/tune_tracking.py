@@ -35,9 +35,10 @@ def log(storage: Storage, found: Found) -> int:
         return 0
     digest = storage.study.digest
     parent = store.run(name, storage.study.full_name, digest, {"study": storage.study.full_name})
-    rows = {trial.number: trial.user_attrs.get("rows", []) for trial in storage.trials}
+    told = {trial.number: trial.user_attrs for trial in storage.trials}
     written = sum(
-        _log_trial(store, name, parent, digest, trial, rows[trial.number]) for trial in found.trials
+        _log_trial(store, name, parent, digest, trial, told[trial.number])
+        for trial in found.trials
     )
     return written + _log_parent(parent, found)
 
