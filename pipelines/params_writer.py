@@ -37,30 +37,35 @@ def write_model(
     before = path.read_text(encoding="utf-8")
     yaml = _yaml()
     document = yaml.load(before)
-    models, selected = document["models"], document["selected"]
-    if name not in models:
-        copy = CommentedMap(models[model])
-        place = list(models).index(model) + 1
-        models.insert(place, name, copy, comment=comment)
-        # A blank line behind it, as behind the others.
-        gap = CommentToken("\n\n", CommentMark(0), None)
-        copy.ca.items[list(copy)[-1]] = [None, None, gap, None]
-    changed = tune_space.changed(models[name], values)
-    for key in {key.split(".")[0] for key in values}:
-        if models[name][key] != changed[key]:
-            models[name][key] = changed[key]
-    if name not in selected:
-        place = list(selected).index(model) + 1 if model in selected else len(selected)
-        selected.insert(place, name, models[name]["kind"])
+    if not _change(document, name, model, values, comment):
+        return ""
     out = io.StringIO()
     yaml.dump(document, out)
     after = out.getvalue()
-    if after == before:
-        return ""
     _check(after, path)
     files.write_text(path, after)
     old, new = (text.splitlines(keepends=True) for text in (before, after))
     return "".join(difflib.unified_diff(old, new, f"a/{path.name}", f"b/{path.name}"))
+
+
+def _change(document: Any, name: str, model: str, values: Mapping[str, Any], comment: str) -> bool:
+    """Changes what differs; returns whether anything does."""
+    models, selected = document["models"], document["selected"]
+    is_new, is_unselected = name not in models, name not in selected
+    if is_new:
+        copy = CommentedMap(models[model])
+        models.insert(list(models).index(model) + 1, name, copy, comment=comment)
+        # A blank line behind it, as behind the others.
+        gap = CommentToken("\n\n", CommentMark(0), None)
+        copy.ca.items[list(copy)[-1]] = [None, None, gap, None]
+    changed = tune_space.changed(models[name], values)
+    differing = [key for key, value in changed.items() if models[name][key] != value]
+    for key in differing:
+        models[name][key] = changed[key]
+    if is_unselected:
+        place = list(selected).index(model) + 1 if model in selected else len(selected)
+        selected.insert(place, name, models[name]["kind"])
+    return is_new or is_unselected or bool(differing)
 
 
 def _yaml() -> YAML:

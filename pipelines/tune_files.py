@@ -9,6 +9,7 @@ import base64
 import csv
 import functools
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -119,19 +120,22 @@ def importances(storage: Storage) -> dict[str, dict[str, float]]:
     Optuna's default: PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255), how differently the best
     trials are distributed from all of them. Empty where there are too few trials to tell.
     """
+    study = storage.study
     found: dict[str, dict[str, float]] = {}
-    for index, name in enumerate(storage.study.values):
+    for index, (name, direction) in enumerate(zip(study.values, study.directions, strict=True)):
+        sign = 1 if is_minimised(direction) else -1  # of several objectives it looks at low ones
+        target = functools.partial(_objective, index=index, sign=sign)
         try:
-            found[name] = optuna.importance.get_param_importances(
-                storage.inner, target=functools.partial(_objective, index=index)
-            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
+                found[name] = optuna.importance.get_param_importances(storage.inner, target=target)
         except (RuntimeError, ValueError):  # fewer than two trials, or all of them equal
             found[name] = {}
     return found
 
 
-def _objective(trial: FrozenTrial, index: int) -> float:
-    return float(trial.values[index])
+def _objective(trial: FrozenTrial, index: int, sign: int) -> float:
+    return sign * float(trial.values[index])
 
 
 def describe(study: Study) -> dict[str, Any]:

@@ -62,9 +62,8 @@ class _ByNumber(BaseSampler):
             return RandomSampler(seed=seed)
         if self.settings.name == "gp":
             return GPSampler(seed=seed, n_startup_trials=start, warn_independent_sampling=False)
-        return TPESampler(
-            seed=seed, n_startup_trials=start, group=True, warn_independent_sampling=False
-        )
+        with _quietly():  # `group`: parts that count only sometimes
+            return TPESampler(seed=seed, n_startup_trials=start, multivariate=True, group=True)
 
     def _of(self, trial: FrozenTrial) -> BaseSampler:
         if trial.number != self.number:
@@ -239,7 +238,8 @@ def _created(study: Study, storage: RDBStorage) -> Storage:
         load_if_exists=True,
     )
     if not inner.get_trials(deepcopy=False):
-        inner.set_metric_names(study.values)
+        with _quietly():
+            inner.set_metric_names(study.values)
         inner.set_user_attr("model", study.settings.model)
         inner.enqueue_trial(
             tune_space.starting_point(study.settings.space, study.base),

@@ -37,8 +37,7 @@ def log(storage: Storage, found: Found) -> int:
     parent = store.run(name, storage.study.full_name, digest, {"study": storage.study.full_name})
     told = {trial.number: trial.user_attrs for trial in storage.trials}
     written = sum(
-        _log_trial(store, name, parent, digest, trial, told[trial.number])
-        for trial in found.trials
+        _log_trial(store, name, parent, digest, trial, told[trial.number]) for trial in found.trials
     )
     return written + _log_parent(parent, found)
 

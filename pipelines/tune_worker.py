@@ -192,7 +192,7 @@ def run(
     """
     # Spawned: optuna's and torch's threads and connections do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    threads = max(1, workers.num_cores() // num_workers)
+    threads = threads_of(num_workers)
     running: dict[Connection, tuple[int, BaseProcess]] = {}
 
     def start(index: int) -> None:
@@ -229,6 +229,11 @@ def run(
             process.kill()
             process.join()
         storage.reap()
+
+
+def threads_of(num_workers: int) -> int:
+    """Torch's threads in each of so many workers: two processes of two on two cores collapse."""
+    return max(1, workers.num_cores() // num_workers)
 
 
 def _check_ending(exitcode: int, lost: int) -> None:
