@@ -145,19 +145,29 @@ def response(
         line = np.array(sorted((axis.place(x), y) for x, y in points), dtype=np.float64)
         if len(line):
             axes.plot(*line.T, marker="o", ms=3.5, mew=0, lw=1.2, color=PLAIN)
-        for one in means:
-            colour = CHOSEN if one.chosen else GONE
-            ends = [[one.mean - one.low], [one.high - one.mean]]
-            look: dict[str, Any] = {"color": colour, "marker": "D", "ms": 5, "capsize": 3}
-            axes.errorbar([one.x], [one.mean], yerr=ends, lw=1.6, mew=0.8, **look)
-            spot = (one.x, one.mean)
-            axes.annotate(one.name, spot, (6, 0), textcoords="offset points", size=7.5, va="center")
+        if means:  # a longer training has other values: they have an axis of their own
+            _draw_means(axes.twinx(), means)
         if chosen is not None:
             axes.axvline(chosen, color=CHOSEN, lw=1.2, ls=(0, (4, 2)), zorder=0)
         axes.set_ylabel(name)
         _scale(axes, axis)
 
     return _svg(draw, title, (4.6, 3.0))
+
+
+def _draw_means(axes: Axes, means: Sequence[Interval]) -> None:
+    for one in means:
+        colour = CHOSEN if one.chosen else GONE
+        ends = [[one.mean - one.low], [one.high - one.mean]]
+        look: dict[str, Any] = {"color": colour, "marker": "D", "ms": 5, "capsize": 3}
+        axes.errorbar([one.x], [one.mean], yerr=ends, lw=1.6, mew=0.8, **look)
+        spot = (one.x, one.mean)
+        axes.annotate(one.name, spot, (6, 0), textcoords="offset points", size=7.5, va="center")
+    axes.set_ylabel("at the full budget", color=CHOSEN)
+    axes.tick_params(axis="y", colors=CHOSEN)
+    axes.spines["right"].set_visible(True)
+    axes.grid(visible=False)
+    axes.margins(0.12)
 
 
 def intermediate(lines: Sequence[tuple[Mapping[str, float], str]], title: str, name: str) -> str:

@@ -141,6 +141,8 @@ def _run(given: argparse.Namespace) -> None:
     storage = tune_storage.create(study, url)
     try:
         search(storage, url, at_once, seconds)
+        if given.search_only:
+            return
         told = finish(storage, at_once, retrained=True)
     except KeyboardInterrupt:
         finish(storage, at_once, retrained=False)
@@ -178,6 +180,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--storage",
         metavar="URL",
         help=f"such as postgresql+psycopg://host/name (default: {STORAGE_VARIABLE}, optuna.db)",
+    )
+    run.add_argument(
+        "--search-only",
+        action="store_true",
+        help="end with the trials: of several machines one runs the study to its end afterwards",
     )
     run.set_defaults(do=_run)
     show = commands.add_parser("show", help="say what a study has found")
