@@ -87,8 +87,9 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     start = best["retrained"][tune_retrain.START]
     if best["winner"]["trial"] is None:
         return (
-            f"{study['study']}: nothing beats the present settings, {name} "
-            f"{value(start, name)} with fresh seeds"
+            f"{study['study']}: nothing beats the present settings "
+            f"({settings({'settings': study['start']})}): {name} {value(start, name)} with "
+            f"{len(best['seeds'])} fresh seeds at the full budget"
         )
     row = best["retrained"][f"trial_{best['winner']['trial']}"]
     trial = next(t for t in best["trials"] if t["trial"] == best["winner"]["trial"])
@@ -100,7 +101,8 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     return (
         f"{study['study']}: trial {trial['trial']} wins ({settings(trial)}): {name} "
         f"{value(row, name)} with {len(best['seeds'])} fresh seeds at the full budget, "
-        f"{value(start, name)} with the present settings; {sure}. As a trial, with "
+        f"{value(start, name)} with the present settings "
+        f"({settings({'settings': study['start']})}); {sure}. As a trial, with "
         f"{study['num_steps']} steps and chosen for it, it had {trial['objectives'][0]:.4g}"
     )
 

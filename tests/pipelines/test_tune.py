@@ -373,6 +373,47 @@ def test_a_study_ends_with_a_verdict_a_page_and_an_entry(project, no_store, monk
     assert paths.PARAMS.read_text() == before
 
 
+BRANCHES = {
+    "architecture": {"type": "categorical", "choices": ["mlp", "conv"]},
+    "width": [
+        {"type": "int", "low": 4, "high": 9, "step": 1, "log": True, "when": when}
+        for when in ({"architecture": ["mlp"]}, {"architecture": ["conv"]})
+    ],
+    "beta": BETA["beta"],
+}
+
+
+def test_the_page_of_a_pruned_study_with_conditions(project, no_store, tmp_path):
+    pruner = {"name": "median", "startup_trials": 1, "checks": 2}
+    one = project(space=BRANCHES, pruner=pruner, trials=8, retrain={"top": 1, "seeds": [7, 8]})
+    storage = search(one)
+    trials = tune_files.ended(storage)
+    assert {t.state for t in trials} == {"complete", "pruned"}
+    for trial in trials:
+        assert trial.steps == (
+            6 if trial.state == "complete" else max(map(int, trial.intermediate))
+        )
+    tune.finish(storage, 1, retrained=False)
+    page = (paths.TUNE / "s" / "index.html").read_text()
+    for title in ("settings of each trial", "fid_classifier during the trials", "width@mlp"):
+        assert title in page
+    assert "width@conv" in (paths.TUNE / "s" / "trials.csv").read_text()
+
+
+def test_the_page_of_two_objectives_shows_the_front(project, no_store):
+    objectives = [{"metric": m, "direction": None} for m in ("fid_classifier", "elbo")]
+    one = project(objectives=objectives, trials=5)
+    assert one.directions == ("minimize", "maximize")
+    told = tune.finish(search(one), 1, retrained=True)
+    assert "two objectives have a front, not a winner" in told
+    found = tune_page.load(paths.TUNE / "s")
+    assert found.front
+    assert "Pareto front" in (paths.TUNE / "s" / "index.html").read_text()
+    with pytest.raises(UserError, match=r"choose of the front with --trial \d"):
+        tune_apply.apply("s", None, None)
+    assert "vae_tuned" in tune_apply.apply("s", found.front[0], None)
+
+
 def test_apply_says_what_it_cannot_do(project, no_store):
     one = project()
     with pytest.raises(UserError, match=r"python -m pipelines\.tune run s` makes it"):
