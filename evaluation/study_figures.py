@@ -202,6 +202,7 @@ def intermediate(lines: Sequence[tuple[Mapping[str, float], str]], title: str, n
         if min(values) > 0 and max(values) > 20 * min(values):
             axes.set_yscale("log")
         axes.set(xlabel="step", ylabel=name)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
     return _svg(draw, title, (4.6, 2.8))
 

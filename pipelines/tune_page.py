@@ -103,6 +103,7 @@ def render(found: Found) -> str:
         samples=_samples(found),
         pareto=_pareto(found),
         plots=_plots(found),
+        parallel=_parallel(found),
         slices=_slices(found),
         trials=_table(found),
         values=_values_of(found),
@@ -225,9 +226,7 @@ def _samples(found: Found) -> list[dict[str, Any]]:
     return [
         _picture(
             found.folder / f"samples/{trial.number}.png",
-            f"{axis.name} {tune_best.number(trial.point[axis.name])}"
-            if axis
-            else f"trial {trial.number}",
+            _called(trial, axis),
             ", ".join(
                 f"{name} {value:.4g}"
                 for name, value in zip(found.study["objectives"], trial.objectives, strict=True)
@@ -236,6 +235,12 @@ def _samples(found: Found) -> list[dict[str, Any]]:
         )
         for trial in shown
     ]
+
+
+def _called(trial: Ended, axis: Axis | None) -> str:
+    if axis is None:
+        return f"trial {trial.number}"
+    return f"{axis.name} {tune_best.number(trial.point[axis.name])} (trial {trial.number})"
 
 
 def _pareto(found: Found) -> str | None:
@@ -247,7 +252,7 @@ def _pareto(found: Found) -> str | None:
 
 
 def _plots(found: Found) -> list[str]:
-    """History, intermediate values, parallel coordinates and importance."""
+    """History, importance and intermediate values."""
     plots = []
     gone = [t.number for t in found.trials if not t.is_complete]
     for index, name in enumerate(found.study["objectives"]):
@@ -260,19 +265,30 @@ def _plots(found: Found) -> list[str]:
             plots.append(figures.importance(shares, f"importance for {name}"))
     name, winner = found.study["objectives"][0], found.winner
     lines = [
-        (trial.intermediate, "chosen" if trial is winner else trial.state)
+        (_whole_line(found, trial), "chosen" if trial is winner else trial.state)
         for trial in found.trials
         if trial.intermediate and trial.state in ("complete", "pruned")
     ]
     if lines:
         plots.append(figures.intermediate(lines, f"{name} during the trials", name))
-    axes = found.axes
-    if len(axes) > 1 and found.complete:
-        trials = [([t.point.get(part) for part in axes], t.objectives[0]) for t in found.complete]
-        place = found.complete.index(winner) if winner in found.complete else None
-        title = "settings of each trial"
-        plots.append(figures.parallel(trials, list(axes.values()), place, title, name))
     return plots
+
+
+def _whole_line(found: Found, trial: Ended) -> dict[str, float]:
+    """What was seen of a trial while it trained, and its value at the end."""
+    end = {str(found.study["num_steps"]): trial.objectives[0]} if trial.is_complete else {}
+    return trial.intermediate | end
+
+
+def _parallel(found: Found) -> str | None:
+    """The settings of each trial side by side."""
+    axes, winner = found.axes, found.winner
+    if len(axes) < 2 or not found.complete:
+        return None
+    trials = [([t.point.get(part) for part in axes], t.objectives[0]) for t in found.complete]
+    place = found.complete.index(winner) if winner in found.complete else None
+    name = found.study["objectives"][0]
+    return figures.parallel(trials, list(axes.values()), place, "settings of each trial", name)
 
 
 def _slices(found: Found) -> list[str]:
@@ -299,7 +315,7 @@ def _table(found: Found) -> list[dict[str, Any]]:
         {
             "number": trial.number,
             "state": trial.state,
-            "reason": trial.reason or "",
+            "reason": "" if trial.reason == trial.state else trial.reason or "",
             "settings": tune_best.settings({"settings": trial.settings}),
             "num_parameters": trial.num_parameters,
             "steps": trial.steps,
