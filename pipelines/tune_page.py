@@ -260,7 +260,7 @@ def _plots(found: Found) -> list[str]:
         minimised = is_minimised(found.study["directions"][index])
         title = f"history of {name}"
         plots.append(figures.history(finished, gone, title, name, minimised=minimised))
-        if found.importance.get(name):
+        if len(found.axes) > 1 and found.importance.get(name):
             shares = found.importance[name]
             plots.append(figures.importance(shares, f"importance for {name}"))
     name, winner = found.study["objectives"][0], found.winner
