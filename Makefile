@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ui publish report gate diff presets reproduce smoke test check lint bench peers dag clean
+.PHONY: help setup repro ui publish report gate diff tune presets reproduce smoke test check lint bench peers dag clean
 
 help: ## this text
 	@echo "make repro runs the pipeline, make ui shows its runs, make test checks the code."
@@ -48,6 +48,12 @@ gate: $(READY) ## hold the results against the gates of params.yaml; fails where
 
 diff: $(READY) ## metrics and params against another commit (REV=HEAD)
 	@python -m pipelines.diff $(REV)
+
+STUDY ?=
+tune: $(READY) ## a study of params.yaml: make tune STUDY=vae_beta, about five minutes on 2 cores
+	@test -n "$(STUDY)" || { echo "name one: make tune STUDY=vae_beta"; exit 1; }
+	dvc repro pipelines/tuning/dvc.yaml:tune@$(STUDY)
+	@echo "page: $(CURDIR)/outputs/tune/$(STUDY)/index.html"
 
 presets: $(READY) ## every preset, three seeds each, into reports/presets.md: about 70 CPU-minutes
 	python -m pipelines.presets

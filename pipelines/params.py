@@ -15,12 +15,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML  # noqa: TID251
 from ruamel.yaml.error import YAMLError  # noqa: TID251
 
 from pipelines import paths
 from pipelines.errors import UserError, exit_on_user_error
+from pipelines.sections import Name as Name  # noqa: PLC0414
+from pipelines.sections import Section as Section  # noqa: PLC0414
+from pipelines.sections import Seed as Seed  # noqa: PLC0414
+from pipelines.tune_settings import Tune
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
@@ -29,18 +33,6 @@ S = TypeVar("S", bound=BaseModel)
 _ALTERNATIVE = re.compile(r"^(constrained|function)-|\]$|^(bool|float|int|str)$")
 #: How most of its messages begin.
 _SHOULD = "Input should be "
-
-#: Names become folders, tags and table rows, so they are plain everywhere.
-NAME_PATTERN = r"^[a-z0-9_]+$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-#: What torch and numpy both take.
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-class Section(BaseModel):
-    """A section of params.yaml: frozen, strict, without defaults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Prepare(Section):
@@ -144,6 +136,7 @@ class Params(Section):
     models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     evaluate: Evaluate
     report: Report
+    tune: dict[Name, Tune]
 
     @property
     def trained(self) -> list[str]:
@@ -200,6 +193,8 @@ def load(path: Path | None = None) -> Params:
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise UserError(f"{path.name}: expected sections, found {type(raw).__name__}")
+    tune_check = importlib.import_module("pipelines.tune_check")
+    tune_check.check_form(raw.get("tune"), path.name)
     params = check(functools.partial(Params.model_validate, raw), Params, path.name)
     if len(set(params.seeds)) != len(params.seeds):
         raise UserError(f"{path.name}: seeds: {params.seeds} names a seed twice")
@@ -214,6 +209,8 @@ def load(path: Path | None = None) -> Params:
     _check_selected(params, path.name)
     _check_metrics(params, path.name)
     _check_gates(params, path.name)
+    for name in params.tune:
+        tune_check.check_study(params, name, f"{path.name}: tune.{name}")
     return params
 
 
@@ -420,7 +417,7 @@ def _fields_at(section: type[BaseModel], keys: list[str]) -> list[str]:
     return list(found.model_fields) if found else []
 
 
-def suggest(word: str, allowed: list[str]) -> str:
+def suggest(word: str, allowed: Sequence[str]) -> str:
     """`, did you mean '...'?` with the nearest spelling; nothing where none is near."""
     nearest = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
     return f", did you mean {nearest[0]!r}?" if nearest else ""

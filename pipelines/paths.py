@@ -20,6 +20,8 @@ FEATURES = OUTPUTS / "features"
 REFERENCES = OUTPUTS / "references"
 TRAIN = OUTPUTS / "train"
 EVALUATE = OUTPUTS / "evaluate"
+#: Tuning: a folder a study.
+TUNE = OUTPUTS / "tune"
 #: Long studies beside the pipeline, and the data sets that they prepare for themselves.
 STUDIES = OUTPUTS / "studies"
 #: What a clock measured. Only `publish` reads it: a file that has to be reproducible holds no time.
@@ -37,6 +39,7 @@ REPRODUCED = REPORTS / "reproductions"
 REPRODUCTIONS_PAGE = REPORTS / "reproductions.md"
 TRACKING = REPORTS / "tracking.json"
 
+OPTUNA_DB = HOME / "optuna.db"
 MLFLOW_DB = HOME / "mlflow.db"
 MLFLOW_ARTIFACTS = HOME / "mlartifacts"
 CHECKPOINTS = HOME / ".checkpoints"

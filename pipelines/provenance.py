@@ -13,9 +13,7 @@ from pipelines import paths
 def origin() -> dict[str, str]:
     """Where a training runs: the host and process that `reap` looks at, and the commit."""
     tags = {
-        "host": socket.gethostname(),
-        "pid": str(os.getpid()),
-        "process_start": f"{psutil.Process().create_time():.2f}",
+        **process(),
         "mlflow.source.name": "pipelines.train",
         "mlflow.source.type": "LOCAL",
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
@@ -26,6 +24,15 @@ def origin() -> dict[str, str]:
         dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
         tags["git.dirty"] = str(dirty).lower()
     return {key: value for key, value in tags.items() if value}
+
+
+def process() -> dict[str, str]:
+    """This process, as `is_alive` looks for it."""
+    return {
+        "host": socket.gethostname(),
+        "pid": str(os.getpid()),
+        "process_start": f"{psutil.Process().create_time():.2f}",
+    }
 
 
 def _git(*arguments: str) -> str:

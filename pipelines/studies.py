@@ -18,18 +18,17 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
-from evaluation.context import RealImages
 from genmodels.cost import multiply_adds_sample, multiply_adds_train, num_parameters
 from genmodels.training import LoopSettings
 from pipelines import files, fingerprint, paths, splits, workers
 from pipelines.evaluate import read_model
 from pipelines.extracted import NOTHING, Extracted, load_extracted, real_images
 from pipelines.params import Features, Train
-from pipelines.study_measures import Measures, measure
+from pipelines.study_measures import Measures, Real, measure
 from pipelines.train import Finished, Started, Trained, fit, load_images, write_seed
 
 #: Seconds between two lines where there is no terminal.
@@ -64,6 +63,20 @@ class Prepared:
             return NOTHING
         return load_extracted(self.extractors, self.features, self.folder)
 
+    def real(self, extracted: Extracted, reference: str) -> Real:
+        """The images to compare with, and those that models are trained on.
+
+        Args:
+            extracted: What `extracted` returned.
+            reference: The split to compare with, `valid` or `test`.
+        """
+        return Real(
+            *(
+                real_images(name, splits.load_split(name, self.folder), extracted, self.folder)
+                for name in (reference, "train")
+            )
+        )
+
 
 @dataclass(frozen=True)
 class Job:
@@ -79,6 +92,7 @@ class Job:
         measures: What is measured.
         code: Hash of the code that is running, as `code_version` makes it.
         taken: A folder with the same training, done elsewhere; None to train.
+        split: What it is measured on: `valid` where the result chooses anything.
     """
 
     study: str
@@ -90,6 +104,7 @@ class Job:
     measures: Measures
     code: str
     taken: Path | None = None
+    split: Literal["valid", "test"] = "test"
 
     @property
     def folder(self) -> Path:
@@ -114,7 +129,12 @@ class Job:
     @functools.cached_property
     def settings(self) -> str:
         """Hash of all settings and data that the result depends on."""
-        measured = {"measures": self.measures.model_dump(), "data": self.data.content}
+        measured: dict[str, Any] = {
+            "measures": self.measures.model_dump(),
+            "data": self.data.content,
+        }
+        if self.split != "test":  # left out where it is: results are older than the choice
+            measured["split"] = self.split
         return fingerprint.digest({"training": self.training, **measured})
 
     @property
@@ -185,7 +205,7 @@ def _do(jobs: Sequence[Job], device: str, index: int, send: workers.Send) -> Non
     start, cpu = time.monotonic(), time.process_time()
     model = read_model(job.folder, "--force", device)
     extracted = job.data.extracted()
-    real = {name: _real(job.data.folder, name, extracted) for name in ("train", "test")}
+    real = job.data.real(extracted, job.split)
     values = measure(
         model, job.entry, job.measures, real, extracted.extractors, job.seed, _Measuring(send)
     )
@@ -237,11 +257,6 @@ def _take(job: Job) -> dict[str, Any]:
         shutil.copytree(job.taken, folder, dirs_exist_ok=True)
         files.write_json(folder / "trained.json", trained)
     return trained
-
-
-def _real(prepared: Path, name: str, extracted: Extracted) -> RealImages:
-    split = splits.load_split(name, prepared)
-    return real_images(name, split, extracted, prepared)
 
 
 @dataclass(frozen=True)
@@ -328,7 +343,8 @@ class _Board:
         self.said = time.monotonic()
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number from 1, of an option."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("starts at 1")
@@ -338,5 +354,5 @@ def _positive(text: str) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that runs a study."""
     cores = "processes at once on a CPU; by default as many as there are cores"
-    parser.add_argument("--jobs", type=_positive, metavar="N", help=cores)
+    parser.add_argument("--jobs", type=positive, metavar="N", help=cores)
     parser.add_argument("--force", action="store_true", help="do everything anew")

@@ -1,11 +1,12 @@
 """What a study measures of a trained model, beside the metrics of `evaluation`.
 
-Everything is measured on the test split, and every value has a name of its own: `nll_200` is the
-bound from 200 draws, `fid_gmm_10` the distance of samples from a mixture of ten components.
+Everything is measured against one split of real images, and every value has a name of its own:
+`nll_200` is the bound from 200 draws, `fid_gmm_10` the distance of samples from a mixture of ten
+components.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -31,7 +32,7 @@ class Bound(Section):
 
     Attributes:
         num_importance: K, draws per image.
-        num_images: Of the test split, the first ones.
+        num_images: Of the split that is measured on, the first ones.
     """
 
     num_importance: Annotated[int, Field(ge=1)]
@@ -49,7 +50,7 @@ class Measures(Section):
         samplers: Components of Gaussian mixtures fitted to the training codes after the training,
             each the source of the samples of one `fid_gmm_<components>`; 0 is N(0, I), without a
             fit, `fid_standard_normal`.
-        max_samples: At most so many samples and test images.
+        max_samples: At most so many samples and real images.
         sample_seed: Of latents, and of posterior draws.
         metric_seed: Of a metric's own draws.
     """
@@ -72,11 +73,18 @@ class Measures(Section):
 Progress = Callable[[str], None]
 
 
+class Real(NamedTuple):
+    """Real images: those that a model is compared with, and those that it was trained on."""
+
+    reference: RealImages
+    train: RealImages
+
+
 def measure(
     model: GenerativeModel,
     entry: Mapping[str, Any],
     measures: Measures,
-    real: Mapping[str, RealImages],
+    real: Real,
     extractors: Sequence[FeatureExtractor | MissingExtractor],
     seed: int,
     progress: Progress,
@@ -87,7 +95,7 @@ def measure(
         model: In evaluation mode.
         entry: Its settings.
         measures: What is asked for.
-        real: The splits `train` and `test`.
+        real: The images to compare with, and those that it was trained on.
         extractors: For the distances.
         seed: The training seed.
         progress: Called with the name of what is being measured.
@@ -100,14 +108,14 @@ def measure(
     for bound in measures.bounds:
         name = f"nll_{bound.num_importance}"
         progress(name)
-        values[name] = _nll(model, bound, real["test"], measures.sample_seed)
+        values[name] = _nll(model, bound, real.reference, measures.sample_seed)
     if measures.codes_at_once is not None and isinstance(model, VAEBase):
         progress("total_correlation")
         values |= _decomposed(model, real, measures.codes_at_once, measures.sample_seed)
     for components in measures.samplers:
         name = f"fid_gmm_{components}" if components else "fid_standard_normal"
         progress(name)
-        sampler = _resampled(model, entry, components, real["train"], seed)
+        sampler = _resampled(model, entry, components, real.train, seed)
         values[name] = judge.metrics(sampler, ["fid"], lambda _: None).get("fid_classifier")
     return values
 
@@ -118,7 +126,7 @@ class _Judge:
     def __init__(
         self,
         measures: Measures,
-        real: Mapping[str, RealImages],
+        real: Real,
         extractors: Sequence[FeatureExtractor | MissingExtractor],
         seed: int,
     ) -> None:
@@ -132,8 +140,8 @@ class _Judge:
         evaluation = evaluate(
             model,
             names,
-            reference=self.real["test"],
-            train=self.real["train"],
+            reference=self.real.reference,
+            train=self.real.train,
             extractors=self.extractors,
             settings=self.settings,
             progress=progress,
@@ -157,17 +165,15 @@ def _nll(model: GenerativeModel, bound: Bound, test: RealImages, seed: int) -> f
     return -model.log_likelihood_bound(x, bound.num_importance, rng, y).mean().item()
 
 
-def _decomposed(
-    model: VAEBase, real: Mapping[str, RealImages], at_once: int, seed: int
-) -> dict[str, float | None]:
+def _decomposed(model: VAEBase, real: Real, at_once: int, seed: int) -> dict[str, float | None]:
     """The three parts of the rate over held-out codes, q(z) being that of the training images.
 
     The estimate is biased where codes are few, and cannot see a mutual information above the log of
     the number of training images. `gaussian_total_correlation` is what a normal distribution with
     the covariance of the codes would have: blind to all but linear dependence, without that limit.
     """
-    test, num_training_images = real["test"], len(real["train"].images)
-    x, y = _on_device(test, model, len(test.images))
+    reference, num_training_images = real.reference, len(real.train.images)
+    x, y = _on_device(reference, model, len(reference.images))
     terms = model.score(x, y, generator(seed, "codes"))
     log_weights = stratified_log_weights(at_once, num_training_images, x.device)
     sums: dict[str, list[Tensor]] = {}

@@ -93,8 +93,8 @@ class Store:
         with self._lock():
             _probe(self.uri)
             client = _mlflow().MlflowClient(self.uri, self.uri)
-            for name in DESCRIPTIONS:
-                self._experiments[name] = self._experiment(client, name)
+            for name, description in DESCRIPTIONS.items():
+                self._experiments[name] = self._experiment(client, name, description)
         return client
 
     def _lock(self) -> filelock.BaseFileLock:
@@ -102,7 +102,16 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(path, timeout=_LOCK_TIMEOUT_S)
 
-    def _experiment(self, client: Any, name: str) -> str:
+    def add_experiment(self, name: str, description: str) -> None:
+        """An experiment beside `pipeline` and `reports`; made where it is missing."""
+
+        def find_or_create(client: Any) -> None:
+            with self._lock():
+                self._experiments[name] = self._experiment(client, name, description)
+
+        self.attempt(find_or_create, None)
+
+    def _experiment(self, client: Any, name: str, description: str) -> str:
         found = client.get_experiment_by_name(name)
         if found is not None:
             if found.lifecycle_stage == "deleted":
@@ -112,7 +121,7 @@ class Store:
         # Without the kind the UI asks what the experiment is for, and offers chat models first.
         tags = {
             "mlflow.experimentKind": "custom_model_development",
-            "mlflow.note.content": DESCRIPTIONS[name],
+            "mlflow.note.content": description,
         }
         location = None if is_remote(self.uri) else folder.as_uri()
         return str(client.create_experiment(name, location, tags))
@@ -163,7 +172,7 @@ class Store:
         return self.attempt(open_and_walk, set())
 
     def experiment_id(self, name: str) -> str | None:
-        """The id of experiment `pipeline` or `reports`."""
+        """The id of an experiment that was made or added; None if the store is off."""
         return self._experiments[name] if self.is_on else None
 
     def start_run(

@@ -1,0 +1,211 @@
+"""Tuning: studies of params.yaml, run, shown and applied. `python -m pipelines.tune --help`."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from pipelines import (
+    files,
+    params,
+    paths,
+    tune_apply,
+    tune_best,
+    tune_files,
+    tune_page,
+    tune_retrain,
+    tune_storage,
+    tune_study,
+    tune_tracking,
+    tune_worker,
+    workers,
+)
+from pipelines.errors import exit_on_user_error
+from pipelines.studies import positive
+from pipelines.train import Trained
+from pipelines.tune_retrain import Retrained
+from pipelines.tune_storage import Storage
+from pipelines.tune_worker import Begun, Ended
+
+#: An address with a password does not belong on a command line.
+STORAGE_VARIABLE = "GENMODELS_OPTUNA_STORAGE"
+
+
+class _Board:
+    """The progress of a study: a bar in a terminal, and a line a trial."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.study = storage.study
+        total = self.study.settings.trials
+        done = tune_storage.num_begun(storage.trials)
+        self.states: dict[int, str] = {}
+        self.numbers: dict[int, int] = {}
+        self.bar = tqdm(
+            desc=self.study.name,
+            total=total,
+            initial=min(done, total),
+            unit="trial",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+
+    def handle(self, worker: int, message: Any) -> None:
+        """Takes a worker's message."""
+        if isinstance(message, Begun):
+            self.numbers[worker] = message.number
+            self.states[worker] = f"trial {message.number}"
+        elif isinstance(message, Trained):
+            percent = 100 * message.step / self.study.settings.num_steps
+            self.states[worker] = f"trial {self.numbers[worker]} {percent:.0f} %"
+        elif isinstance(message, Ended):
+            self.states.pop(worker, None)
+            self.bar.update()
+            self._say(f"{self.study.name}: trial {message.number}: {self._told(message)}")
+        self.bar.set_postfix_str("; ".join(self.states.values()), refresh=False)
+
+    def _told(self, ended: Ended) -> str:
+        told = zip(self.study.values, ended.values, strict=False)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in told)
+        return f"{values or ended.state.lower()}{f' ({ended.reason})' if ended.reason else ''}"
+
+    def _say(self, line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self.bar.close()
+
+
+def search(storage: Storage, url: str, num_workers: int, seconds: float | None) -> None:
+    """Runs the trials that are left of a study's budget.
+
+    Args:
+        storage: The study.
+        url: The storage.
+        num_workers: Processes side by side.
+        seconds: After so many no trial is begun; None for no limit.
+
+    Raises:
+        UserError: A worker failed, or the storage does not answer.
+        KeyboardInterrupt: Ctrl-C; what is finished is kept, and the rest is queued again.
+    """
+    device = workers.choose_device(storage.study.train.device)
+    storage.reap()
+    deadline = None if seconds is None else time.time() + seconds
+    board = _Board(storage)
+    try:
+        tune_worker.run(storage, url, num_workers, device, deadline, board.handle)
+    finally:
+        board.close()
+
+
+def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
+    """Writes the study's folder and its page; returns the verdict.
+
+    Args:
+        storage: The study.
+        at_once: Processes at most, for the trainings at the full budget.
+        retrained: Whether there are any.
+
+    Raises:
+        UserError: A training failed.
+    """
+    study = storage.study
+    done: list[Retrained] = []
+    trials = tune_files.ended(storage)
+    best = tune_retrain.chosen(study, trials, tune_files.front(storage))
+    if retrained and best:
+        print(f"{study.name}: the best {len(best)} and the starting entry at the full budget")
+        done = tune_retrain.retrain(study, best, at_once)
+    with files.new_folder(paths.TUNE / study.name) as folder:
+        tune_files.write(folder, storage, tune_best.summary(study, best, done))
+        for one in done:
+            tune_best.draw(study, one, folder / "retrained" / f"{one.row}.png")
+        files.write_text(folder / "index.html", tune_page.render(tune_page.load(folder)))
+    found = tune_page.load(paths.TUNE / study.name)
+    tune_tracking.log(storage, found)
+    return tune_best.told(found.study, found.best)
+
+
+def _run(given: argparse.Namespace) -> None:
+    settings = params.load()
+    study = tune_study.load(given.study, settings, given.trials, given.seed)
+    at_once = given.workers or workers.num_cores()
+    seconds = study.settings.seconds if given.timeout is None else given.timeout
+    url = _url(given)
+    storage = tune_storage.create(study, url)
+    try:
+        search(storage, url, at_once, seconds)
+        if given.search_only:
+            return
+        told = finish(storage, at_once, retrained=True)
+    except KeyboardInterrupt:
+        finish(storage, at_once, retrained=False)
+        print(f"{study.name}: stopped; the same command goes on with it", file=sys.stderr)
+        raise
+    print(told)
+    print(f"page: {paths.TUNE / study.name / 'index.html'}")
+
+
+def _show(given: argparse.Namespace) -> None:
+    found = tune_page.load(paths.TUNE / given.study)
+    print(tune_best.told(found.study, found.best))
+    print(f"page: {paths.TUNE / given.study / 'index.html'}")
+
+
+def _apply(given: argparse.Namespace) -> None:
+    print(tune_apply.apply(given.study, given.trial, given.as_name), end="")
+
+
+def _url(given: argparse.Namespace) -> str:
+    return given.storage or os.environ.get(STORAGE_VARIABLE) or tune_storage.default_url()
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.tune", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run or go on with a study, retrain its best, show it")
+    run.add_argument("study", help="a key of tune: in params.yaml")
+    run.add_argument("--trials", type=positive, metavar="N", help="in all, instead of its own")
+    run.add_argument("--workers", type=positive, metavar="N", help="processes (default: cores)")
+    run.add_argument("--timeout", type=float, metavar="S", help="begin no trial after so long")
+    run.add_argument("--seed", type=int, metavar="N", help="of the sampler, instead of its own")
+    run.add_argument(
+        "--storage",
+        metavar="URL",
+        help=f"such as postgresql+psycopg://host/name (default: {STORAGE_VARIABLE}, optuna.db)",
+    )
+    run.add_argument(
+        "--search-only",
+        action="store_true",
+        help="end with the trials: of several machines one runs the study to its end afterwards",
+    )
+    run.set_defaults(do=_run)
+    show = commands.add_parser("show", help="say what a study has found")
+    show.add_argument("study", help="a key of tune: in params.yaml that was run")
+    show.set_defaults(do=_show)
+    apply = commands.add_parser("apply", help="write a trial's settings into params.yaml")
+    apply.add_argument("study", help="a key of tune: in params.yaml that was run")
+    apply.add_argument("--trial", type=int, metavar="N", help="instead of the winner")
+    apply.add_argument(
+        "--as", dest="as_name", metavar="NAME", help="the entry (default: <model>_tuned)"
+    )
+    apply.set_defaults(do=_apply)
+    return parser.parse_args(arguments)
+
+
+@exit_on_user_error
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command."""
+    given = parse(arguments)
+    given.do(given)
+
+
+if __name__ == "__main__":
+    main()

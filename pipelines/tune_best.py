@@ -1,0 +1,126 @@
+"""The verdict of a study: the best trial's value beside what became of it with fresh seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from evaluation import pictures
+from genmodels import checkpoint
+from pipelines import paths, tune_retrain
+from pipelines.tune_files import Ended
+from pipelines.tune_retrain import Retrained
+from pipelines.tune_study import Study
+from pipelines.tune_trial import PICTURE_COLUMNS, PICTURE_SAMPLES
+
+
+def summary(study: Study, best: Sequence[Ended], done: Sequence[Retrained]) -> dict[str, Any]:
+    """What best.json holds.
+
+    Args:
+        study: The study.
+        best: The best trials, best first.
+        done: Those trained anew, the starting entry first; empty where nothing was.
+
+    Returns:
+        `trials` (number, settings and objective values of the best), `retrained` (by row: trial,
+        settings, and by value seeds, mean and interval) and, of one objective, `winner`.
+    """
+    settings = {trial.number: trial.settings for trial in best}
+    told: dict[str, Any] = {
+        "trials": [
+            {"trial": t.number, "settings": t.settings, "objectives": t.objectives} for t in best
+        ],
+        "seeds": study.settings.retrain.seeds,
+        "retrained": {
+            one.row: {
+                "trial": one.trial,
+                "settings": {} if one.trial is None else settings[one.trial],
+                "values": {
+                    name: {
+                        "seeds": list(values),
+                        "mean": fmean(values),
+                        "interval": list(one.interval(name) or ()),
+                    }
+                    for name, values in one.values.items()
+                },
+            }
+            for one in done
+        },
+    }
+    if done and len(study.values) == 1:
+        told["winner"] = tune_retrain.verdict(study, done)
+    return told
+
+
+def draw(study: Study, one: Retrained, path: Path) -> None:
+    """The samples of a model that was trained anew, of its first seed."""
+    seed = study.settings.retrain.seeds[0]
+    folder = paths.STUDIES / f"tune_{study.name}" / one.row / str(seed)
+    snapshots = checkpoint.load(folder / "snapshots.pt")["snapshots"]
+    samples = snapshots[max(snapshots)][:PICTURE_SAMPLES]
+    pictures.save_png(pictures.image_grid(samples.float() / 255, PICTURE_COLUMNS, scale=1), path)
+
+
+def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """The verdict in a few sentences.
+
+    Args:
+        study: What trials.json says of the study.
+        best: What best.json holds.
+    """
+    name = study["objectives"][0]
+    if not best["trials"]:
+        return f"{study['study']}: no trial is complete"
+    first = best["trials"][0]
+    if not best["retrained"]:
+        return (
+            f"{study['study']}: best so far is trial {first['trial']} ({settings(first)}), {name} "
+            f"{first['objectives'][0]:.4g}; it was not trained anew, so expect less of it"
+        )
+    if "winner" not in best:
+        numbers = ", ".join(str(trial["trial"]) for trial in best["trials"])
+        return (
+            f"{study['study']}: two objectives have a front, not a winner; trained anew: trials "
+            f"{numbers}; choose with `apply --trial`"
+        )
+    start = best["retrained"][tune_retrain.START]
+    if best["winner"]["trial"] is None:
+        return (
+            f"{study['study']}: nothing beats the present settings "
+            f"({settings({'settings': study['start']})}): {name} {value(start, name)} with "
+            f"{len(best['seeds'])} fresh seeds at the full budget"
+        )
+    row = best["retrained"][f"trial_{best['winner']['trial']}"]
+    trial = next(t for t in best["trials"] if t["trial"] == best["winner"]["trial"])
+    sure = (
+        "the intervals do not overlap"
+        if best["winner"]["apart"]
+        else "the intervals overlap, so these seeds do not settle it"
+    )
+    return (
+        f"{study['study']}: trial {trial['trial']} wins ({settings(trial)}): {name} "
+        f"{value(row, name)} with {len(best['seeds'])} fresh seeds at the full budget, "
+        f"{value(start, name)} with the present settings "
+        f"({settings({'settings': study['start']})}); {sure}. As a trial, with "
+        f"{study['num_steps']} steps and chosen for it, it had {trial['objectives'][0]:.4g}"
+    )
+
+
+def settings(trial: Mapping[str, Any]) -> str:
+    """What a trial sets, for people."""
+    return ", ".join(f"{key} {number(found)}" for key, found in trial["settings"].items())
+
+
+def number(found: Any) -> str:
+    """A setting with four digits at most."""
+    return f"{found:.4g}" if isinstance(found, float) else str(found)
+
+
+def value(row: Mapping[str, Any], name: str) -> str:
+    """A mean with its interval."""
+    found = row["values"][name]
+    if not found["interval"]:
+        return f"{found['mean']:.4g}"
+    low, high = found["interval"]
+    return f"{found['mean']:.4g} [{low:.4g}, {high:.4g}]"

@@ -1,0 +1,163 @@
+"""A study that is about to run: what identifies it, and the settings of each of its trials."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.metric import Metric
+from genmodels.shape import ImageShape
+from pipelines import fingerprint, params, paths, splits, tune_check, tune_space
+from pipelines.code_version import code_version
+from pipelines.errors import UserError
+from pipelines.params import Params, Train
+from pipelines.studies import Prepared
+from pipelines.study_measures import Measures
+from pipelines.tune_settings import Direction, Tune
+
+#: Hexadecimal digits of the hash in a study's name.
+DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of params.yaml with all that its values depend on.
+
+    Attributes:
+        name: A key of `tune:`.
+        settings: Its settings.
+        base: The entry of `models:` that it starts from.
+        train: Section `train`.
+        measures: What is measured of a trial, on the validation split.
+        metrics: By objective its metric, in the order of the objectives.
+        directions: Of the objectives, `minimize` or `maximize`.
+        data: What trials are trained and measured on.
+    """
+
+    name: str
+    settings: Tune
+    base: Mapping[str, Any]
+    train: Train
+    measures: Measures
+    metrics: Mapping[str, Metric]
+    directions: tuple[Direction, ...]
+    data: Prepared
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of all that decides a trial's values: a changed space is another study.
+
+        Not of the budget, the sampler and the pruner, which decide which trials there are.
+        """
+        settings = self.settings.model_dump(
+            include={"space", "objectives", "num_steps", "training_seed", "constraints"}
+        )
+        content = self.data.content
+        return fingerprint.digest(
+            {
+                "settings": settings,
+                "base": dict(self.base),
+                "train": self.train.model_dump(include={"precision"}),
+                "measures": self.measures.model_dump(),
+                "splits": {name: content["splits"][name] for name in ("train", "valid")},
+                "features": content.get("features"),
+                "code": code_version(self.base["kind"]),
+            }
+        )
+
+    @property
+    def full_name(self) -> str:
+        """What it is called in the storage."""
+        return f"{self.name}-{self.digest[:DIGITS]}"
+
+    @property
+    def values(self) -> list[str]:
+        """The names of the objectives."""
+        return list(self.metrics)
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether a trial may be given up before its end."""
+        return self.settings.pruner.name != "none"
+
+    @functools.cached_property
+    def shape(self) -> ImageShape:
+        """Of the images."""
+        return ImageShape(*splits.load_manifest(self.data.folder)["image_shape"])
+
+    @functools.cached_property
+    def num_classes(self) -> int:
+        """Of the data; 0 without labels."""
+        return splits.load_manifest(self.data.folder)["num_classes"] or 0
+
+    def entry(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a trial.
+
+        Args:
+            values: By dotted key, of `tune_space.suggest`.
+
+        Raises:
+            UserError: The `Config` refuses them.
+        """
+        changed = tune_space.changed(self.base, values)
+        entry = {**changed, "num_steps": self.settings.num_steps}
+        params.check_entry(entry, f"study {self.name}")
+        return entry
+
+    def full_entry(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The same at the full budget, which is that of the entry it started from."""
+        return tune_space.changed(self.base, values)
+
+    def checkpoint(self, first: int) -> Path:
+        """The resumable state of a trial.
+
+        Args:
+            first: Its number, or of a retry that of the trial that was lost.
+        """
+        key = fingerprint.digest([self.digest, self.train.model_dump(), first])
+        return paths.CHECKPOINTS / key / "checkpoint.pt"
+
+
+def load(name: str, settings: Params, trials: int | None = None, seed: int | None = None) -> Study:
+    """A study of params.yaml.
+
+    Args:
+        name: A key of `tune:`.
+        settings: All of params.yaml.
+        trials: Instead of its own number.
+        seed: Instead of its own seed.
+
+    Raises:
+        UserError: There is no such study.
+    """
+    if name not in settings.tune:
+        raise UserError(
+            f"params.yaml: tune.{name}: no such study{params.suggest(name, list(settings.tune))}; "
+            f"there are {', '.join(settings.tune) or 'none'}"
+        )
+    given = {"trials": trials, "seed": seed}
+    changed = {key: value for key, value in given.items() if value is not None}
+    tune = settings.tune[name].model_copy(update=changed)
+    metrics: dict[str, Metric] = {}
+    directions: list[Direction] = []
+    for objective in tune.objectives:
+        found = tune_check.value_spec(settings, objective.metric)
+        assert found is not None  # params.yaml was checked
+        metrics[objective.metric] = found[0]
+        directions.append(tune_check.direction(objective, found[1]))
+    watched = [tune_check.value_spec(settings, value) for value in tune.watch]
+    wanted = [found[0].name for found in watched if found is not None]
+    evaluate = settings.evaluate
+    measures = Measures(
+        metrics=list(dict.fromkeys([metric.name for metric in metrics.values()] + wanted)),
+        bounds=[],
+        codes_at_once=None,
+        samplers=[],
+        max_samples=evaluate.max_samples,
+        sample_seed=evaluate.sample_seed,
+        metric_seed=evaluate.metric_seed,
+    )
+    data = Prepared(paths.PREPARE, paths.FEATURES, settings.features)
+    base = settings.models[tune.model]
+    return Study(name, tune, base, settings.train, measures, metrics, tuple(directions), data)

@@ -1,0 +1,227 @@
+"""One trial: its settings trained for fewer steps, watched, measured on the validation split.
+
+The training is `train.fit` with one more listener, which looks at the samples that the loop keeps
+anyway. (`fit` itself has no place for it, and its bytes identify every training that the pipeline
+has done.) A test holds the weights of both against one another.
+"""
+
+import base64
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluation import pictures
+from evaluation.context import Seeds
+from evaluation.runner import Settings, evaluate_images
+from genmodels.base import GenerativeModel
+from genmodels.build import build
+from genmodels.cost import num_parameters
+from genmodels.training import Callbacks, LoopSettings, Row, Trainer
+from pipelines import workers
+from pipelines.extracted import Extracted
+from pipelines.study_measures import Real, measure
+from pipelines.train import Data, _Clock, load_images
+from pipelines.tune_study import Study
+
+#: Samples in the picture of a trial, of the same latents in every trial, and how many in a row.
+PICTURE_SAMPLES, PICTURE_COLUMNS = 32, 8
+
+
+class StoppedError(Exception):
+    """A trial is given up; the message is the reason: `pruned`, or the name of a constraint."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker reads once for all of its trials."""
+
+    study: Study
+    device: str
+    data: Data
+    extracted: Extracted
+    real: Real
+
+    @classmethod
+    def load(cls, study: Study, device: str) -> "Bench":
+        """Reads data, extractors and features."""
+        extracted = study.data.extracted()
+        real = study.data.real(extracted, "valid")
+        return cls(study, device, load_images(device, study.data.folder), extracted, real)
+
+
+class Watcher:
+    """What is told of a trial while it trains; this one does not listen."""
+
+    def report(self, value: float, step: int) -> bool:
+        """Takes an objective's value at a step; returns whether the trial is to be given up."""
+        return False
+
+
+@dataclass
+class Outcome:
+    """What is known of a trial, also of one that was given up.
+
+    Attributes:
+        num_parameters: Of the model.
+        steps: Trained, this and earlier attempts together.
+        values: By name what was measured; empty where it was given up.
+        rows: The history.
+        picture: A PNG of samples, or None where there are none yet.
+        seconds: By `training` and `scoring`.
+        cpu_seconds: Of the training.
+        stopped: Why it was given up, or None.
+    """
+
+    num_parameters: int = 0
+    steps: int = 0
+    values: dict[str, float | None] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    picture: bytes | None = None
+    seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "scoring": 0.0})
+    cpu_seconds: float = 0.0
+    stopped: str | None = None
+
+    def attributes(self) -> dict[str, Any]:
+        """As plain JSON values, for the storage."""
+        picture = base64.b64encode(self.picture).decode() if self.picture else None
+        return {**vars(self), "picture": picture}
+
+    def excess(self, study: Study) -> dict[str, float]:
+        """By constraint how much it is exceeded, at most 0 where it holds."""
+        limits = study.settings.constraints
+        found: dict[str, float] = {}
+        if limits.num_parameters is not None:
+            found["num_parameters"] = float(self.num_parameters - limits.num_parameters)
+        if limits.cpu_seconds is not None:
+            found["cpu_seconds"] = self.cpu_seconds - limits.cpu_seconds
+        return found
+
+
+class Run:
+    """One trial that is being trained and measured."""
+
+    def __init__(self, bench: Bench, entry: dict[str, Any], first: int, watcher: Watcher) -> None:
+        """Prepares it.
+
+        Args:
+            bench: The worker's.
+            entry: The trial's settings.
+            first: Its number, or of a retry that of the trial that was lost.
+            watcher: Is told of it.
+        """
+        self.bench, self.entry, self.first, self.watcher = bench, entry, first, watcher
+        self.outcome = Outcome()
+        self.seen: set[int] = set()
+
+    def __call__(self, send: workers.Send) -> Outcome:
+        """Trains and measures.
+
+        Args:
+            send: Receives what `train.fit` sends.
+
+        Raises:
+            ValueError: The data or the `Config` refuse the settings.
+            FloatingPointError: The training has diverged.
+        """
+        try:
+            start = time.monotonic()
+            trainer = self._train(send)
+            spent = time.monotonic() - start
+            # What was scored meanwhile is in `scoring` already.
+            self.outcome.seconds["training"] = spent - self.outcome.seconds["scoring"]
+            self._score(trainer.model)
+        except StoppedError as stopped:
+            self.outcome.stopped = str(stopped)
+        return self.outcome
+
+    def _train(self, send: workers.Send) -> Trainer:
+        bench, study = self.bench, self.bench.study
+        model = build(self.entry, study.shape, study.num_classes)
+        self.outcome.num_parameters = num_parameters(model)
+        if self.outcome.excess(study).get("num_parameters", 0) > 0:
+            raise StoppedError("num_parameters")
+        checks = study.settings.pruner.checks + 1 if study.is_pruned else 1
+        shown = min(len(bench.real.reference.images), study.measures.max_samples)
+        seed, precision = study.settings.training_seed, study.train.precision
+        loop = LoopSettings(
+            seed, precision, checks, shown if study.is_pruned else min(shown, PICTURE_SAMPLES)
+        )
+        data = bench.data
+        trainer = Trainer(model.to(bench.device), data.train, data.valid, loop)
+        clock = _Clock(trainer, study.checkpoint(self.first), bench.device, send)
+        clock.resume()
+        for step in sorted(trainer.snapshots):  # an attempt before this one has got so far
+            self._look(trainer, step)
+        limit = study.settings.constraints.cpu_seconds
+
+        def progress(step: int, loss: Tensor) -> None:
+            clock.progress(step, loss)
+            if limit is not None and clock.spent()["cpu_seconds"] > limit:
+                raise StoppedError("cpu_seconds")
+            if step in trainer.snapshots:
+                self._look(trainer, step)
+
+        try:
+            trainer.run(Callbacks(progress=progress, checkpoint=clock.checkpoint))
+        finally:
+            self._note(trainer, clock)
+        return trainer
+
+    def _note(self, trainer: Trainer, clock: _Clock) -> None:
+        outcome = self.outcome
+        outcome.steps, outcome.rows = trainer.step, trainer.history
+        outcome.cpu_seconds = clock.spent()["cpu_seconds"]
+        if trainer.snapshots:
+            samples = trainer.snapshots[max(trainer.snapshots)][:PICTURE_SAMPLES]
+            grid = pictures.image_grid(samples.float() / 255, PICTURE_COLUMNS, scale=1)
+            outcome.picture = pictures.png(grid)
+
+    def _look(self, trainer: Trainer, step: int) -> None:
+        """Looks at a trial at a step at which the loop has kept samples."""
+        study = self.bench.study
+        if not study.is_pruned or step >= self.entry["num_steps"] or step in self.seen:
+            return
+        self.seen.add(step)
+        start = time.monotonic()
+        value = self._intermediate(trainer, step)
+        self.outcome.seconds["scoring"] += time.monotonic() - start
+        if value is not None and self.watcher.report(value, step):
+            raise StoppedError("pruned")
+
+    def _intermediate(self, trainer: Trainer, step: int) -> float | None:
+        """The objective on the samples of this step, or the last that the loop has told of it."""
+        study = self.bench.study
+        name, metric = next(iter(study.metrics.items()))
+        if not metric.samples:
+            rows = [row for row in trainer.history if row["step"] <= step]
+            return rows[-1][f"valid/{name}"] if rows else None
+        measures = study.measures
+        seeds = Seeds(study.settings.training_seed, measures.sample_seed, measures.metric_seed)
+        evaluation = evaluate_images(
+            trainer.snapshots[step].to(torch.float32) / 255,
+            [metric.name],
+            reference=self.bench.real.reference,
+            train=self.bench.real.train,
+            extractors=self.bench.extracted.extractors,
+            settings=Settings(seeds, measures.max_samples),
+        )
+        return {record.name: record.value for record in evaluation.records}[name]
+
+    def _score(self, model: GenerativeModel) -> None:
+        bench, study = self.bench, self.bench.study
+        start = time.monotonic()
+        values: Mapping[str, float | None] = measure(
+            model,
+            self.entry,
+            study.measures,
+            bench.real,
+            bench.extracted.extractors,
+            study.settings.training_seed,
+            lambda name: None,
+        )
+        self.outcome.values = dict(values)
+        self.outcome.seconds["scoring"] += time.monotonic() - start

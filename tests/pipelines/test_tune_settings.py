@@ -1,0 +1,186 @@
+"""Every mistake in a study ends in one line, before its first trial."""
+
+import json
+import re
+
+import pytest
+
+from pipelines import params, paths, tune_space
+from pipelines.errors import UserError
+
+RAW = params.read_yaml(paths.PARAMS)
+
+
+def load(tmp_path, **studies):
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps(RAW | {"tune": studies}))  # JSON is YAML
+    return params.load(path)
+
+
+def study(name="vae_beta", **changes):
+    return json.loads(json.dumps(RAW["tune"][name])) | changes
+
+
+BETA = {"type": "float", "low": 0.1, "high": 10.0, "log": True}
+ARCHITECTURE = {"type": "categorical", "choices": ["conv", "mlp"]}
+HEAD = {"type": "fixed", "value": 0, "when": {"architecture": ["mlp"]}}
+
+
+def objective(metric, direction=None):
+    return {"objectives": [{"metric": metric, "direction": direction}]}
+
+
+MALFORMED = [
+    (study(modle="vae"), "tune.s.modle: unknown key (value 'vae'), did you mean 'model'?"),
+    (study(model="vea"), "tune.s.model: 'vea' is no key of models: (vae, "),
+    (study(trials=0), "tune.s.trials: 0 is not allowed: input should be greater"),
+    (study(space={"betta": BETA}), "tune.s.space.betta: kind 'vae' has no such setting, did you"),
+    (
+        study(space={"beta": BETA | {"high": 0.01}}),
+        "tune.s.space.beta: low 0.1 is not below high 0.01",
+    ),
+    (
+        study(space={"beta": BETA | {"low": 0.0}}),
+        "tune.s.space.beta: low 0.0 with log: true; a logarithm needs a low above 0",
+    ),
+    (
+        study(space={"beta": BETA | {"low": -1.0, "log": False}}),
+        "tune.s.space.beta: -1.0 is not allowed: input should be greater than or equal to 0",
+    ),
+    (study(space={"beta": BETA | {"lgo": 1}}), "space.beta.lgo: unknown key (value 1), did you"),
+    (study(space={"beta": {"type": "flaot"}}), "space.beta: type 'flaot' is not one of float, int"),
+    (
+        study(space={"latent_dim": {"type": "int", "low": 2, "high": 9, "step": 2, "log": False}}),
+        "space.latent_dim: steps of 2 from 2 do not meet high 9",
+    ),
+    (
+        study(space={"architecture": ARCHITECTURE}),
+        "tune.s.space: head_depth 1 contradicts architecture 'mlp'",
+    ),
+    (
+        study(space={"architecture": {"type": "categorical", "choices": ["conv", "cnov"]}}),
+        "tune.s.space.architecture: 'cnov' is not allowed: input should be 'mlp', 'conv'",
+    ),
+    (
+        study(space={"head_depth": HEAD, "architecture": ARCHITECTURE}),
+        "space.head_depth.when.architecture: has to stand above head_depth",
+    ),
+    (
+        study(space={"architecture": ARCHITECTURE, "head_depth": [HEAD, HEAD]}),
+        "tune.s.space.head_depth: 2 parts count at once (architecture: mlp)",
+    ),
+    (study(space={"num_steps": BETA}), "space.num_steps: not searched; num_steps of the study"),
+    (
+        study(**objective("fid_clasifier")),
+        "objectives: 'fid_clasifier' is no value of evaluation/metrics/, did you mean 'fid_clas",
+    ),
+    (study(**objective("disc_acc")), "objectives: 'disc_acc' is a value that vae (kind 'vae') ca"),
+    (study("gan", **objective("elbo")), "objectives: 'elbo' is a value that gan_r1 (kind 'gan')"),
+    (study(**objective("rate")), "objectives: 'rate' is a diagnostic without a direction"),
+    (study(**objective("elbo", "minimize")), "'elbo' is better higher, not to minimize"),
+    (study(**objective("loss")), "objectives: 'loss' is no value of evaluation/metrics/"),
+    (
+        study("vae_architecture", **objective("mse")),
+        "'mse' is not watched during a training, so nothing can be pruned by it",
+    ),
+    (
+        study("vae_pareto", pruner={"name": "median", "startup_trials": 1, "checks": 1}),
+        "tune.s: pruner 'median' with two objectives: no order says which",
+    ),
+    (
+        study(retrain={"top": 1, "seeds": [0, 1]}),
+        "tune.s: retrain.seeds [0, 1] holds training_seed 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), MALFORMED)
+def test_a_malformed_study_is_one_line(tmp_path, wrong, message):
+    with pytest.raises(UserError) as error:
+        load(tmp_path, s=wrong)
+    assert message in str(error.value)
+    assert str(error.value).startswith("params.yaml: tune.s")
+    assert "\n" not in str(error.value)
+
+
+def test_the_shipped_studies_are_accepted():
+    settings = params.load()
+    assert list(settings.tune) == ["vae_beta", "vae_architecture", "gan", "vae_pareto"]
+    for one in settings.tune.values():
+        assert one.model in settings.models
+
+
+class Scripted:
+    """Draws what it is told, and notes what was asked."""
+
+    def __init__(self, **answers):
+        self.answers, self.asked = answers, []
+
+    def _answer(self, name):
+        self.asked.append(name)
+        return self.answers[name]
+
+    def suggest_float(self, name, low, high, *, log):
+        return self._answer(name)
+
+    def suggest_int(self, name, low, high, *, step, log):
+        return self._answer(name)
+
+    def suggest_categorical(self, name, choices):
+        return self._answer(name)
+
+
+@pytest.fixture
+def architecture():
+    settings = params.load()
+    return settings.tune["vae_architecture"].space, settings.models["vae"]
+
+
+def test_a_conditional_part_counts_only_where_its_condition_holds(architecture):
+    space, base = architecture
+    answers = {"architecture": "mlp", "width@mlp": 100, "latent_dim": 8, "likelihood": "gaussian"}
+    trial = Scripted(**answers)
+    values = tune_space.suggest(trial, space, base)
+    assert trial.asked == ["architecture", "width@mlp", "latent_dim", "likelihood"]
+    assert values == {
+        "architecture": "mlp",
+        "head_depth": 0,
+        "width": 100,
+        "latent_dim": 8,
+        "likelihood": "gaussian",
+        "binarize": "none",
+        "sigma": "optimal",
+    }
+    trial = Scripted(
+        **answers | {"architecture": "conv", "likelihood": "bernoulli", "width@conv,resnet": 8}
+    )
+    values = tune_space.suggest(trial, space, base)
+    assert set(values) == {"architecture", "width", "latent_dim", "likelihood"}
+
+
+def test_the_first_trial_is_the_present_settings(architecture):
+    space, base = architecture
+    start = tune_space.starting_point(space, base)
+    assert start == {
+        "architecture": "conv",
+        "width@conv,resnet": 16,
+        "latent_dim": 16,
+        "likelihood": "bernoulli",
+    }
+    assert tune_space.changed(base, tune_space.suggest(Scripted(**start), space, base)) == base
+    outside = tune_space.starting_point(space, {**base, "latent_dim": 500, "width": 17})
+    assert (outside["latent_dim"], outside["width@conv,resnet"]) == (64, 16)
+
+
+def test_a_dotted_key_lies_inside_a_list():
+    entry = {"a": [{"step": 3, "factor": 0.5}], "b": 1}
+    assert tune_space.look_up(entry, "a.0.factor") == 0.5
+    changed = tune_space.changed(entry, {"a.0.factor": 0.1, "b": 2})
+    assert changed == {"a": [{"step": 3, "factor": 0.1}], "b": 2}
+    assert entry["a"][0]["factor"] == 0.5
+
+
+def test_optuna_is_imported_by_the_tuning_alone():
+    for path in (paths.ROOT / "pipelines").glob("*.py"):
+        if re.search(r"^\s*(import|from) optuna", path.read_text(), re.MULTILINE):
+            assert path.name.startswith("tune"), path
