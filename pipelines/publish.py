@@ -45,6 +45,7 @@ def publish() -> None:
         store.reap()
         data = (_dataset(), completed_runs.data_md5(lock))
         runs = [_run(store, done) for done in found]
+        store.supersede([done.identity for done in found])
         written = sum(_complete(run, done, data) for run, done in zip(runs, found, strict=True))
         written += _complete_report(store, report, report_hash)
         rank_by, directions = settings.report.rank_by, _directions(found)
@@ -66,7 +67,10 @@ def _dataset() -> str:
 
 def _run(store: Store, done: CompletedRun) -> Run:
     identity = done.identity
-    return store.run(tracking.PIPELINE, identity.name, identity.fingerprint, identity.tags())
+    tags = identity.tags() | tracking.CURRENT
+    run = store.run(tracking.PIPELINE, identity.name, identity.fingerprint, tags)
+    run.set_tags(tracking.CURRENT)
+    return run
 
 
 def _complete(run: Run, done: CompletedRun, data: tuple[str, str | None]) -> bool:
@@ -169,6 +173,7 @@ def _write_views(
             for column in row
             if "/" in column
         ),
+        only=tracking.IS_CURRENT,
     )
     store.tag_experiment(tracking.PIPELINE, tags)
 

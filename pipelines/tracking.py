@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import filelock
@@ -31,7 +31,12 @@ DESCRIPTIONS = {
     REPORTS: "One run per report: the comparison of all models, as a page, a table and a CSV file.",
 }
 
+#: The mark of a run that no later training of its model and seed has replaced.
+CURRENT = {"current": "true"}
+IS_CURRENT = "tags.current = 'true'"
+
 _LOCK_TIMEOUT_S, _PROBE_TIMEOUT_S = 60, 5
+_MOST_RUNS = 50_000  # what MLflow gives at once
 
 
 def store_uri() -> str:
@@ -187,7 +192,7 @@ class Store:
             params: The settings, nested or flat; written once.
             tags: More tags, such as versions.
         """
-        everything = identity.tags() | provenance.origin() | dict(tags)
+        everything = identity.tags() | CURRENT | provenance.origin() | dict(tags)
 
         def find() -> Any:
             return self._find_or_create(PIPELINE, identity.name, identity.fingerprint, everything)
@@ -239,6 +244,20 @@ class Store:
             return len(dead)
 
         return self.attempt(kill_the_dead, 0)
+
+    def supersede(self, published: Sequence[Identity]) -> None:
+        """Takes the mark `current` from former trainings of the models and seeds given."""
+        now = {(identity.model, str(identity.seed)): identity.fingerprint for identity in published}
+
+        def unmark(client: Any) -> None:
+            ids = [self._experiments[PIPELINE]]
+            for run in client.search_runs(ids, IS_CURRENT, max_results=_MOST_RUNS):
+                tags = run.data.tags
+                trained = (tags.get("model"), tags.get("seed"))
+                if now.get(trained, tags["fingerprint"]) != tags["fingerprint"]:
+                    client.set_tag(run.info.run_id, "current", "false")
+
+        self.attempt(unmark, None)
 
     def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
         """Sets those tags of an experiment that differ."""

@@ -22,6 +22,7 @@ def tags(
     higher_is_better: bool,
     models: Iterable[str],
     curves: Iterable[str],
+    only: str,
 ) -> dict[str, str]:
     """The views as tags of an experiment.
 
@@ -31,6 +32,7 @@ def tags(
         higher_is_better: Its direction.
         models: All models.
         curves: Names of all metrics that are curves.
+        only: The filter of the runs, as the page's search field takes it.
     """
     ordered = [rank_by, *(name for name in metrics if name != rank_by)]
     shown = [*(f"evaluate/{name}" for name in ordered), *_COST]
@@ -38,7 +40,7 @@ def tags(
     # A header is cut where it is longer than its column, and most of ours begin alike.
     widths = {column: 40 + 8 * len(name) for column, name in zip(columns, shown, strict=True)}
     state: dict[str, Any] = {
-        "searchFilter": "",
+        "searchFilter": only,
         "orderByKey": columns[0],
         "orderByAsc": not higher_is_better,
         "startTime": "ALL",

@@ -214,6 +214,34 @@ def test_a_run_in_training_and_runs_of_the_past_are_left_alone(
     assert run_of("old", 0).data.metrics == {}
 
 
+def test_a_training_that_is_replaced_is_no_longer_current_and_the_views_show_what_is(
+    reproduced: Path, fingerprints: dict[tuple[str, int], str]
+) -> None:
+    store = tracking.open_store()
+    for identity in (
+        Identity("vae", "vae", "vae", 0, "e" * 64),  # another setting of a published model
+        Identity("other", "vae", "vae", 0, "f" * 64),  # a model that nobody published
+    ):
+        store.start_run(identity, {}, {}).finish("FINISHED")
+    publish.publish()
+    marks = {run.data.tags["fingerprint"]: run.data.tags["current"] for run in runs()}
+    assert marks == {**dict.fromkeys([*fingerprints.values(), "f" * 64], "true"), "e" * 64: "false"}
+    tags = client().get_experiment_by_name("pipeline").tags
+    for name in ("leaderboard", "by_model", "curves"):
+        view = json.loads(tags[f"mlflow.sharedViewState.{name}"])
+        found = client().search_runs([runs()[0].info.experiment_id], view["searchFilter"])
+        assert len(found) == 5
+
+
+def test_settings_that_are_changed_back_are_current_again(
+    reproduced: Path, fingerprints: dict[tuple[str, int], str]
+) -> None:
+    publish.publish()
+    client().set_tag(run_of("vae", 0).info.run_id, "current", "false")
+    publish.publish()
+    assert run_of("vae", 0).data.tags["current"] == "true"
+
+
 def test_another_report_is_another_run(reproduced: Path) -> None:
     publish.publish()
     (reproduced / "reports/index.html").write_text("<h1>New</h1>")
