@@ -73,9 +73,12 @@ def _complete(store: Store, done: CompletedRun, data: tuple[str, str | None]) ->
     if run.is_training:
         return False
     evaluated_before = run.tags.get("evaluated") == digest
+    # The tag is set last, so everything was there. A file beside a local store can be lost; those
+    # of a server are its own affair, and asking for them takes it half a second a run.
+    if evaluated_before and tracking.is_remote(store.uri):
+        return False
     present = run.files()
     snapshots = _missing_snapshots(done.snapshots, present)
-    # The tag is set last, so the points are there. A file can be lost without the store.
     if evaluated_before and not snapshots and set(done.files) <= present:
         return False
     run.add_params(done.params)
