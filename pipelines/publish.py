@@ -46,7 +46,8 @@ def publish() -> None:
         data = (_dataset(), completed_runs.data_md5(lock))
         runs = [_run(store, done) for done in found]
         store.supersede([done.identity for done in found])
-        written = sum(_complete(run, done, data) for run, done in zip(runs, found, strict=True))
+        pairs = zip(runs, found, strict=True)
+        written = sum(_complete(store, run, done, data) for run, done in pairs)
         written += _complete_report(store, report, report_hash)
         rank_by, directions = settings.report.rank_by, _directions(found)
         _write_views(store, found, rank_by, directions)
@@ -73,16 +74,19 @@ def _run(store: Store, done: CompletedRun) -> Run:
     return run
 
 
-def _complete(run: Run, done: CompletedRun, data: tuple[str, str | None]) -> bool:
+def _complete(store: Store, run: Run, done: CompletedRun, data: tuple[str, str | None]) -> bool:
     """Adds to a run what it lacks; returns whether anything was written."""
     if not run.id or run.is_training:
         return False
     digest = done.digest()
     evaluated_before = run.tags.get("evaluated") == digest
+    # The tag is set last, so everything was there. A file beside a local store can be lost; those
+    # of a server are its own affair, and asking for them takes it half a second a run.
+    if evaluated_before and tracking.is_remote(store.uri):
+        return False
     present = run.files()
     snapshots = _missing_snapshots(done.snapshots, present)
     artifacts = {*done.files, *done.texts}
-    # The tag is set last, so the points are there. A file can be lost without the store.
     if evaluated_before and not snapshots and artifacts <= present:
         return False
     run.add_params(done.params)
