@@ -129,13 +129,14 @@ def load(name: str, settings: Params, trials: int | None = None, seed: int | Non
         seed: Instead of its own seed.
 
     Raises:
-        UserError: There is no such study.
+        UserError: There is no such study, or it contradicts its model.
     """
     if name not in settings.tune:
         raise UserError(
             f"params.yaml: tune.{name}: no such study{params.suggest(name, list(settings.tune))}; "
             f"there are {', '.join(settings.tune) or 'none'}"
         )
+    tune_check.check_study(settings, name, f"params.yaml: tune.{name}")
     given = {"trials": trials, "seed": seed}
     changed = {key: value for key, value in given.items() if value is not None}
     tune = settings.tune[name].model_copy(update=changed)
@@ -143,7 +144,7 @@ def load(name: str, settings: Params, trials: int | None = None, seed: int | Non
     directions: list[Direction] = []
     for objective in tune.objectives:
         found = tune_check.value_spec(settings, objective.metric)
-        assert found is not None  # params.yaml was checked
+        assert found is not None  # the study was checked
         metrics[objective.metric] = found[0]
         directions.append(tune_check.direction(objective, found[1]))
     watched = [tune_check.value_spec(settings, value) for value in tune.watch]

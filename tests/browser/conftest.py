@@ -28,7 +28,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     if not CHROMIUM.is_file():
         pytest.skip(f"{CHROMIUM} is not installed (apt-get install chromium)")
@@ -79,7 +79,7 @@ def watched(chromium: Any) -> Iterator[Watched]:
     page.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def links(chromium: Any, reproduced_clone: Clone) -> Iterator[dict[str, str]]:
     """What `make ui` prints, by name, while it serves."""
     port = free_port()

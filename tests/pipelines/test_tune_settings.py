@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pipelines import params, paths, tune_space
+from pipelines import params, paths, tune_check, tune_space, tune_study
 from pipelines.errors import UserError
 
 RAW = params.read_yaml(paths.PARAMS)
@@ -14,7 +14,10 @@ RAW = params.read_yaml(paths.PARAMS)
 def load(tmp_path, **studies):
     path = tmp_path / "params.yaml"
     path.write_text(json.dumps(RAW | {"tune": studies}))  # JSON is YAML
-    return params.load(path)
+    settings = params.load(path)
+    for name in studies:
+        tune_check.check_study(settings, name, f"params.yaml: tune.{name}")
+    return settings
 
 
 def study(name="vae_beta", **changes):
@@ -106,8 +109,19 @@ def test_a_malformed_study_is_one_line(tmp_path, wrong, message):
 def test_the_shipped_studies_are_accepted():
     settings = params.load()
     assert list(settings.tune) == ["vae_beta", "vae_architecture", "gan", "vae_pareto"]
-    for one in settings.tune.values():
-        assert one.model in settings.models
+    for name in settings.tune:
+        tune_check.check_study(settings, name, f"params.yaml: tune.{name}")
+
+
+def test_a_study_that_another_setting_made_impossible_stops_nothing_but_itself(tmp_path):
+    raw = json.loads(json.dumps(RAW))
+    raw["features"]["extractors"] = ["inception"]
+    raw["report"] = {"rank_by": "fid_inception", "gates": []}
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps(raw))
+    settings = params.load(path)
+    with pytest.raises(UserError, match="tune.vae_beta.objectives: 'fid_classifier' is no value"):
+        tune_study.load("vae_beta", settings)
 
 
 class Scripted:

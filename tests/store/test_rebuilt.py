@@ -26,9 +26,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
 ]
 
-#: What a training may take longer beside a server with a fault. The wait at its end is 10 s.
-EXTRA_S = 12.0
-
 
 @pytest.fixture(scope="module")
 def clone(reproduced_clone: Clone) -> Clone:
@@ -146,32 +143,24 @@ def test_a_training_that_is_killed_three_times_leaves_the_same_runs(
     assert differences(first, dump(store_of(clone))) == []
 
 
-def train(clone: Clone, uri: str) -> tuple[float, str]:
-    """Trains `gan_r1`; returns the seconds and what it said."""
-    begin = time.monotonic()
+def train(clone: Clone, uri: str) -> str:
+    """Trains `gan_r1`; returns what it said. What it may cost: tests/pipelines/test_live.py."""
     command = [sys.executable, "-m", "pipelines.train", "gan_r1"]
     done = clone.run(*command, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 0, done.stderr
-    return time.monotonic() - begin, done.stderr
-
-
-@pytest.fixture(scope="module")
-def usual_s(clone: Clone) -> float:
-    """How long a training takes with the store at hand."""
-    return train(clone, store_of(clone))[0]
+    return done.stderr
 
 
 @pytest.mark.parametrize("fault", ["gone", "500", "hangs"])
 def test_a_server_that_never_helped_costs_a_warning_and_publish_fills_the_store(
-    fault: str, clone: Clone, first: dict[str, Any], usual_s: float
+    fault: str, clone: Clone, first: dict[str, Any]
 ) -> None:
     lose_the_store(clone)
     with Faulty(None, hangs=fault == "hangs") as server:
         address = f"http://127.0.0.1:{free_port()}" if fault == "gone" else server.address
-        seconds, said = train(clone, address)
+        said = train(clone, address)
         assert said.count("warning: ") == 1
         assert "warning: tracking is off, the MLflow store does not answer" in said
-        assert seconds < usual_s + EXTRA_S
         assert publish(clone, MLFLOW_TRACKING_URI=address) == ""
     publish(clone)
     assert differences(first, dump(store_of(clone))) == []
@@ -184,15 +173,13 @@ def test_a_server_that_helped_a_little_is_completed_when_it_is_back(
     answers: float,
     clone: Clone,
     first: dict[str, Any],
-    usual_s: float,
     tmp_path: Path,
 ) -> None:
     backend = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with mlflow_server(backend, tmp_path / "artifacts", os.environ) as behind:
         with Faulty(behind, delay_s, answers) as server:
-            seconds, said = train(clone, server.address)
+            said = train(clone, server.address)
         assert said.count("warning: tracking is off") == 1
-        assert seconds < usual_s + EXTRA_S
         publish(clone, MLFLOW_TRACKING_URI=behind)
         found = dump(behind)
     # Through a server, the folders of the artifacts are the server's.
