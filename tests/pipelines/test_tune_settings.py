@@ -120,7 +120,7 @@ def test_a_study_that_another_setting_made_impossible_stops_nothing_but_itself(t
     path = tmp_path / "params.yaml"
     path.write_text(json.dumps(raw))
     settings = params.load(path)
-    with pytest.raises(UserError, match="tune.vae_beta.objectives: 'fid_classifier' is no value"):
+    with pytest.raises(UserError, match="objectives: 'fid_classifier' is no value"):
         tune_study.load("vae_beta", settings)
 
 
