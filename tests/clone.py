@@ -37,8 +37,11 @@ class Clone:
         self.settings["models"] = {name: models[name] | SMALL_MODEL for name in PRESETS}
         self.settings["selected"] = {name: models[name]["kind"] for name in selected}
         self.write_params()
+        # `dvc exp run` commits, too, and the machine's own settings may name nobody.
+        self._git("config", "user.name", "t")
+        self._git("config", "user.email", "t@t")
         self._git("add", "-A")
-        self._git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "clone")
+        self._git("commit", "-qm", "clone")
 
     def write_params(self) -> None:
         """Writes `self.settings`: JSON is YAML, too."""
