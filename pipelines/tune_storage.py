@@ -21,6 +21,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from genmodels.seeding import derive
 from pipelines import paths, provenance, tune_space
 from pipelines.errors import UserError
 from pipelines.tracking import hide_password
@@ -57,7 +58,9 @@ class _ByNumber(BaseSampler):
         self.inner, self.number = self._made(0), -1
 
     def _made(self, number: int) -> BaseSampler:
-        seed, start = (self.seed + number) % 2**32, self.settings.startup_trials
+        # Hashed: of sums, a study of the next seed would draw this one's points one trial later.
+        seed = derive(self.seed, "trial", number) % 2**32
+        start = self.settings.startup_trials
         if self.settings.name == "random":
             return RandomSampler(seed=seed)
         if self.settings.name == "gp":

@@ -113,7 +113,8 @@ class Run:
             first: Its number, or of a retry that of the trial that was lost.
             watcher: Is told of it.
         """
-        self.bench, self.entry, self.first, self.watcher = bench, entry, first, watcher
+        self.bench, self.entry, self.watcher = bench, entry, watcher
+        self.checkpoint = bench.study.checkpoint(first, entry)
         self.outcome = Outcome()
         self.seen: set[int] = set()
 
@@ -152,7 +153,7 @@ class Run:
         )
         data = bench.data
         trainer = Trainer(model.to(bench.device), data.train, data.valid, loop)
-        clock = _Clock(trainer, study.checkpoint(self.first), bench.device, send)
+        clock = _Clock(trainer, self.checkpoint, bench.device, send)
         clock.resume()
         for step in sorted(trainer.snapshots):  # an attempt before this one has got so far
             self._look(trainer, step)

@@ -97,7 +97,7 @@ def _pruner(study: Study) -> optuna.pruners.BasePruner:
 def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> Ended:
     study, start = bench.study, time.monotonic()
     first = tune_storage.first_number(trial)
-    outcome, reason = Outcome(), None
+    run, outcome, reason = None, Outcome(), None
     try:
         values = tune_space.suggest(trial, study.settings.space, study.base)
         trial.set_user_attr("settings", values)
@@ -125,7 +125,8 @@ def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> En
         state = TrialState.PRUNED if outcome.stopped else TrialState.FAIL
     found = [float(outcome.values[name] or 0.0) for name in study.values] if not reason else None
     storage.inner.tell(trial, found, state=state)
-    shutil.rmtree(study.checkpoint(first).parent, ignore_errors=True)
+    if run is not None:
+        shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
     return Ended(trial.number, state.name, tuple(found or ()), reason)
 
 

@@ -223,7 +223,7 @@ def test_a_retry_goes_on_from_the_checkpoint(project, monkeypatch):
     whole = Run(bench, entry, 1, plain)(lambda message: None)
     with pytest.raises(KeyboardInterrupt):
         Run(bench, entry, 2, Notes(stop_at=4))(lambda message: None)
-    assert checkpoint.load(one.checkpoint(2))["step"] == 3
+    assert checkpoint.load(one.checkpoint(2, entry))["step"] == 3
     again, said = Notes(), []
     resumed = Run(bench, entry, 2, again)(said.append)
     assert resumed.values == whole.values
