@@ -72,7 +72,7 @@ class Outcome:
         rows: The history.
         picture: A PNG of samples, or None where there are none yet.
         seconds: By `training` and `scoring`.
-        cpu_seconds: Of the training.
+        cpu_seconds: Of the training, the pruner's looks at it included.
         stopped: Why it was given up, or None.
     """
 
@@ -129,17 +129,21 @@ class Run:
             FloatingPointError: The training has diverged.
         """
         try:
-            start = time.monotonic()
-            trainer = self._train(send)
-            spent = time.monotonic() - start
-            # What was scored meanwhile is in `scoring` already.
-            self.outcome.seconds["training"] = spent - self.outcome.seconds["scoring"]
-            self._score(trainer.model)
+            self._score(self._train(send).model)
         except StoppedError as stopped:
             self.outcome.stopped = str(stopped)
         return self.outcome
 
     def _train(self, send: workers.Send) -> Trainer:
+        start = time.monotonic()
+        try:
+            return self._trained(send)
+        finally:
+            # What was scored meanwhile is in `scoring` already.
+            spent = time.monotonic() - start
+            self.outcome.seconds["training"] = spent - self.outcome.seconds["scoring"]
+
+    def _trained(self, send: workers.Send) -> Trainer:
         bench, study = self.bench, self.bench.study
         model = build(self.entry, study.shape, study.num_classes)
         self.outcome.num_parameters = num_parameters(model)
@@ -155,8 +159,6 @@ class Run:
         trainer = Trainer(model.to(bench.device), data.train, data.valid, loop)
         clock = _Clock(trainer, self.checkpoint, bench.device, send)
         clock.resume()
-        for step in sorted(trainer.snapshots):  # an attempt before this one has got so far
-            self._look(trainer, step)
         limit = study.settings.constraints.cpu_seconds
 
         def progress(step: int, loss: Tensor) -> None:
@@ -167,6 +169,8 @@ class Run:
                 self._look(trainer, step)
 
         try:
+            for step in sorted(trainer.snapshots):  # an attempt before this one has got so far
+                self._look(trainer, step)
             trainer.run(Callbacks(progress=progress, checkpoint=clock.checkpoint))
         finally:
             self._note(trainer, clock)

@@ -18,6 +18,7 @@ from typing import Any
 
 import optuna
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 
 from pipelines import tune_space, tune_storage, workers
@@ -28,6 +29,8 @@ from pipelines.tune_trial import Bench, Outcome, Run, Watcher
 
 #: Workers that may be lost to a study before it gives up.
 MOST_LOST = 20
+#: Attributes that a trial does not share with one of the same settings: it costs nothing.
+_OWN = {"owner", "first", "attempt", "is_start", "steps", "seconds", "cpu_seconds"}
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,12 @@ def work(study: Study, url: str, device: str, deadline: float | None, send: work
         if trial is None:
             break
         send(Begun(trial.number))
-        with storage.heartbeat(trial):
-            ended = _one(storage, bench, trial, send)
+        try:
+            with storage.heartbeat(trial):
+                ended = _one(storage, bench, trial, send)
+        except UpdateFinishedTrialError:
+            # Another host has not heard of it for long and does it again.
+            ended = Ended(trial.number, TrialState.FAIL.name, (), "taken for lost")
         send(ended)
     storage.close()
 
@@ -141,8 +148,10 @@ def _same(storage: Storage, trial: Trial) -> optuna.trial.FrozenTrial | None:
 def _repeat(storage: Storage, trial: Trial, same: optuna.trial.FrozenTrial) -> Ended:
     """Ends a trial with the values of another one, since equal settings give equal values."""
     for key, value in same.user_attrs.items():
-        if key not in ("owner", "first", "attempt", "is_start"):
+        if key not in _OWN:
             trial.set_user_attr(key, value)
+    for key, value in same.constraints.items():
+        trial.set_constraint(key, value)
     trial.set_user_attr("same_as", same.number)
     storage.inner.tell(trial, same.values)
     return Ended(trial.number, "COMPLETE", tuple(same.values), f"as trial {same.number}")
