@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from ruamel.yaml.tokens import CommentToken  # noqa: TID251
 from pipelines import files, params, paths, tune_space
 from pipelines.errors import UserError
 
+_OF_A_TRIAL = re.compile(r"# trial \d+ of study .*\n")
+
 
 def write_model(
     name: str, model: str, values: Mapping[str, Any], comment: str, path: Path | None = None
@@ -24,7 +27,7 @@ def write_model(
         name: The entry; where there is none it is made, behind `model`.
         model: The entry that a new one is a copy of.
         values: By dotted key what is set in it.
-        comment: Stands beside a new entry.
+        comment: Stands beside a new entry, and beside one that had such a comment.
         path: The file; by default the one of this checkout.
 
     Returns:
@@ -62,10 +65,19 @@ def _change(document: Any, name: str, model: str, values: Mapping[str, Any], com
     differing = [key for key, value in changed.items() if models[name][key] != value]
     for key in differing:
         models[name][key] = changed[key]
+    if differing and not is_new:
+        _say_anew(models, name, comment)
     if is_unselected:
         place = list(selected).index(model) + 1 if model in selected else len(selected)
         selected.insert(place, name, models[name]["kind"])
     return is_new or is_unselected or bool(differing)
+
+
+def _say_anew(models: CommentedMap, name: str, comment: str) -> None:
+    """Replaces the comment of an earlier trial; one that somebody wrote stays."""
+    token = (models.ca.items.get(name) or [None] * 4)[2]
+    if token is not None and _OF_A_TRIAL.match(token.value):
+        token.value = _OF_A_TRIAL.sub(lambda _: f"# {comment}\n", token.value, count=1)
 
 
 def _yaml() -> YAML:

@@ -44,9 +44,14 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def is_here(tags: Mapping[str, str]) -> bool:
+    """Whether a run's process is one of this host."""
+    return tags.get("host") == socket.gethostname()
+
+
 def is_alive(tags: Mapping[str, str]) -> bool:
     """Whether the process of a run may live: on another host nobody here can tell."""
-    if tags.get("host") != socket.gethostname():
+    if not is_here(tags):
         return True
     try:
         started = psutil.Process(int(tags["pid"])).create_time()

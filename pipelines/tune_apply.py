@@ -1,8 +1,10 @@
 """Writes what a study has found into params.yaml."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from pipelines import params, params_writer, paths, tune_best, tune_page
+from pipelines import params, params_writer, paths, tune_best, tune_page, tune_space
 from pipelines.errors import UserError
 from pipelines.sections import NAME_PATTERN
 
@@ -36,10 +38,37 @@ def apply(study: str, trial: int | None, name: str | None) -> str:
         raise UserError(f"--trial {number}: is {chosen.state} ({chosen.reason}), not complete")
     if name in settings.models and settings.models[name]["kind"] != found.study["base"]["kind"]:
         raise UserError(f"--as {name}: is of another kind than {model}")
+    values = _complete(found, chosen.settings)
+    _check_unchanged(settings.models[model], found, values, f"models.{model}")
     told = tune_best.settings({"settings": chosen.settings})
     comment = f"trial {number} of study {study}: {told}"
-    difference = params_writer.write_model(name, model, chosen.settings, comment)
+    difference = params_writer.write_model(name, model, values, comment)
     return difference or f"models.{name} has the settings of trial {number} already\n"
+
+
+def _complete(found: tune_page.Found, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's settings, and for what its conditions leave out the value that it was trained with.
+
+    An entry that is there may hold another trial's: a network without a head, say.
+    """
+    base = found.study["base"]
+    left = {key: tune_space.look_up(base, key) for key in found.study["space"]}
+    return {**left, **settings}
+
+
+def _check_unchanged(
+    now: Mapping[str, Any], found: tune_page.Found, values: Mapping[str, Any], where: str
+) -> None:
+    """Refuses where the study's model is no longer the one that its trials were of."""
+    then = tune_space.changed(found.study["base"], values)
+    now = tune_space.changed(now, values)
+    differing = [key for key in then | now if then.get(key) != now.get(key)]
+    if differing:
+        name = found.study["study"]
+        raise UserError(
+            f"params.yaml: {where}: {', '.join(differing)} changed since study {name}, so its "
+            f"trials say nothing of it: `python -m pipelines.tune run {name}` asks anew"
+        )
 
 
 def _winner(found: tune_page.Found) -> int:

@@ -85,7 +85,7 @@ def read(trial: FrozenTrial) -> Ended:
         values=told.get("values", {}),
         intermediate={str(step): value for step, value in trial.intermediate_values.items()},
         num_parameters=told.get("num_parameters", 0),
-        steps=0 if "same_as" in told else told.get("steps", 0),
+        steps=told.get("steps", 0),
         is_start=bool(told.get("is_start")),
         first=tune_storage.first_number(trial),
         same_as=told.get("same_as"),

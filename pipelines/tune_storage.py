@@ -21,6 +21,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from genmodels.seeding import derive
 from pipelines import paths, provenance, tune_space
 from pipelines.errors import UserError
 from pipelines.tracking import hide_password
@@ -57,7 +58,9 @@ class _ByNumber(BaseSampler):
         self.inner, self.number = self._made(0), -1
 
     def _made(self, number: int) -> BaseSampler:
-        seed, start = (self.seed + number) % 2**32, self.settings.startup_trials
+        # Hashed: of sums, a study of the next seed would draw this one's points one trial later.
+        seed = derive(self.seed, "trial", number) % 2**32
+        start = self.settings.startup_trials
         if self.settings.name == "random":
             return RandomSampler(seed=seed)
         if self.settings.name == "gp":
@@ -120,10 +123,11 @@ class Storage:
         """One process at a time, on all hosts: counting trials and beginning one is one act."""
         engine = self.database.engine
         if engine.dialect.name == "postgresql":
-            with engine.connect() as connection:  # the lock goes with the connection
-                connection.execute(sqlalchemy.text(f"select pg_advisory_lock({_TURN})"))
+            # The lock ends with the transaction, also when the turn fails. One of the session would
+            # stay with the connection, which goes back into the pool.
+            with engine.begin() as connection:
+                connection.execute(sqlalchemy.text(f"select pg_advisory_xact_lock({_TURN})"))
                 yield
-                connection.execute(sqlalchemy.text(f"select pg_advisory_unlock({_TURN})"))
         else:
             with _file_lock():
                 yield
@@ -140,6 +144,7 @@ class Storage:
             with _quietly():
                 trial = self.inner.ask()
             trial.set_user_attr("owner", provenance.process())
+            self.database.record_heartbeat(trial._trial_id)  # without one no other host misses it
             return trial
 
     def reap(self) -> None:
@@ -148,13 +153,16 @@ class Storage:
             self._reap()
 
     def _reap(self) -> None:
-        with _quietly():
-            optuna.storages.fail_stale_trials(self.inner)  # of other hosts, by their heartbeat
         for trial in self.inner.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             owner = trial.user_attrs.get("owner")  # none: killed in its turn, which is over
             if owner is None or not provenance.is_alive(owner):
                 self.inner.tell(trial.number, state=TrialState.FAIL)
                 _retry(self.inner, trial)
+            elif provenance.is_here(owner):
+                # Its process is seen, so no silence counts: that of a machine that slept, say.
+                self.database.record_heartbeat(trial._trial_id)
+        with _quietly():
+            optuna.storages.fail_stale_trials(self.inner)  # of other hosts, by their heartbeat
 
     @contextlib.contextmanager
     def heartbeat(self, trial: Trial) -> Iterator[None]:
@@ -210,7 +218,11 @@ def first_number(trial: FrozenTrial | Trial) -> int:
 def _retry(study: optuna.Study, trial: FrozenTrial) -> None:
     if _attempt(trial) < MOST_ATTEMPTS:
         attributes = {"first": first_number(trial), "attempt": _attempt(trial) + 1}
-        study.enqueue_trial(trial.params, user_attrs=attributes)
+        if trial.user_attrs.get("is_start"):
+            attributes["is_start"] = True
+        # It may be lost before all of its point was suggested; what was queued stays.
+        queued = trial.system_attrs.get("fixed_params", {})
+        study.enqueue_trial({**queued, **trial.params}, user_attrs=attributes)
 
 
 def create(study: Study, url: str) -> Storage:

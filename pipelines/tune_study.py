@@ -109,13 +109,15 @@ class Study:
         """The same at the full budget, which is that of the entry it started from."""
         return tune_space.changed(self.base, values)
 
-    def checkpoint(self, first: int) -> Path:
+    def checkpoint(self, first: int, entry: Mapping[str, Any]) -> Path:
         """The resumable state of a trial.
 
         Args:
             first: Its number, or of a retry that of the trial that was lost.
+            entry: Its settings: in another storage, or with another sampler's seed, the trial of
+                this number is another one, which must not go on from here.
         """
-        key = fingerprint.digest([self.digest, self.train.model_dump(), first])
+        key = fingerprint.digest([self.digest, self.train.model_dump(), first, dict(entry)])
         return paths.CHECKPOINTS / key / "checkpoint.pt"
 
 

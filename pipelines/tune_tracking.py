@@ -69,7 +69,8 @@ def _log_trial(
     told: Mapping[str, Any],
 ) -> bool:
     tags = {"mlflow.parentRunId": parent.id, "state": trial.state, "trial": str(trial.number)}
-    own = fingerprint.digest([digest, trial.number])
+    # By its point, too: in a new storage, or with another seed, this number is another trial.
+    own = fingerprint.digest([digest, trial.number, trial.point])
     run = store.run(experiment, f"trial {trial.number}", own, tags)
     content = fingerprint.digest(asdict(trial))
     if run.tags.get(DONE) == content:

@@ -72,7 +72,7 @@ class Outcome:
         rows: The history.
         picture: A PNG of samples, or None where there are none yet.
         seconds: By `training` and `scoring`.
-        cpu_seconds: Of the training.
+        cpu_seconds: Of the training, the pruner's looks at it included.
         stopped: Why it was given up, or None.
     """
 
@@ -113,7 +113,8 @@ class Run:
             first: Its number, or of a retry that of the trial that was lost.
             watcher: Is told of it.
         """
-        self.bench, self.entry, self.first, self.watcher = bench, entry, first, watcher
+        self.bench, self.entry, self.watcher = bench, entry, watcher
+        self.checkpoint = bench.study.checkpoint(first, entry)
         self.outcome = Outcome()
         self.seen: set[int] = set()
 
@@ -128,17 +129,21 @@ class Run:
             FloatingPointError: The training has diverged.
         """
         try:
-            start = time.monotonic()
-            trainer = self._train(send)
-            spent = time.monotonic() - start
-            # What was scored meanwhile is in `scoring` already.
-            self.outcome.seconds["training"] = spent - self.outcome.seconds["scoring"]
-            self._score(trainer.model)
+            self._score(self._train(send).model)
         except StoppedError as stopped:
             self.outcome.stopped = str(stopped)
         return self.outcome
 
     def _train(self, send: workers.Send) -> Trainer:
+        start = time.monotonic()
+        try:
+            return self._trained(send)
+        finally:
+            # What was scored meanwhile is in `scoring` already.
+            spent = time.monotonic() - start
+            self.outcome.seconds["training"] = spent - self.outcome.seconds["scoring"]
+
+    def _trained(self, send: workers.Send) -> Trainer:
         bench, study = self.bench, self.bench.study
         model = build(self.entry, study.shape, study.num_classes)
         self.outcome.num_parameters = num_parameters(model)
@@ -152,10 +157,8 @@ class Run:
         )
         data = bench.data
         trainer = Trainer(model.to(bench.device), data.train, data.valid, loop)
-        clock = _Clock(trainer, study.checkpoint(self.first), bench.device, send)
+        clock = _Clock(trainer, self.checkpoint, bench.device, send)
         clock.resume()
-        for step in sorted(trainer.snapshots):  # an attempt before this one has got so far
-            self._look(trainer, step)
         limit = study.settings.constraints.cpu_seconds
 
         def progress(step: int, loss: Tensor) -> None:
@@ -166,6 +169,8 @@ class Run:
                 self._look(trainer, step)
 
         try:
+            for step in sorted(trainer.snapshots):  # an attempt before this one has got so far
+                self._look(trainer, step)
             trainer.run(Callbacks(progress=progress, checkpoint=clock.checkpoint))
         finally:
             self._note(trainer, clock)

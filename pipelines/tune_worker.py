@@ -18,6 +18,7 @@ from typing import Any
 
 import optuna
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 
 from pipelines import tune_space, tune_storage, workers
@@ -28,6 +29,8 @@ from pipelines.tune_trial import Bench, Outcome, Run, Watcher
 
 #: Workers that may be lost to a study before it gives up.
 MOST_LOST = 20
+#: Attributes that a trial does not share with one of the same settings: it costs nothing.
+_OWN = {"owner", "first", "attempt", "is_start", "steps", "seconds", "cpu_seconds"}
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,12 @@ def work(study: Study, url: str, device: str, deadline: float | None, send: work
         if trial is None:
             break
         send(Begun(trial.number))
-        with storage.heartbeat(trial):
-            ended = _one(storage, bench, trial, send)
+        try:
+            with storage.heartbeat(trial):
+                ended = _one(storage, bench, trial, send)
+        except UpdateFinishedTrialError:
+            # Another host has not heard of it for long and does it again.
+            ended = Ended(trial.number, TrialState.FAIL.name, (), "taken for lost")
         send(ended)
     storage.close()
 
@@ -97,7 +104,7 @@ def _pruner(study: Study) -> optuna.pruners.BasePruner:
 def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> Ended:
     study, start = bench.study, time.monotonic()
     first = tune_storage.first_number(trial)
-    outcome, reason = Outcome(), None
+    run, outcome, reason = None, Outcome(), None
     try:
         values = tune_space.suggest(trial, study.settings.space, study.base)
         trial.set_user_attr("settings", values)
@@ -125,7 +132,8 @@ def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> En
         state = TrialState.PRUNED if outcome.stopped else TrialState.FAIL
     found = [float(outcome.values[name] or 0.0) for name in study.values] if not reason else None
     storage.inner.tell(trial, found, state=state)
-    shutil.rmtree(study.checkpoint(first).parent, ignore_errors=True)
+    if run is not None:
+        shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
     return Ended(trial.number, state.name, tuple(found or ()), reason)
 
 
@@ -140,8 +148,10 @@ def _same(storage: Storage, trial: Trial) -> optuna.trial.FrozenTrial | None:
 def _repeat(storage: Storage, trial: Trial, same: optuna.trial.FrozenTrial) -> Ended:
     """Ends a trial with the values of another one, since equal settings give equal values."""
     for key, value in same.user_attrs.items():
-        if key not in ("owner", "first", "attempt", "is_start"):
+        if key not in _OWN:
             trial.set_user_attr(key, value)
+    for key, value in same.constraints.items():
+        trial.set_constraint(key, value)
     trial.set_user_attr("same_as", same.number)
     storage.inner.tell(trial, same.values)
     return Ended(trial.number, "COMPLETE", tuple(same.values), f"as trial {same.number}")

@@ -8,6 +8,7 @@ import time
 from statistics import fmean, median
 
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient  # noqa: TID251
 
 from genmodels import checkpoint
@@ -33,7 +34,7 @@ from pipelines import (
 )
 from pipelines.errors import UserError
 from pipelines.runs import ROW_MARK
-from pipelines.tune_trial import Bench, Run, Watcher
+from pipelines.tune_trial import Bench, Outcome, Run, Watcher
 
 RAW = params.read_yaml(paths.PARAMS)
 TINY = {"architecture": "mlp", "width": 8, "head_depth": 0, "latent_dim": 2, "num_steps": 24}
@@ -163,6 +164,16 @@ def test_a_changed_space_is_another_study_and_the_old_one_stays(project):
     assert project(trials=9, seconds=3.0).full_name == one.full_name
 
 
+def test_repetitions_with_seeds_side_by_side_share_no_point(project):
+    drawn = []
+    for seed in (0, 1):
+        storage = search(project(seed=seed, sampler={"name": "random", "startup_trials": 1}))
+        drawn.append({t.params["beta"] for t in storage.trials[1:]})
+        storage.close()
+        paths.OPTUNA_DB.unlink()
+    assert len(drawn[0] | drawn[1]) == 6
+
+
 def _begin_and_hang(one, url, ready):
     storage = tune_storage.join(one, url)
     trial = storage.next_trial()
@@ -190,6 +201,70 @@ def test_a_killed_worker_leaves_nothing_running_and_its_point_is_tried_again(pro
     assert retried.point == trials[0].point == {"beta": 1.0}
     assert len({t.point["beta"] for t in trials[1:]}) == 4
     assert tune_storage.num_begun(storage.trials) == 4
+
+
+def test_the_start_is_not_lost_with_a_worker_that_had_suggested_nothing(project):
+    one = project(trials=1)
+    storage = tune_storage.create(one, URL())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+        for _ in range(2):
+            assert storage.next_trial() is not None
+        storage.reap()
+    search(one)
+    *_, last = tune_files.ended(storage)
+    assert (last.state, last.point, last.is_start) == ("complete", {"beta": 1.0}, True)
+
+
+def _silence(storage, trial):
+    """The last heartbeat was an hour ago."""
+    storage.database.record_heartbeat(trial._trial_id)
+    with storage.database.engine.begin() as connection:
+        long_ago = sqlalchemy.text(
+            "update trial_heartbeats set heartbeat = datetime('now', '-1 hour')"
+        )
+        connection.execute(long_ago)
+
+
+def test_a_machine_that_slept_has_lost_no_trial(project):
+    storage = tune_storage.create(project(), URL())
+    trial = storage.next_trial()
+    _silence(storage, trial)
+    storage.reap()
+    assert [t.state.name for t in storage.trials] == ["RUNNING"]
+
+
+def test_another_host_that_is_silent_has_lost_its_trial_even_before_it_said_anything(project):
+    storage = tune_storage.create(project(), URL())
+    trial = storage.next_trial()
+    with storage.database.engine.begin() as connection:
+        beats = connection.execute(sqlalchemy.text("select count(*) from trial_heartbeats"))
+        assert beats.scalar() == 1
+    trial.set_user_attr("owner", {"host": "elsewhere", "pid": "1", "process_start": "1.0"})
+    storage.reap()
+    assert [t.state.name for t in storage.trials] == ["RUNNING"]
+    _silence(storage, trial)
+    storage.reap()
+    assert [t.state.name for t in storage.trials] == ["FAIL", "WAITING"]
+
+
+def test_a_worker_whose_trial_was_taken_for_lost_goes_on_with_the_next(project, monkeypatch):
+    one = project(trials=2)
+    storage = tune_storage.create(one, URL())
+    whole, taken = Run.__call__, []
+
+    def slow(run, send):
+        if not taken:  # what another host does meanwhile
+            taken.append(storage.trials[0])
+            storage.inner.tell(0, state=tune_storage.TrialState.FAIL)
+            tune_storage._retry(storage.inner, taken[0])
+        return whole(run, send)
+
+    monkeypatch.setattr(Run, "__call__", slow)
+    search(one)
+    states = [(t.state, t.point.get("beta")) for t in tune_files.ended(storage)]
+    assert states[:2] == [("lost", 1.0), ("complete", 1.0)]
+    assert [state for state, _ in states] == ["lost", "complete", "complete"]
 
 
 def test_a_point_that_loses_every_worker_is_given_up(project, monkeypatch):
@@ -223,12 +298,28 @@ def test_a_retry_goes_on_from_the_checkpoint(project, monkeypatch):
     whole = Run(bench, entry, 1, plain)(lambda message: None)
     with pytest.raises(KeyboardInterrupt):
         Run(bench, entry, 2, Notes(stop_at=4))(lambda message: None)
-    assert checkpoint.load(one.checkpoint(2))["step"] == 3
+    assert checkpoint.load(one.checkpoint(2, entry))["step"] == 3
     again, said = Notes(), []
     resumed = Run(bench, entry, 2, again)(said.append)
     assert resumed.values == whole.values
     assert again.seen == plain.seen
     assert list(plain.seen) == [2, 4]
+
+
+def test_a_trial_does_not_go_on_from_another_one_of_its_number(project, monkeypatch):
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    one = project(pruner={"name": "median", "startup_trials": 9, "checks": 2})
+    bench = Bench.load(one, "cpu")
+
+    class Interrupts(Watcher):
+        def report(self, value, step):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Run(bench, one.entry({"beta": 2.0}), 1, Interrupts())(lambda message: None)
+    other = one.entry({"beta": 9.0})
+    expected = Run(bench, other, 5, Watcher())(lambda message: None)
+    assert Run(bench, other, 1, Watcher())(lambda message: None).values == expected.values
 
 
 def test_a_trial_that_is_behind_is_given_up(project):
@@ -242,6 +333,28 @@ def test_a_trial_that_is_behind_is_given_up(project):
     assert outcome.stopped == "pruned"
     assert outcome.steps == 2
     assert outcome.values == {}
+    assert outcome.seconds["training"] > 0
+
+
+def test_a_trial_that_was_lost_when_it_was_behind_is_given_up_as_it_was(project, monkeypatch):
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    one = project(pruner={"name": "median", "startup_trials": 1, "checks": 2})
+    bench, entry = Bench.load(one, "cpu"), one.entry({"beta": 2.0})
+
+    class Notes(Watcher):
+        def report(self, value, step):
+            if step == 4:
+                raise KeyboardInterrupt
+            return False
+
+    class Harsh(Watcher):
+        def report(self, value, step):
+            return True
+
+    with pytest.raises(KeyboardInterrupt):
+        Run(bench, entry, 0, Notes())(lambda message: None)
+    outcome = Run(bench, entry, 0, Harsh())(lambda message: None)
+    assert (outcome.stopped, outcome.steps) == ("pruned", 3)
 
 
 def test_two_objectives_report_nothing_and_their_front_is_that_of_brute_force(project, monkeypatch):
@@ -285,6 +398,16 @@ def test_settings_that_were_tried_are_not_trained_again(project):
     for trial in again:
         assert trial.objectives == trials[trial.same_as].objectives
         assert trial.steps == 0
+
+
+def test_settings_that_cost_too_much_are_infeasible_again(project, monkeypatch):
+    monkeypatch.setattr(Outcome, "excess", lambda outcome, study: {"cpu_seconds": 0.5})
+    space = {"kl_cycles": {"type": "categorical", "choices": [1, 2]}}
+    storage = search(project(space=space, trials=3))
+    again = [t for t in storage.trials if "same_as" in t.user_attrs]
+    assert again
+    assert [t.constraints for t in again] == [{"cpu_seconds": 0.5}] * len(again)
+    assert {t.state for t in tune_files.ended(storage)} == {"infeasible"}
 
 
 def test_a_diverging_trial_fails_with_its_reason_and_counts(project, monkeypatch):
@@ -432,6 +555,8 @@ def test_apply_keeps_comments_and_touches_the_named_values(project, no_store):
     search_and_finish = tune.finish(search(one), 1, retrained=False)
     assert "best so far" in search_and_finish
     paths.PARAMS.write_text(SHIPPED_TEXT)
+    file = paths.TUNE / "s" / "trials.json"  # as if it had been of the shipped entry
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base": RAW["models"]["vae"]}))
     tune_apply.apply("s", 1, "vae")
     changed = [
         (old, new)
@@ -446,6 +571,44 @@ def test_apply_keeps_comments_and_touches_the_named_values(project, no_store):
     after = paths.PARAMS.read_text()
     for line in SHIPPED_TEXT.splitlines():
         assert line in after or line == "    beta: 1.0"
+    assert "  vae_tuned: # trial 1 of study s: beta" in after
+    tune_apply.apply("s", 2, "vae_tuned")
+    again = paths.PARAMS.read_text()
+    assert "  vae_tuned: # trial 2 of study s: beta" in again
+    assert "trial 1 of study s" not in again
+    assert len(again.splitlines()) == len(after.splitlines())
+
+
+def test_apply_leaves_nothing_of_another_trial_behind(project, no_store):
+    space = {
+        "likelihood": {"type": "categorical", "choices": ["bernoulli", "gaussian"]},
+        "binarize": {"type": "fixed", "value": "none", "when": {"likelihood": ["gaussian"]}},
+        "sigma": {"type": "fixed", "value": "optimal", "when": {"likelihood": ["gaussian"]}},
+        "beta": BETA["beta"],
+    }
+    one = project(space=space, trials=6, sampler={"name": "random", "startup_trials": 1})
+    tune.finish(search(one), 1, retrained=False)
+    trials = tune_page.load(paths.TUNE / "s").trials
+    numbers = [
+        next(t.number for t in trials if t.settings["likelihood"] == likelihood)
+        for likelihood in ("gaussian", "bernoulli")
+    ]
+    for number in numbers:
+        tune_apply.apply("s", number, "vae_tuned")
+        expected = one.full_entry(trials[number].settings)
+        assert params.load().models["vae_tuned"] == expected
+
+
+def test_apply_refuses_where_the_entry_is_no_longer_that_of_the_trials(project, no_store):
+    one = project()
+    tune.finish(search(one), 1, retrained=False)
+    settings = json.loads(paths.PARAMS.read_text())
+    settings["models"]["vae"] |= {"learning_rate": 0.5, "beta": 3.0}
+    before = json.dumps(settings)
+    paths.PARAMS.write_text(before)
+    with pytest.raises(UserError, match=r"models\.vae: learning_rate changed since study s"):
+        tune_apply.apply("s", 1, None)
+    assert paths.PARAMS.read_text() == before
 
 
 SHIPPED_TEXT = paths.PARAMS.read_text()
@@ -487,6 +650,15 @@ def test_a_study_in_mlflow_has_a_parent_and_a_run_a_trial_written_once(project, 
     assert {r.info.status for r in client.search_runs([experiment])} == {"FINISHED"}
     assert tune.tune_tracking.log(storage, tune_page.load(paths.TUNE / "s")) == 0
     assert stored() == before
+
+    # In a new storage, with another seed, the same numbers are other trials.
+    storage.close()
+    paths.OPTUNA_DB.unlink()
+    other = search(project(seed=1))
+    tune.finish(other, 1, retrained=False)
+    after = stored()
+    added = {float(told["beta"]) for run, (_, told, _) in after.items() if run not in before}
+    assert added == {t.params["beta"] for t in other.trials[1:]}
 
 
 def test_a_hash_does_not_depend_on_the_order_of_keys(project):
