@@ -18,6 +18,7 @@ from typing import Any
 
 import optuna
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
 
 from pipelines import tune_space, tune_storage, workers
@@ -63,7 +64,14 @@ class _Reports(Watcher):
         return self.trial.should_prune()
 
 
-def work(study: Study, url: str, device: str, deadline: float | None, send: workers.Send) -> None:
+def work(
+    study: Study,
+    url: str,
+    device: str,
+    deadline: float | None,
+    send: workers.Send,
+    grace: int = tune_storage.GRACE,
+) -> None:
     """Runs trials, one after another, in this process.
 
     Args:
@@ -72,8 +80,9 @@ def work(study: Study, url: str, device: str, deadline: float | None, send: work
         device: `cpu` or `cuda`.
         deadline: The `time.time()` after which no trial is begun; None for none.
         send: Receives `Begun`, `Trained` and `Ended`.
+        grace: Seconds after its last heartbeat until a trial is taken for lost.
     """
-    storage = tune_storage.join(study, url)
+    storage = tune_storage.join(study, url, grace)
     storage.inner.pruner = _pruner(study)
     bench = Bench.load(study, device)
     while deadline is None or time.time() < deadline:
@@ -82,7 +91,10 @@ def work(study: Study, url: str, device: str, deadline: float | None, send: work
             break
         send(Begun(trial.number))
         with storage.heartbeat(trial):
-            ended = _one(storage, bench, trial, send)
+            try:
+                ended = _one(storage, bench, trial, send)
+            except UpdateFinishedTrialError:  # this machine slept, and another one has taken over
+                ended = Ended(trial.number, "FAIL", (), "was taken for lost and is tried again")
         send(ended)
     storage.close()
 
@@ -124,7 +136,7 @@ def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> En
     if reason is not None:
         state = TrialState.PRUNED if outcome.stopped else TrialState.FAIL
     found = [float(outcome.values[name] or 0.0) for name in study.values] if not reason else None
-    storage.inner.tell(trial, found, state=state)
+    storage.inner.tell(trial, found, state=state, skip_if_finished=True)
     shutil.rmtree(study.checkpoint(first).parent, ignore_errors=True)
     return Ended(trial.number, state.name, tuple(found or ()), reason)
 
@@ -143,7 +155,7 @@ def _repeat(storage: Storage, trial: Trial, same: optuna.trial.FrozenTrial) -> E
         if key not in ("owner", "first", "attempt", "is_start"):
             trial.set_user_attr(key, value)
     trial.set_user_attr("same_as", same.number)
-    storage.inner.tell(trial, same.values)
+    storage.inner.tell(trial, same.values, skip_if_finished=True)
     return Ended(trial.number, "COMPLETE", tuple(same.values), f"as trial {same.number}")
 
 
@@ -153,6 +165,7 @@ def _process(
     device: str,
     threads: int,
     deadline: float | None,
+    grace: int,
     connection: Connection,
 ) -> None:
     workers.die_with_parent(signal.SIGKILL)
@@ -160,7 +173,7 @@ def _process(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(threads)
     try:
-        work(study, url, device, deadline, connection.send)
+        work(study, url, device, deadline, connection.send, grace)
     except UserError as error:
         with suppress(BrokenPipeError):
             connection.send(_Failed(str(error)))
@@ -197,7 +210,7 @@ def run(
 
     def start(index: int) -> None:
         ours, theirs = context.Pipe(duplex=False)
-        given = (storage.study, url, device, threads, deadline, theirs)
+        given = (storage.study, url, device, threads, deadline, storage.grace, theirs)
         process = context.Process(target=_process, args=given)
         process.start()
         theirs.close()
