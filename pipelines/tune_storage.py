@@ -115,6 +115,7 @@ class Storage:
 
     def close(self) -> None:
         """Ends the connections."""
+        self.database.remove_session()
         self.database.engine.dispose()
 
     @property

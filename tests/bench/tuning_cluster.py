@@ -200,9 +200,10 @@ def under_fire(hosts: Sequence[Host], url: str, budget: int, kills: int, rng: ra
 
 def on_a_new_file(clone: Clone, url: str, num_commands: int) -> None:
     """Begins commands at once, of one checkout, on an SQLite file that is not there."""
-    hosts = [Host(f"command{number}", clone.folder) for number in range(num_commands)]
+    cores = sorted(os.sched_getaffinity(0)) * num_commands
+    hosts = [Host(f"command{i}", clone.folder, {cores[i]}) for i in range(num_commands)]
     for host in hosts:
-        host.start(url, "--search-only", "--workers", "1")
+        host.start(url, "--search-only")
     for host in hosts:
         host.end()
 
@@ -240,20 +241,20 @@ def main() -> None:
         raise SystemExit(reason)
     with tempfile.TemporaryDirectory() as temporary, cluster() as url:
         folder = Path(temporary)
-        clone = project(folder / "clone", given.steps, given.trials)
+        clone = project(folder / "clone", given.steps, max(1, given.trials))
         if given.trials:
             hosts = hosts_of(clone, folder, "anna", "berta")
             under_fire(hosts, url, given.trials, given.kills, random.Random(given.seed))
             states = check(trials(url), given.trials)
             print(f"2 hosts of 2 workers, {given.kills} kills: {states}", flush=True)
-        clone.settings["tune"][STUDY]["trials"] = 4
+        clone.settings["tune"][STUDY] |= {"trials": 4, "num_steps": 12}
         clone.write_params()
         for number in range(given.tries):
             file = f"sqlite:///{folder / f'{number}.db'}"
             on_a_new_file(clone, file, 4)
             check(trials(file), 4)
             print(f"4 commands at once on no file: try {number + 1} well", flush=True)
-        clone.settings["tune"][STUDY]["trials"] = given.timed
+        clone.settings["tune"][STUDY] |= {"trials": given.timed, "num_steps": given.steps}
         clone.write_params()
         cores = sorted(os.sched_getaffinity(0))
         spent = {}
