@@ -120,7 +120,7 @@ def hosts_of(clone: Clone, folder: Path, *names: str) -> list[Host]:
 
 def trials(url: str) -> list[dict[str, Any]]:
     """What is in the database of every trial, in the order of numbers; read without Optuna."""
-    engine = sqlalchemy.create_engine(url)
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     questions = (
         "select trial_id, number, state, datetime_start, datetime_complete from trials",
         "select trial_id, key, value_json from trial_user_attributes",
@@ -128,7 +128,6 @@ def trials(url: str) -> list[dict[str, Any]]:
     )
     with engine.connect() as connection:
         rows, told, betas = (connection.execute(sqlalchemy.text(q)).all() for q in questions)
-    engine.dispose()
     found = {row[0]: {**row._mapping, "told": {}} for row in rows}
     for trial, key, value in told:
         found[trial]["told"][key] = json.loads(value)
@@ -262,7 +261,7 @@ def main() -> None:
             host = Host("clara", clone.folder, set(used))
             address = _database(url, f"workers{num_workers}")
             spent[num_workers] = seconds(host, address, num_workers)
-            print(f"{num_workers} workers, a thread each: {spent[num_workers]:.1f} s", flush=True)
+            print(f"{num_workers} worker(s), a thread each: {spent[num_workers]:.1f} s", flush=True)
         if spent:
             print(f"speed-up: {spent[1] / spent[2]:.2f}")
 
