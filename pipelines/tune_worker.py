@@ -212,7 +212,10 @@ def run(
         ours, theirs = context.Pipe(duplex=False)
         given = (storage.study, url, device, threads, deadline, storage.grace, theirs)
         process = context.Process(target=_process, args=given)
+        # Ctrl-C while it still imports would end it with a traceback: it never sees the signal.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         running[ours] = (index, process)
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import sqlalchemy
 
 from tests.clone import Clone
@@ -85,15 +84,6 @@ class Host:
                 start_new_session=True,
             )
 
-    def workers(self) -> list[psutil.Process]:
-        """Its worker processes."""
-        assert self.process is not None
-        try:
-            children = psutil.Process(self.process.pid).children(recursive=True)
-            return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-        except psutil.NoSuchProcess:
-            return []
-
     def is_running(self) -> bool:
         """Whether its command has not ended."""
         return self.process is not None and self.process.poll() is None
@@ -144,6 +134,14 @@ def num_ended(url: str) -> int:
         return 0
 
 
+def _at_work(url: str, names: set[str]) -> list[int]:
+    """The processes on these hosts that are running a trial."""
+    running = [
+        t["told"]["owner"] for t in trials(url) if t["state"] == "RUNNING" and "owner" in t["told"]
+    ]
+    return [int(owner["pid"]) for owner in running if owner["host"] in names]
+
+
 def check(found: Sequence[dict[str, Any]], budget: int) -> dict[str, int]:
     """Holds that every point of the budget has ended once; returns how many trials ended how.
 
@@ -185,10 +183,13 @@ def under_fire(hosts: Sequence[Host], url: str, budget: int, kills: int, rng: ra
     for kill in range(1, kills + 1):
         while num_ended(url) < kill * budget * 3 // 4 // kills:
             assert all(host.is_running() for host in hosts), [host.end() for host in hosts]
-            time.sleep(0.2)
-        time.sleep(rng.random())
+            time.sleep(0.1)
+        time.sleep(rng.random() / 5)
+        victims = hosts if kill < kills else hosts[:1]
+        while not (owners := _at_work(url, {host.name for host in victims})):
+            assert all(host.is_running() for host in victims), [host.end() for host in victims]
         if kill < kills:
-            rng.choice([worker for host in hosts for worker in host.workers()]).kill()
+            os.kill(rng.choice(owners), signal.SIGKILL)
         else:
             hosts[0].kill()
     for host in hosts[1:]:

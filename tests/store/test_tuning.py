@@ -35,7 +35,7 @@ TRIALS = 12
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return project(tmp_path_factory.mktemp("clone"), 30, TRIALS)
+    return project(tmp_path_factory.mktemp("clone"), 60, TRIALS)
 
 
 @pytest.fixture
