@@ -11,12 +11,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ui publish report gate diff tune presets reproduce smoke test check lint bench peers dag clean
+.PHONY: help setup repro ui publish report gate diff tune tune-dashboard presets reproduce smoke test check lint bench peers dag clean
 
 help: ## this text
 	@echo "make repro runs the pipeline, make ui shows its runs, make test checks the code."
 	@echo
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## virtual environment, pinned packages, MLflow store
 
@@ -54,6 +54,12 @@ tune: $(READY) ## a study of params.yaml: make tune STUDY=vae_beta, about five m
 	@test -n "$(STUDY)" || { echo "name one: make tune STUDY=vae_beta"; exit 1; }
 	dvc repro pipelines/tuning/dvc.yaml:tune@$(STUDY)
 	@echo "page: $(CURDIR)/outputs/tune/$(STUDY)/index.html"
+
+DASHBOARD_PORT ?= 8080
+OPTUNA_STORAGE = $(or $(GENMODELS_OPTUNA_STORAGE),sqlite:///$(CURDIR)/optuna.db)
+tune-dashboard: $(READY) ## Optuna's own pages of the studies on 127.0.0.1 (DASHBOARD_PORT=8080)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,dashboard]'
+	@optuna-dashboard --host 127.0.0.1 --port $(DASHBOARD_PORT) "$(OPTUNA_STORAGE)"
 
 presets: $(READY) ## every preset, three seeds each, into reports/presets.md: about 70 CPU-minutes
 	python -m pipelines.presets
@@ -97,6 +103,7 @@ bench: $(READY) ## speed beside a bare loop, pythae, torch-fidelity, torchmetric
 	python -m tests.bench.fid_infinity
 	python -m tests.bench.tracking
 	python -m tests.bench.store
+	python -m tests.bench.tuning_cluster
 
 dag: $(READY) ## draw the pipeline into the README
 	python -m tests.readme

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 
@@ -44,9 +45,22 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def pid_namespace() -> str:
+    """Within what this process has its number: a container's, where the host has one name for all.
+
+    Empty where there are none. For what has a heartbeat besides: a container that was started anew
+    cannot tell, and `is_alive` says for ever that what it left may live.
+    """
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
 def is_here(tags: Mapping[str, str]) -> bool:
-    """Whether a run's process is one of this host."""
-    return tags.get("host") == socket.gethostname()
+    """Whether a run's process is one of this host, with a number that counts in this process."""
+    mine = pid_namespace()
+    return tags.get("host") == socket.gethostname() and tags.get("pid_namespace", mine) == mine
 
 
 def is_alive(tags: Mapping[str, str]) -> bool:

@@ -64,7 +64,7 @@ class _Board:
         elif isinstance(message, Ended):
             self.states.pop(worker, None)
             self.bar.update()
-            self._say(f"{self.study.name}: trial {message.number}: {self._told(message)}")
+            self.say(f"trial {message.number}: {self._told(message)}")
         self.bar.set_postfix_str("; ".join(self.states.values()), refresh=False)
 
     def _told(self, ended: Ended) -> str:
@@ -72,8 +72,9 @@ class _Board:
         values = ", ".join(f"{name} {value:.4g}" for name, value in told)
         return f"{values or ended.state.lower()}{f' ({ended.reason})' if ended.reason else ''}"
 
-    def _say(self, line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        tqdm.write(f"{self.study.name}: {line}", file=sys.stderr)
         sys.stderr.flush()
 
     def close(self) -> None:
@@ -81,7 +82,9 @@ class _Board:
         self.bar.close()
 
 
-def search(storage: Storage, url: str, num_workers: int, seconds: float | None) -> None:
+def search(
+    storage: Storage, url: str, num_workers: int, seconds: float | None, *, to_the_end: bool = False
+) -> None:
     """Runs the trials that are left of a study's budget.
 
     Args:
@@ -89,6 +92,7 @@ def search(storage: Storage, url: str, num_workers: int, seconds: float | None) 
         url: The storage.
         num_workers: Processes side by side.
         seconds: After so many no trial is begun; None for no limit.
+        to_the_end: Wait for trials that other machines are running, and run those they lose.
 
     Raises:
         UserError: A worker failed, or the storage does not answer.
@@ -100,6 +104,18 @@ def search(storage: Storage, url: str, num_workers: int, seconds: float | None) 
     board = _Board(storage)
     try:
         tune_worker.run(storage, url, num_workers, device, deadline, board.handle)
+        told = 0
+        while to_the_end and (deadline is None or time.time() < deadline):
+            if storage.num_waiting:  # another machine has lost it
+                tune_worker.run(storage, url, num_workers, device, deadline, board.handle)
+            elif running := storage.num_running:
+                if running != told:
+                    board.say(f"waiting for {running} that other processes or machines run")
+                told = running
+                time.sleep(tune_storage.beat_of(storage.grace))
+                storage.reap()
+            else:
+                break
     finally:
         board.close()
 
@@ -138,9 +154,9 @@ def _run(given: argparse.Namespace) -> None:
     at_once = given.workers or workers.num_cores()
     seconds = study.settings.seconds if given.timeout is None else given.timeout
     url = _url(given)
-    storage = tune_storage.create(study, url)
+    storage = tune_storage.create(study, url, given.grace)
     try:
-        search(storage, url, at_once, seconds)
+        search(storage, url, at_once, seconds, to_the_end=not given.search_only)
         if given.search_only:
             return
         told = finish(storage, at_once, retrained=True)
@@ -180,6 +196,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--storage",
         metavar="URL",
         help=f"such as postgresql+psycopg://host/name (default: {STORAGE_VARIABLE}, optuna.db)",
+    )
+    run.add_argument(
+        "--grace",
+        type=positive,
+        default=tune_storage.GRACE,
+        metavar="S",
+        help="a trial of another machine is lost after so long without a sign of life (default: "
+        "%(default)s; the same on all of them)",
     )
     run.add_argument(
         "--search-only",

@@ -9,14 +9,14 @@ checkpoint.
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import filelock
 import optuna
 import sqlalchemy
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -28,8 +28,8 @@ from pipelines.tracking import hide_password
 from pipelines.tune_settings import Sampler
 from pipelines.tune_study import Study
 
-#: Seconds between two heartbeats, and after the last one until a trial is taken for lost.
-HEARTBEAT, GRACE = 30, 90
+#: Seconds after its last heartbeat until a trial is taken for lost; it has three in this time.
+GRACE = 90
 #: Seconds that a writer of SQLite waits for another one.
 SQLITE_TIMEOUT = 60
 #: A point whose worker is lost so often is not tried again: it may be the reason.
@@ -103,11 +103,13 @@ class Storage:
         study: What it is of.
         inner: Optuna's study.
         database: Optuna's storage.
+        grace: Seconds after its last heartbeat until a trial is taken for lost.
     """
 
     study: Study
     inner: optuna.Study
     database: RDBStorage
+    grace: int
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -116,25 +118,22 @@ class Storage:
 
     def close(self) -> None:
         """Ends the connections."""
+        self.database.remove_session()
         self.database.engine.dispose()
 
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """One process at a time, on all hosts: counting trials and beginning one is one act."""
-        engine = self.database.engine
-        if engine.dialect.name == "postgresql":
-            # The lock ends with the transaction, also when the turn fails. One of the session would
-            # stay with the connection, which goes back into the pool.
-            with engine.begin() as connection:
-                connection.execute(sqlalchemy.text(f"select pg_advisory_xact_lock({_TURN})"))
-                yield
-        else:
-            with _file_lock():
-                yield
+    @property
+    def num_running(self) -> int:
+        """Trials that somebody is running now."""
+        return sum(trial.state == TrialState.RUNNING for trial in self.trials)
+
+    @property
+    def num_waiting(self) -> int:
+        """Trials that were lost and are queued again."""
+        return sum(trial.state == TrialState.WAITING for trial in self.trials)
 
     def next_trial(self) -> Trial | None:
         """Begins a trial; None where the budget is used up."""
-        with self.turn():
+        with _turn(self.database.engine):
             self._reap()
             trials = self.inner.get_trials(deepcopy=False, states=None)
             if not any(t.state == TrialState.WAITING for t in trials) and (
@@ -143,13 +142,15 @@ class Storage:
                 return None
             with _quietly():
                 trial = self.inner.ask()
-            trial.set_user_attr("owner", provenance.process())
-            self.database.record_heartbeat(trial._trial_id)  # without one no other host misses it
+            owner = provenance.process() | {"pid_namespace": provenance.pid_namespace()}
+            trial.set_user_attr("owner", owner)
+            # Now: on another host a trial that never had one is never taken for lost.
+            self.database.record_heartbeat(trial._trial_id)
             return trial
 
     def reap(self) -> None:
         """Ends running trials whose process is gone and queues their points again."""
-        with self.turn():
+        with _turn(self.database.engine):
             self._reap()
 
     def _reap(self) -> None:
@@ -170,10 +171,9 @@ class Storage:
         stop = threading.Event()
 
         def beat() -> None:
-            while True:
-                self.database.record_heartbeat(trial._trial_id)
-                if stop.wait(HEARTBEAT):
-                    return
+            while not stop.wait(beat_of(self.grace)):
+                with contextlib.suppress(StorageInternalError):  # one may be missed, not all
+                    self.database.record_heartbeat(trial._trial_id)
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -182,6 +182,11 @@ class Storage:
         finally:
             stop.set()
             thread.join()
+
+
+def beat_of(grace: int) -> int:
+    """Seconds between two heartbeats."""
+    return max(1, grace // 3)
 
 
 def num_begun(trials: Sequence[FrozenTrial]) -> int:
@@ -225,23 +230,26 @@ def _retry(study: optuna.Study, trial: FrozenTrial) -> None:
         study.enqueue_trial({**queued, **trial.params}, user_attrs=attributes)
 
 
-def create(study: Study, url: str) -> Storage:
+def create(study: Study, url: str, grace: int = GRACE) -> Storage:
     """Makes the study where it is missing and queues its first trial, the present settings.
+
+    Args:
+        study: The study.
+        url: The storage, which may be empty.
+        grace: Seconds after its last heartbeat until a trial is taken for lost.
 
     Raises:
         UserError: The storage does not answer.
     """
-    with _file_lock():  # tables that two processes make at once crash one another
-        storage = _database(url)
-        if storage.engine.dialect.name == "postgresql":
-            with storage.engine.begin() as connection:  # the same on several hosts
-                key = sqlalchemy.text(f"select pg_advisory_xact_lock({_TURN})")
-                connection.execute(key)
-                return _created(study, storage)
-        return _created(study, storage)
+    with contextlib.ExitStack() as stack:
+        with _refused(url):  # tables that two processes make at once crash one another
+            engine = sqlalchemy.create_engine(url)
+            stack.callback(engine.dispose)
+            stack.enter_context(_turn(engine))
+        return _created(study, _database(url, grace), grace)
 
 
-def _created(study: Study, storage: RDBStorage) -> Storage:
+def _created(study: Study, storage: RDBStorage, grace: int) -> Storage:
     inner = optuna.create_study(
         study_name=study.full_name,
         storage=storage,
@@ -257,36 +265,51 @@ def _created(study: Study, storage: RDBStorage) -> Storage:
             tune_space.starting_point(study.settings.space, study.base),
             user_attrs={"is_start": True},
         )
-    return Storage(study, inner, storage)
+    return Storage(study, inner, storage, grace)
 
 
-def join(study: Study, url: str) -> Storage:
+def join(study: Study, url: str, grace: int = GRACE) -> Storage:
     """Opens a study that is there."""
-    storage = _database(url)
+    storage = _database(url, grace)
     sampler = _ByNumber(study.settings.sampler, study.settings.seed)
     inner = optuna.load_study(study_name=study.full_name, storage=storage, sampler=sampler)
-    return Storage(study, inner, storage)
+    return Storage(study, inner, storage, grace)
 
 
-def _file_lock() -> filelock.BaseFileLock:
-    path = paths.OPTUNA_DB.with_name(paths.OPTUNA_DB.name + ".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(path, timeout=SQLITE_TIMEOUT)
+@contextlib.contextmanager
+def _turn(engine: sqlalchemy.Engine) -> Iterator[None]:
+    """One process at a time, on all hosts: counting trials and beginning one is one act."""
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:  # the lock goes with the transaction, however it ends
+            connection.execute(sqlalchemy.text(f"select pg_advisory_xact_lock({_TURN})"))
+            yield
+    else:
+        path = paths.OPTUNA_DB.with_name(paths.OPTUNA_DB.name + ".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path, timeout=SQLITE_TIMEOUT):
+            yield
 
 
-def _database(url: str) -> RDBStorage:
-    arguments: Mapping[str, Any] = {}
+def _database(url: str, grace: int) -> RDBStorage:
+    # Firewalls drop connections that are idle for the length of a trial: each is tried before use.
+    arguments: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite:"):
         arguments = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
+    with _refused(url), _quietly():
+        return RDBStorage(
+            url,
+            engine_kwargs=arguments,
+            heartbeat_interval=beat_of(grace),
+            grace_period=grace,
+            heartbeat_stale_trial_callback=_retry,
+        )
+
+
+@contextlib.contextmanager
+def _refused(url: str) -> Iterator[None]:
+    """Tells in one line, without a password, what is wrong with a storage."""
     try:
-        with _quietly():
-            return RDBStorage(
-                url,
-                engine_kwargs=dict(arguments),
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=_retry,
-            )
+        yield
     except (ImportError, ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--storage {hide_password(url)}: {hide_password(reason)}") from None

@@ -66,7 +66,14 @@ class _Reports(Watcher):
         return self.trial.should_prune()
 
 
-def work(study: Study, url: str, device: str, deadline: float | None, send: workers.Send) -> None:
+def work(
+    study: Study,
+    url: str,
+    device: str,
+    deadline: float | None,
+    send: workers.Send,
+    grace: int = tune_storage.GRACE,
+) -> None:
     """Runs trials, one after another, in this process.
 
     Args:
@@ -75,8 +82,9 @@ def work(study: Study, url: str, device: str, deadline: float | None, send: work
         device: `cpu` or `cuda`.
         deadline: The `time.time()` after which no trial is begun; None for none.
         send: Receives `Begun`, `Trained` and `Ended`.
+        grace: Seconds after its last heartbeat until a trial is taken for lost.
     """
-    storage = tune_storage.join(study, url)
+    storage = tune_storage.join(study, url, grace)
     storage.inner.pruner = _pruner(study)
     bench = Bench.load(study, device)
     while deadline is None or time.time() < deadline:
@@ -84,12 +92,11 @@ def work(study: Study, url: str, device: str, deadline: float | None, send: work
         if trial is None:
             break
         send(Begun(trial.number))
-        try:
-            with storage.heartbeat(trial):
+        with storage.heartbeat(trial):
+            try:
                 ended = _one(storage, bench, trial, send)
-        except UpdateFinishedTrialError:
-            # Another host has not heard of it for long and does it again.
-            ended = Ended(trial.number, TrialState.FAIL.name, (), "taken for lost")
+            except UpdateFinishedTrialError:  # this machine slept, and another one has taken over
+                ended = Ended(trial.number, "FAIL", (), "was taken for lost and is tried again")
         send(ended)
     storage.close()
 
@@ -131,7 +138,7 @@ def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> En
     if reason is not None:
         state = TrialState.PRUNED if outcome.stopped else TrialState.FAIL
     found = [float(outcome.values[name] or 0.0) for name in study.values] if not reason else None
-    storage.inner.tell(trial, found, state=state)
+    storage.inner.tell(trial, found, state=state, skip_if_finished=True)
     if run is not None:
         shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
     return Ended(trial.number, state.name, tuple(found or ()), reason)
@@ -153,7 +160,7 @@ def _repeat(storage: Storage, trial: Trial, same: optuna.trial.FrozenTrial) -> E
     for key, value in same.constraints.items():
         trial.set_constraint(key, value)
     trial.set_user_attr("same_as", same.number)
-    storage.inner.tell(trial, same.values)
+    storage.inner.tell(trial, same.values, skip_if_finished=True)
     return Ended(trial.number, "COMPLETE", tuple(same.values), f"as trial {same.number}")
 
 
@@ -163,6 +170,7 @@ def _process(
     device: str,
     threads: int,
     deadline: float | None,
+    grace: int,
     connection: Connection,
 ) -> None:
     workers.die_with_parent(signal.SIGKILL)
@@ -170,7 +178,7 @@ def _process(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(threads)
     try:
-        work(study, url, device, deadline, connection.send)
+        work(study, url, device, deadline, connection.send, grace)
     except UserError as error:
         with suppress(BrokenPipeError):
             connection.send(_Failed(str(error)))
@@ -207,9 +215,12 @@ def run(
 
     def start(index: int) -> None:
         ours, theirs = context.Pipe(duplex=False)
-        given = (storage.study, url, device, threads, deadline, theirs)
+        given = (storage.study, url, device, threads, deadline, storage.grace, theirs)
         process = context.Process(target=_process, args=given)
+        # Ctrl-C while it still imports would end it with a traceback: it never sees the signal.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         running[ours] = (index, process)
 

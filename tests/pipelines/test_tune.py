@@ -267,6 +267,37 @@ def test_a_worker_whose_trial_was_taken_for_lost_goes_on_with_the_next(project, 
     assert [state for state, _ in states] == ["lost", "complete", "complete"]
 
 
+def test_a_trial_of_another_host_that_never_said_more_is_taken_for_lost(project):
+    one = project(trials=1)
+    storage = tune_storage.create(one, URL(), grace=1)
+    storage.next_trial().set_user_attr("owner", {"host": "another", "pid": "1"})
+    storage.reap()
+    assert (storage.num_running, storage.num_waiting) == (1, 0)
+    time.sleep(3)  # SQLite's clock has whole seconds
+    storage.reap()
+    assert (storage.num_running, storage.num_waiting) == (0, 1)
+
+
+def test_a_worker_whose_trial_was_taken_over_goes_on_with_another(project, monkeypatch):
+    one = project(trials=3)
+    other, said = tune_storage.create(one, URL()), []
+
+    def send(message):
+        said.append(message)
+        if message == tune_worker.Begun(1):  # while this machine sleeps, its trial is given away
+            with monkeypatch.context() as patch:
+                patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+                other.reap()
+
+    tune_worker.work(one, URL(), "cpu", None, send)
+    trials = tune_files.ended(other)
+    assert [t.state for t in trials] == ["complete", "lost", "complete", "complete"]
+    assert [t.first for t in trials] == [0, 1, 1, 3]
+    assert [m.reason for m in said if isinstance(m, tune_worker.Ended) and m.number == 1] == [
+        "was taken for lost and is tried again"
+    ]
+
+
 def test_a_point_that_loses_every_worker_is_given_up(project, monkeypatch):
     one = project(trials=1)
     storage = tune_storage.create(one, URL())
