@@ -1,9 +1,10 @@
 """Is TPE better than random search, and does pruning pay? Study `vae_architecture`, repeated.
 
-`python -m tests.bench.tuning results.jsonl` (`make tune-bench`) runs the study as shipped, in one
-process of one thread, with the seeds 0 to 4 of the sampler, by random search and by TPE, and with
-the first three seeds by TPE under the median pruner, too. Every arm has the same number of trials
-and of steps a trial. What is finished lies in the file, a line a study, and is not run again.
+`python -m tests.bench.tuning results.jsonl` (about five minutes of a core) runs the study as
+shipped, in one process of one thread, with the seeds 0 to 4 of the sampler, by random search and by
+TPE, and with the first three seeds by TPE under the median pruner, too. Every arm has the same
+number of trials and of steps a trial. What is finished lies in the file, a line a study, and is not
+run again.
 
 A trial without a pruner whose settings an earlier one had is not trained again, since equal
 settings give equal values: it has that one's values and that one's cost. The cost of a training is

@@ -35,6 +35,7 @@ from pipelines import (
 from pipelines.errors import UserError
 from pipelines.runs import ROW_MARK
 from pipelines.tune_trial import Bench, Outcome, Run, Watcher
+from tests.postgres import cluster, why_not
 
 RAW = params.read_yaml(paths.PARAMS)
 TINY = {"architecture": "mlp", "width": 8, "head_depth": 0, "latent_dim": 2, "num_steps": 24}
@@ -697,3 +698,20 @@ def test_a_hash_does_not_depend_on_the_order_of_keys(project):
     assert one.digest == project().digest
     assert len(one.full_name) == len("s-") + 8
     assert fingerprint.digest({"a": 1, "b": 2}) == fingerprint.digest({"b": 2, "a": 1})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_a_turn_that_fails_ends_on_postgresql(project):
+    with cluster() as address:
+        storage = tune_storage.create(project(), address)
+        with pytest.raises(ZeroDivisionError), storage.turn():
+            raise ZeroDivisionError
+        with storage.database.engine.connect() as connection:
+            held = sqlalchemy.text("select count(*) from pg_locks where locktype = 'advisory'")
+            assert connection.execute(held).scalar() == 0
+        trial = storage.next_trial()
+        assert trial.number == 0
+        storage.reap()
+        assert [t.state.name for t in storage.trials] == ["RUNNING"]
+        storage.close()
