@@ -99,7 +99,7 @@ bench: $(READY) ## speed beside a bare loop, pythae, torch-fidelity, torchmetric
 	python -m tests.bench.mode_coverage
 	python -m tests.bench.evaluation
 	python -m tests.bench.frechet
-	python -m tests.bench.moments_memory
+	python -m tests.bench.feature_memory
 	python -m tests.bench.fid_infinity
 	python -m tests.bench.tracking
 	python -m tests.bench.store

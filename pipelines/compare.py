@@ -12,8 +12,8 @@ from evaluation.pairwise import Comparison, Line
 from pipelines import compared_models, files, params, tracking
 from pipelines.compared_models import Compared
 from pipelines.compared_text import as_text, differing
+from pipelines.complaints import suggest
 from pipelines.errors import UserError, exit_on_user_error
-from pipelines.params import suggest
 from pipelines.text_table import allowed_width
 
 EPILOG = """\
@@ -38,13 +38,17 @@ class _Settings(params.Section):
     report: params.Report
 
 
-def read(names: Sequence[str], from_store: bool) -> list[Compared]:
+def read(names: Sequence[str], known: Sequence[str], from_store: bool) -> list[Compared]:
     """Finds each model: in the files, or where it is not there, or is asked to be, in the store.
+
+    Args:
+        names: Models or runs.
+        known: The keys of `models:`.
+        from_store: Whether to leave the files alone.
 
     Raises:
         UserError: A name stands twice or is unknown, or a model was not evaluated.
     """
-    known = list(params.load_part(_Settings).models)
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{name}: named twice")
@@ -157,10 +161,10 @@ def main() -> None:
     given = parse()
     if given.json and Path(given.json).is_dir():
         raise UserError(f"--json: {given.json}: a folder; name a file")
-    models = read(given.models, given.store)
+    settings = params.load_part(_Settings)
+    models = read(given.models, list(settings.models), given.store)
     rows = [model.row for model in models]
-    rank_by = params.load_part(_Settings).report.rank_by
-    found = pairwise.compare(rows, choose(rows, given.metric, rank_by))
+    found = pairwise.compare(rows, choose(rows, given.metric, settings.report.rank_by))
     print(as_text(found, models, allowed_width(), bool(given.metric)))
     if given.json:
         files.write_json(Path(given.json), as_data(found, models))

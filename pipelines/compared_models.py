@@ -15,9 +15,9 @@ from typing import Any
 
 from evaluation.comparison import Row
 from pipelines import files, paths, tracking
+from pipelines.complaints import suggest
 from pipelines.errors import UserError
 from pipelines.evaluate import summarise
-from pipelines.params import suggest
 from pipelines.runs import flatten
 from pipelines.tracking import Store
 
@@ -51,7 +51,8 @@ def has_files(name: str) -> bool:
 
 def has_store() -> bool:
     """Whether there is a store to look into; one that is missing is not made for a question."""
-    return tracking.is_remote(tracking.store_uri()) or paths.MLFLOW_DB.is_file()
+    uri = tracking.store_uri()
+    return tracking.is_remote(uri) or (uri != tracking.OFF and paths.MLFLOW_DB.is_file())
 
 
 def from_files(name: str) -> Compared:
@@ -74,7 +75,10 @@ def _records_path(name: str) -> Path:
 
 
 def from_store(store: Store, name: str, known: Sequence[str]) -> Compared:
-    """Reads a run of the store: the newest evaluated one of a model, or the one of that name.
+    """Reads a run of the store: the current evaluated one of a model, or the one of that name.
+
+    Current is what `publish` marked, the newest of them where seeds have runs of their own: after
+    settings were changed and changed back, the newest training is not it.
 
     Args:
         store: The store.
@@ -84,8 +88,9 @@ def from_store(store: Store, name: str, known: Sequence[str]) -> Compared:
     Raises:
         UserError: There is no such run, it holds no values, or the store is away.
     """
-    key = "attributes.run_name" if "-" in name else "tags.model"
-    condition = f"{key} = '{name}' AND tags.evaluated != ''"
+    is_run = "-" in name
+    which = "attributes.run_name" if is_run else f"{tracking.IS_CURRENT} AND tags.model"
+    condition = f"{which} = '{name}' AND tags.evaluated != ''"
 
     def find(client: Any) -> tuple[Any, dict[str, Any] | None] | None:
         ids = [store.experiment_id(tracking.PIPELINE)]
@@ -109,8 +114,8 @@ def from_store(store: Store, name: str, known: Sequence[str]) -> Compared:
         )
     params = {key: value for key, value in run.data.params.items() if key != "seed"}
     started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-    which = "" if "-" in name else ", the newest"
-    source = f"MLflow run {run.info.run_name} of {started:%Y-%m-%d}{which}"
+    current = "" if is_run else ", the current training"
+    source = f"MLflow run {run.info.run_name} of {started:%Y-%m-%d}{current}"
     cost = {
         key: int(run.data.metrics[f"cost/{key}"])
         for key in ("num_parameters",)

@@ -46,16 +46,7 @@ def jobs(settings: Params, names: Sequence[str], seeds: Sequence[int]) -> list[J
     """
     for name in names:
         settings.require_model(name)
-    evaluate = settings.evaluate
-    measures = Measures(
-        metrics=[*SAMPLES, *LIKELIHOOD],
-        bounds=[],
-        codes_at_once=None,
-        samplers=[],
-        max_samples=evaluate.max_samples,
-        sample_seed=evaluate.sample_seed,
-        metric_seed=evaluate.metric_seed,
-    )
+    measures = Measures.of_pipeline([*SAMPLES, *LIKELIHOOD], settings.evaluate)
     data = Prepared(paths.PREPARE, paths.FEATURES, settings.features)
     return [
         Job(

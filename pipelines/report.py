@@ -32,7 +32,8 @@ from pipelines.report_inputs import Results
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: A page that people send to one another; a larger one is written, too, but said to be large.
-LARGE = 3_000_000  #: Columns of the leaderboard beside the values, and what they count.
+LARGE = 3_000_000
+#: Columns of the leaderboard beside the values, and what they count.
 COSTS = {
     "num_parameters": ("parameters", "Trained values, discriminator included"),
     "multiply_adds_sample": ("sampling", "Multiply-adds to make one image"),

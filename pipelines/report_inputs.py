@@ -104,8 +104,13 @@ def _reference(
     return Row(name, "reference", "reference", {}, summary, {"drawn": records})
 
 
-def read_row(name: str, seeds: Sequence[int]) -> Row:
+def read_row(name: str, seeds: Sequence[int], settings: Mapping[str, Any] | None = None) -> Row:
     """A model's place in the comparison.
+
+    Args:
+        name: Of the model.
+        seeds: The training seeds.
+        settings: What it was trained with, where that is known already.
 
     Raises:
         UserError: A file is missing, broken or from other seeds; the stage to run is named.
@@ -119,7 +124,7 @@ def read_row(name: str, seeds: Sequence[int]) -> Row:
             f"{records_path}: holds seeds {', '.join(records)}, params.yaml asks for "
             f"{', '.join(wanted)}; `{evaluate}` makes it anew"
         )
-    settings, cost = _trained_with(name, seeds[0]), summary["cost"]
+    cost, settings = summary["cost"], settings or _trained_with(name, seeds[0])
     num_images = settings["num_steps"] * settings["batch_size"]
     return Row(
         name,
@@ -132,14 +137,15 @@ def read_row(name: str, seeds: Sequence[int]) -> Row:
 
 
 def _model(name: str, seeds: Sequence[int]) -> ModelResult:
-    row = read_row(name, seeds)
+    settings = _trained_with(name, seeds[0])
+    row = read_row(name, seeds, settings)
     evaluate, train = f"dvc repro evaluate@{name}", f"dvc repro train@{name}"
     histories = {
         str(seed): _read_history(paths.TRAIN / name / str(seed) / "history.csv", train)
         for seed in seeds
     }
     pictures, latents = _of_first_seed(paths.EVALUATE / name / str(seeds[0]), evaluate)
-    return ModelResult(row, _trained_with(name, seeds[0]), histories, pictures, latents)
+    return ModelResult(row, settings, histories, pictures, latents)
 
 
 def _trained_with(name: str, seed: int) -> dict[str, Any]:

@@ -14,7 +14,11 @@ from pipelines.report_inputs import Results
 from pipelines.report_plots import Look
 
 CAPTIONS = {
-    "samples": ("Samples", "Drawn from the same sampling seed for every model, not picked."),
+    "samples": (
+        "Samples",
+        "Drawn from the same sampling seed for every model, not picked. Grey pictures have 16 "
+        "levels on this page and 256 in outputs/evaluate/.",
+    ),
     "classes": (
         "Classes",
         "Samples of the conditional models: a class a row, the same latent codes in every row.",

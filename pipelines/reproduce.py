@@ -7,7 +7,6 @@ and what was interrupted goes on. The models stay in `outputs/studies/`, the num
 """
 
 import argparse
-import difflib
 import functools
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -27,6 +26,7 @@ from pipelines import (
     studies,
 )
 from pipelines.code_version import code_version
+from pipelines.complaints import check, suggest
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.params import Name, Section, Seed
 from pipelines.studies import Job, Prepared
@@ -122,13 +122,13 @@ def read(name: str) -> Study:
     """
     known = names()
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean {nearest[0]!r}?" if nearest else ""
-        raise UserError(f"no study {name!r}{hint}; reproductions/ has {', '.join(known)}")
+        raise UserError(
+            f"no study {name!r}{suggest(name, known)}; reproductions/ has {', '.join(known)}"
+        )
     path = paths.REPRODUCTIONS / f"{name}.yaml"
     where = f"{path.parent.name}/{path.name}"
     raw = params.read_yaml(path)
-    study = params.check(functools.partial(Study.model_validate, raw), Study, where)
+    study = check(functools.partial(Study.model_validate, raw), Study, where)
     if len(set(study.seeds)) != len(study.seeds):
         raise UserError(f"{where}: seeds: {study.seeds} names a seed twice")
     for row, entry in study.rows.items():

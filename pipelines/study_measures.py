@@ -21,7 +21,7 @@ from genmodels.build import build
 from genmodels.seeding import generator
 from genmodels.total_correlation import decompose, stratified_log_weights
 from genmodels.vae_base import VAEBase
-from pipelines.params import Name, Section, Seed
+from pipelines.params import Evaluate, Name, Section, Seed
 
 #: The key of `samplers` for the standard normal.
 STANDARD_NORMAL = 0
@@ -62,6 +62,19 @@ class Measures(Section):
     max_samples: Annotated[int, Field(ge=2, le=10_000)]
     sample_seed: Seed
     metric_seed: Seed
+
+    @classmethod
+    def of_pipeline(cls, metrics: Sequence[str], evaluate: Evaluate) -> "Measures":
+        """Metrics alone, with the sizes and seeds of the stage `evaluate`."""
+        return cls(
+            metrics=list(metrics),
+            bounds=[],
+            codes_at_once=None,
+            samplers=[],
+            max_samples=evaluate.max_samples,
+            sample_seed=evaluate.sample_seed,
+            metric_seed=evaluate.metric_seed,
+        )
 
     @property
     def need_features(self) -> bool:

@@ -46,7 +46,7 @@ def store_uri() -> str:
 
 def is_remote(uri: str) -> bool:
     """Whether a server stands between, which decides where artifacts lie."""
-    return not uri.startswith(("sqlite:", "postgresql", "mysql", "mssql"))
+    return uri != OFF and not uri.startswith(("sqlite:", "postgresql", "mysql", "mssql"))
 
 
 class Store:

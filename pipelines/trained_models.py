@@ -1,7 +1,6 @@
 """What the argument `model` of a command names: a preset that was trained, or a registry alias."""
 
 import argparse
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from genmodels.base import GenerativeModel
 from pipelines import mlmodel, params, paths, registry, tracking
+from pipelines.complaints import suggest
 from pipelines.errors import UserError
 from pipelines.evaluate import MADE_BY, read_model
 from pipelines.params import Params
@@ -73,9 +73,9 @@ def load(name: str, training_seed: int | None = None) -> Trained:
         return _of_preset(name, settings, training_seed)
     if name not in registry.ALIASES:
         names = [*settings.models, *registry.ALIASES]
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f", did you mean {nearest[0]!r}?" if nearest else ""
-        raise UserError(f"{name}: no such model or alias{hint}; there are {', '.join(names)}")
+        raise UserError(
+            f"{name}: no such model or alias{suggest(name, names)}; there are {', '.join(names)}"
+        )
     if training_seed is not None:
         raise UserError(
             f"--training-seed {training_seed}: alias {name!r} names one training; "

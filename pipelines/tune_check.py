@@ -13,6 +13,7 @@ from evaluation.metric import Metric, ValueSpec
 from genmodels.build import build, config_class
 from genmodels.shape import ImageShape
 from pipelines import params, tune_space
+from pipelines.complaints import check, suggest
 from pipelines.errors import UserError
 from pipelines.params import Params
 from pipelines.tune_settings import PARTS, Direction, Objective, Tune
@@ -45,7 +46,7 @@ def check_form(raw: Any, file: str) -> None:
                 for index, part in enumerate(parts if several else [parts]):
                     place = f"{where}.space.{key}" + (f".{index}" if several else "")
                     _check_part(part, place)
-        params.check(functools.partial(Tune.model_validate, study), Tune, where)
+        check(functools.partial(Tune.model_validate, study), Tune, where)
 
 
 def _check_part(part: Any, where: str) -> None:
@@ -53,7 +54,7 @@ def _check_part(part: Any, where: str) -> None:
     if not isinstance(part, dict) or kind not in PARTS:
         raise UserError(f"{where}: type {kind!r} is not one of {', '.join(PARTS)}")
     section = PARTS[kind]
-    params.check(functools.partial(section.model_validate, part), section, where)
+    check(functools.partial(section.model_validate, part), section, where)
 
 
 def check_study(settings: Params, name: str, where: str) -> None:
@@ -89,7 +90,7 @@ def _check_key(key: str, base: Mapping[str, Any], fields: list[str], where: str)
         raise UserError(f"{where}: not searched; {reason} decides it")
     if first not in fields:
         raise UserError(
-            f"{where}: kind {base['kind']!r} has no such setting{params.suggest(first, fields)}; "
+            f"{where}: kind {base['kind']!r} has no such setting{suggest(first, fields)}; "
             f"it has {', '.join(fields)}"
         )
     try:
@@ -166,6 +167,7 @@ def direction(objective: Objective, spec: ValueSpec) -> Direction:
 
 def _check_values(settings: Params, study: Tune, base: Mapping[str, Any], where: str) -> None:
     model = build(base, _SHAPE, _CLASSES)
+    known = params.measured(metric.available(), settings.features.extractors)
     for place, name in itertools.chain(
         (("objectives", objective.metric) for objective in study.objectives),
         (("watch", name) for name in study.watch),
@@ -174,7 +176,7 @@ def _check_values(settings: Params, study: Tune, base: Mapping[str, Any], where:
         if found is None:
             raise UserError(
                 f"{where}.{place}: {name!r} is no value of evaluation/metrics/"
-                f"{params.suggest(name, _value_names(settings))}"
+                f"{suggest(name, list(known))}"
             )
         if not all(isinstance(model, protocol) for protocol in found[0].requires):
             raise UserError(
@@ -205,12 +207,3 @@ def _check_direction(settings: Params, study: Tune, objective: Objective, where:
             f"{where}: {objective.metric!r} is not watched during a training, so nothing can be "
             "pruned by it: set pruner.name: none"
         )
-
-
-def _value_names(settings: Params) -> list[str]:
-    return [
-        spec.name.format(extractor=extractor)
-        for loaded in map(metric.load, metric.available())
-        for spec in loaded.values
-        for extractor in settings.features.extractors
-    ]

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipelines import files, tune_space, tune_storage
 from pipelines.tune_storage import Storage
-from pipelines.tune_study import Study
+from pipelines.tune_study import DIGITS, Study
 
 MADE_BY = "python -m pipelines.tune run"
 PRUNED = "pruned"
@@ -143,7 +143,7 @@ def describe(study: Study) -> dict[str, Any]:
     settings = study.settings
     return {
         "study": study.name,
-        "hash": study.digest[: len(study.full_name) - len(study.name) - 1],
+        "hash": study.digest[:DIGITS],
         "model": settings.model,
         "base": dict(study.base),
         "objectives": study.values,

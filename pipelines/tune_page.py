@@ -326,7 +326,3 @@ def _table(found: Found) -> list[dict[str, Any]]:
         }
         for trial in found.trials
     ]
-
-
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

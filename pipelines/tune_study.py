@@ -10,6 +10,7 @@ from evaluation.metric import Metric
 from genmodels.shape import ImageShape
 from pipelines import fingerprint, params, paths, splits, tune_check, tune_space
 from pipelines.code_version import code_version
+from pipelines.complaints import suggest
 from pipelines.errors import UserError
 from pipelines.params import Params, Train
 from pipelines.studies import Prepared
@@ -135,7 +136,7 @@ def load(name: str, settings: Params, trials: int | None = None, seed: int | Non
     """
     if name not in settings.tune:
         raise UserError(
-            f"params.yaml: tune.{name}: no such study{params.suggest(name, list(settings.tune))}; "
+            f"params.yaml: tune.{name}: no such study{suggest(name, list(settings.tune))}; "
             f"there are {', '.join(settings.tune) or 'none'}"
         )
     tune_check.check_study(settings, name, f"params.yaml: tune.{name}")
@@ -151,16 +152,8 @@ def load(name: str, settings: Params, trials: int | None = None, seed: int | Non
         directions.append(tune_check.direction(objective, found[1]))
     watched = [tune_check.value_spec(settings, value) for value in tune.watch]
     wanted = [found[0].name for found in watched if found is not None]
-    evaluate = settings.evaluate
-    measures = Measures(
-        metrics=list(dict.fromkeys([metric.name for metric in metrics.values()] + wanted)),
-        bounds=[],
-        codes_at_once=None,
-        samplers=[],
-        max_samples=evaluate.max_samples,
-        sample_seed=evaluate.sample_seed,
-        metric_seed=evaluate.metric_seed,
-    )
+    names = dict.fromkeys([metric.name for metric in metrics.values()] + wanted)
+    measures = Measures.of_pipeline(list(names), settings.evaluate)
     data = Prepared(paths.PREPARE, paths.FEATURES, settings.features)
     base = settings.models[tune.model]
     return Study(name, tune, base, settings.train, measures, metrics, tuple(directions), data)

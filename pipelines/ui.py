@@ -94,6 +94,8 @@ def main() -> None:
     """Prints the links, then becomes the server; a store behind a server is already served."""
     port = parse().port
     uri = tracking.store_uri()
+    if uri == tracking.OFF:
+        raise UserError("MLFLOW_TRACKING_URI=off: nothing is tracked, so there is nothing to show")
     served_elsewhere = tracking.is_remote(uri)
     if not served_elsewhere:
         check_port(port)

@@ -5,9 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from pipelines import params
 from tests.closure import ROOT
@@ -91,3 +94,27 @@ class Clone:
             capture_output=True,
             text=True,
         )
+
+
+#: Trains the model that is named behind it, with a checkpoint, and a second's rest, at each step.
+TRAIN_SLOWLY = """
+import time
+from pipelines import train
+train.SECONDS_BETWEEN_CHECKPOINTS = 0
+train.SECONDS_BETWEEN_MESSAGES = 0
+save = train.checkpoint.save
+def slow(path, state):
+    save(path, state)
+    time.sleep(1)
+train.checkpoint.save = slow
+train.main()
+"""
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Until it holds; a minute in vain is a failure."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited a minute in vain")

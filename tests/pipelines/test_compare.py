@@ -197,7 +197,7 @@ def test_without_files_the_store_is_read(
     out = run(monkeypatch, capsys, "vae", "gan")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0].startswith("vae vae; 1,000 parameters; seeds 0, 1; MLflow run vae-s1-")
-    assert lines[0].endswith(", the newest")
+    assert lines[0].endswith(", the current training")
     assert any(line.startswith("fid_classifier ↓ 3.05 ± 0.07") for line in lines)
     assert lines[-1] == "kind vae gan"
 
@@ -208,6 +208,7 @@ def test_a_training_with_other_settings_is_not_mixed_in_and_can_be_named(
     """A newer training of seed 0 alone, with another beta, evaluated by itself."""
     pipeline = tracking.open_store().experiment_id(tracking.PIPELINE)
     tags = {"model": "vae", "seed": "0", "fingerprint": "f" * 64, "evaluated": "x"}
+    tags |= tracking.CURRENT
     later = 4_000_000_000_000
     new = client().create_run(pipeline, later, tags, "vae-s0-ffffffff").info.run_id
     client().log_param(new, "beta", "8.0")
@@ -225,8 +226,11 @@ def test_a_training_with_other_settings_is_not_mixed_in_and_can_be_named(
     )
     lines = run(monkeypatch, capsys, "vae", old, "--metric", "fid_classifier").splitlines()
     assert "seeds 0, 1; MLflow run" in lines[1]
-    assert "newest" not in lines[1]
+    assert "current" not in lines[1]
     assert ["beta", "8.0", "1.0"] in [line.split() for line in lines]
+    # The settings are changed back: the newest training is no longer the one to compare.
+    client().set_tag(new, "current", "false")
+    assert "seeds 0, 1; MLflow run" in run(monkeypatch, capsys, "vae", "gan").splitlines()[0]
 
 
 def test_with_files_the_store_is_read_when_asked_to(

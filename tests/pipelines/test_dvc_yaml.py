@@ -14,6 +14,7 @@ STAGES = params.read_yaml(paths.DVC_YAML)["stages"]
 DECIDES_NOTHING = {
     "evaluation/plan.py",  # says what would be computed
     "pipelines/__init__.py",  # environment variables
+    "pipelines/complaints.py",  # what is told of a refused setting
     "pipelines/errors.py",  # how a command ends
     "pipelines/fingerprint.py",  # names runs
     "pipelines/live.py",  # MLflow

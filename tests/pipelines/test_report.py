@@ -566,48 +566,6 @@ def test_the_stage_starts_quickly() -> None:
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 4
 
 
-@pytest.mark.slow
-def test_the_page_works_in_a_browser_in_both_themes_and_on_a_phone(page: str) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.exists():
-        pytest.skip("no Chromium here")
-    complaints: list[str] = []
-    requests: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(chromium), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
-        context = browser.new_context(
-            viewport={"width": 390, "height": 800}, color_scheme="dark", offline=True
-        )
-        tab = context.new_page()
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("request", lambda request: requests.append(request.url))
-        tab.goto(paths.REPORT.as_uri())
-        colour = "getComputedStyle(document.body).backgroundColor"
-        dark = tab.evaluate(colour)
-        tab.click("#theme")
-        light = tab.evaluate(colour)
-        too_wide = tab.evaluate("document.documentElement.scrollWidth > innerWidth")
-        names = (
-            "[...document.querySelector('table').tBodies[0].rows].map(r => r.cells[0].dataset.v)"
-        )
-        tab.click("table >> text=kid_")
-        up = tab.evaluate(names)
-        tab.click("table >> text=kid_")
-        down = tab.evaluate(names)
-        browser.close()
-    assert complaints == []
-    assert requests == [paths.REPORT.as_uri()]
-    assert dark != light
-    assert not too_wide
-    worse = REFERENCES[:3]  # from the best to the worst; theory has no value there
-    assert up == ["gan_r1", "gan", "vae", "beta_vae", *worse, "expected_floor"]
-    assert down == ["beta_vae", "vae", "gan", "gan_r1", *worse[::-1], "expected_floor"]
-
-
 def test_reference_rows_are_shown_with_what_they_are(page: str) -> None:
     assert 'alt="blur"' in page
     assert "real images under a 3x3 binomial blur" in page

@@ -35,7 +35,6 @@ from pipelines import (
 from pipelines.errors import UserError
 from pipelines.runs import ROW_MARK
 from pipelines.tune_trial import Bench, Outcome, Run, Watcher
-from tests.postgres import cluster, why_not
 
 RAW = params.read_yaml(paths.PARAMS)
 TINY = {"architecture": "mlp", "width": 8, "head_depth": 0, "latent_dim": 2, "num_steps": 24}
@@ -459,30 +458,6 @@ def test_overhead_beyond_training_and_scoring_is_small(project):
     assert median(s["all"] - s["training"] - s["scoring"] for s in spent) < 0.5
 
 
-def _create(one, url, start, out):
-    start.wait()
-    try:
-        tune_storage.create(one, url).close()
-        out.put("")
-    except BaseException as error:  # whatever it is, the test shows it
-        out.put(repr(error))
-
-
-def test_workers_may_begin_at_once_on_a_storage_that_is_not_there(project):
-    one = project()
-    context = multiprocessing.get_context("fork")
-    start, out = context.Event(), context.Queue()
-    given = (one, URL(), start, out)
-    processes = [context.Process(target=_create, args=given) for _ in range(4)]
-    for process in processes:
-        process.start()
-    start.set()
-    assert [out.get(timeout=60) for _ in processes] == [""] * 4
-    for process in processes:
-        process.join()
-    assert len(tune_storage.join(one, URL()).trials) == 1
-
-
 def test_processes_times_threads_never_exceed_the_cores(monkeypatch):
     for cores, num_workers in ((2, 1), (2, 2), (8, 3), (16, 4)):
         monkeypatch.setattr(workers, "num_cores", lambda cores=cores: cores)
@@ -698,20 +673,3 @@ def test_a_hash_does_not_depend_on_the_order_of_keys(project):
     assert one.digest == project().digest
     assert len(one.full_name) == len("s-") + 8
     assert fingerprint.digest({"a": 1, "b": 2}) == fingerprint.digest({"b": 2, "a": 1})
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
-def test_a_turn_that_fails_ends_on_postgresql(project):
-    with cluster() as address:
-        storage = tune_storage.create(project(), address)
-        with pytest.raises(ZeroDivisionError), storage.turn():
-            raise ZeroDivisionError
-        with storage.database.engine.connect() as connection:
-            held = sqlalchemy.text("select count(*) from pg_locks where locktype = 'advisory'")
-            assert connection.execute(held).scalar() == 0
-        trial = storage.next_trial()
-        assert trial.number == 0
-        storage.reap()
-        assert [t.state.name for t in storage.trials] == ["RUNNING"]
-        storage.close()

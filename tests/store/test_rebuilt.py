@@ -9,14 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.clone import PRESETS, Clone
+from tests.clone import PRESETS, TRAIN_SLOWLY, Clone, wait_for
 from tests.servers import Faulty, free_port, mlflow_server
 from tests.store.dump import differences, dump
 
@@ -83,27 +81,6 @@ def test_two_forced_repros_change_nothing(clone: Clone, first: dict[str, Any]) -
     for _ in range(2):
         clone.repro("-f", "-s", "train@gan_r1", "evaluate@gan_r1", "report", "publish")
     assert differences(first, dump(store_of(clone))) == []
-
-
-TRAIN_SLOWLY = """
-import time
-from pipelines import train
-train.SECONDS_BETWEEN_CHECKPOINTS = 0
-save = train.checkpoint.save
-def slow(path, state):
-    save(path, state)
-    time.sleep(1)
-train.checkpoint.save = slow
-train.main()
-"""
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    pytest.fail("waited a minute in vain")
 
 
 def checkpoints(clone: Clone) -> dict[str, int]:

@@ -98,6 +98,9 @@ def test_a_broken_connection_ends_neither_heartbeat_nor_turn(study: Study) -> No
         storage = tune_storage.create(study, url, grace=3)
         with pytest.raises(KeyboardInterrupt), tune_storage._turn(storage.database.engine):
             raise KeyboardInterrupt
+        locks = sqlalchemy.text("select count(*) from pg_locks where locktype = 'advisory'")
+        with storage.database.engine.connect() as connection:
+            assert connection.execute(locks).scalar() == 0
         other = tune_storage.join(study, url, grace=3)
         trial = other.next_trial()  # the turn is free
         assert trial is not None

@@ -1,6 +1,6 @@
 """Peak memory of distances of two sets of 50,000 x 2,048 float32 features.
 
-`python -m tests.bench.moments_memory` takes the Frechet distance once from two tensors in memory
+`python -m tests.bench.feature_memory` takes the Frechet distance once from two tensors in memory
 (800 MB) and once from batches that are drawn as they are absorbed, and MIND from two tensors, each
 in a fresh process with one thread, beside 2 GiB: all features as float64 would be 1.6 GB more, and
 twice that while they are centred. `all` adds the kernel distance and the neighbours that precision,
@@ -31,17 +31,26 @@ def features(num: int, rng: torch.Generator) -> Tensor:
     return torch.rand(num, FEATURES, generator=rng)
 
 
-def in_memory() -> None:
-    """The distance of two tensors."""
+def tensors() -> tuple[Tensor, Tensor]:
+    """Two sets in memory."""
+    rng = generator()
+    return features(NUM, rng), features(NUM, rng)
+
+
+def generator() -> torch.Generator:
+    """Of the features, in a process that uses one thread."""
     torch.set_num_threads(1)
-    rng = torch.Generator().manual_seed(0)
-    frechet_parts(features(NUM, rng), features(NUM, rng))
+    return torch.Generator().manual_seed(0)
 
 
-def in_batches() -> None:
+def frechet() -> None:
+    """The Frechet distance of two tensors."""
+    frechet_parts(*tensors())
+
+
+def frechet_in_batches() -> None:
     """The moments of two streams."""
-    torch.set_num_threads(1)
-    rng = torch.Generator().manual_seed(0)
+    rng = generator()
     for _ in range(2):
         moments = Moments(FEATURES)
         for _ in range(NUM // BATCH):
@@ -49,24 +58,19 @@ def in_batches() -> None:
         moments.mean_and_root()
 
 
-def sliced() -> None:
+def mind() -> None:
     """MIND of two tensors."""
-    torch.set_num_threads(1)
-    rng = torch.Generator().manual_seed(0)
-    sliced_distance(features(NUM, rng), features(NUM, rng), seed=0)
+    sliced_distance(*tensors(), seed=0)
 
 
-def kernel() -> None:
+def kid() -> None:
     """KID of two tensors."""
-    torch.set_num_threads(1)
-    rng = torch.Generator().manual_seed(0)
-    kernel_distance(features(NUM, rng), features(NUM, rng))
+    kernel_distance(*tensors())
 
 
-def of_neighbours() -> None:
+def neighbours() -> None:
     """The neighbours of two tensors of 16 intrinsic dimensions, as features have few."""
-    torch.set_num_threads(1)
-    rng = torch.Generator().manual_seed(0)
+    rng = generator()
     mixing = torch.randn(16, FEATURES, generator=rng)
     sides = [torch.empty(NUM, FEATURES), torch.empty(NUM, FEATURES)]
     for side in sides:
@@ -79,8 +83,8 @@ def main() -> None:
     """Prints a line a way."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
-        more = (kernel, of_neighbours) if sys.argv[1:] == ["all"] else ()
-        for work in (in_memory, in_batches, sliced, *more):
+        more = (kid, neighbours) if sys.argv[1:] == ["all"] else ()
+        for work in (frechet, frechet_in_batches, mind, *more):
             start = time.perf_counter()
             found = fresh.submit(peak, work).result()
             print(
