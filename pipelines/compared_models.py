@@ -114,7 +114,7 @@ def from_store(store: Store, name: str, known: Sequence[str]) -> Compared:
         )
     params = {key: value for key, value in run.data.params.items() if key != "seed"}
     started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-    current = "" if is_run else ", the current training"
+    current = "" if is_run else ", current"
     source = f"MLflow run {run.info.run_name} of {started:%Y-%m-%d}{current}"
     cost = {
         key: int(run.data.metrics[f"cost/{key}"])
