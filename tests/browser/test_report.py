@@ -21,31 +21,40 @@ def report(watched: Watched, reproduced_clone: Clone) -> Iterator[Any]:
     assert watched.errors == []
 
 
-def click(page: Any, column: str) -> list[str]:
-    """What the rows of the leaderboard sort by in a column, after a click on its head."""
+def click(page: Any, column: str) -> tuple[list[str], list[str]]:
+    """What models and reference rows sort by in a column, after a click on its head.
+
+    The rows of models stand above those of real images, whatever the order.
+    """
     table = page.locator("#leaderboard table").first
     head = table.locator("thead th").filter(has=page.locator("button", has_text=column)).first
     head.locator("button").click()
     place = head.evaluate("head => head.cellIndex")
-    rows = table.locator("tbody").first
-    script = "(body, i) => [...body.rows].map(row => row.cells[i].dataset.v || '')"
-    found: list[str] = rows.evaluate(script, place)
-    return found
+    script = (
+        "(body, i) => [...body.rows].map(row =>"
+        " [row.classList.contains('reference'), row.cells[i].dataset.v || ''])"
+    )
+    rows: list[tuple[bool, str]] = table.locator("tbody").first.evaluate(script, place)
+    kinds = [reference for reference, _ in rows]
+    assert kinds == sorted(kinds)
+    models, references = ([v for kind, v in rows if kind is which] for which in (False, True))
+    return models, references
 
 
 def test_a_click_on_a_head_sorts_and_a_second_one_turns_the_order(
     report: Any, watched: Watched
 ) -> None:
     up, down = (click(report, "kid_") for _ in range(2))
-    numbers = [float(value) for value in up if value]
-    assert len(numbers) > len(PRESETS)  # reference rows, too
-    assert numbers == sorted(numbers)
-    assert len(set(numbers)) == len(numbers)
-    # What has no value stays at the end in either order.
-    missing = [""] * (len(up) - len(numbers))
-    assert missing
-    assert up == [*up[: len(numbers)], *missing]
-    assert down == [*up[: len(numbers)][::-1], *missing]
+    for rising, falling in zip(up, down, strict=True):
+        numbers = [float(value) for value in rising if value]
+        assert len(numbers) >= len(PRESETS)
+        assert numbers == sorted(numbers)
+        assert len(set(numbers)) == len(numbers)
+        # What has no value stays at the end in either order.
+        missing = [""] * (len(rising) - len(numbers))
+        assert rising == [*rising[: len(numbers)], *missing]
+        assert falling == [*rising[: len(numbers)][::-1], *missing]
+    assert "" in up[1]  # the row of the expected floor has no KID
     head = report.locator("#leaderboard table thead [aria-sort]").first
     assert head.get_attribute("aria-sort") == "descending"
     watched.picture("report_sorted")
