@@ -1,11 +1,14 @@
 """Runs in training: a thread writes them, so that no training waits for the store.
 
-What a training logs waits in memory until the thread has sent it, and rows that have gathered
-meanwhile go in one call: a server of four seconds a call costs a training nothing until its end.
+What a training logs waits in memory until the thread has sent it. Rows go at most every
+`SECONDS_BETWEEN_WRITES`, all that have gathered in one call, because what a call costs hardly
+depends on how many it takes, and a server of four seconds a call costs a training nothing until its
+end.
 There it waits for the thread, all its waits together at most `MAX_WAIT_S` and a hundredth of the
 time it trained; then tracking goes off, and `publish` completes the run from the files.
 """
 
+import math
 import queue
 import threading
 import time
@@ -16,6 +19,7 @@ from typing import Any
 from pipelines.runs import Connection, Run
 
 MAX_WAIT_S = 10.0
+SECONDS_BETWEEN_WRITES = 2.0
 
 
 class Writer:
@@ -62,6 +66,7 @@ class LiveRun(Run):
         self._writer, self._drain = writer, drain
         self._waiting: deque[Mapping[str, float | None]] = deque()
         self._is_started = False
+        self._written_at = -math.inf
 
     def start(
         self, find: Callable[[], Any], params: Mapping[str, Any], tags: Mapping[str, str]
@@ -80,7 +85,9 @@ class LiveRun(Run):
         """As of `Run`, later; of a run that was not started, nothing."""
         if self._is_started:
             self._waiting.extend(rows)
-            self._writer.put(self._write_rows)
+            if time.monotonic() - self._written_at >= SECONDS_BETWEEN_WRITES:
+                self._written_at = time.monotonic()
+                self._writer.put(self._write_rows)
 
     def _write_rows(self) -> None:
         rows = []
@@ -92,5 +99,6 @@ class LiveRun(Run):
     def finish(self, status: str) -> None:
         """As of `Run`, when everything before it is written."""
         if self._is_started:
+            self._writer.put(self._write_rows)
             self._writer.put(lambda: Run.finish(self, status))
             self._drain()

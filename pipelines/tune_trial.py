@@ -149,12 +149,11 @@ class Run:
         self.outcome.num_parameters = num_parameters(model)
         if self.outcome.excess(study).get("num_parameters", 0) > 0:
             raise StoppedError("num_parameters")
-        checks = study.settings.pruner.checks + 1 if study.is_pruned else 1
         shown = min(len(bench.real.reference.images), study.measures.max_samples)
         seed, precision = study.settings.training_seed, study.train.precision
-        loop = LoopSettings(
-            seed, precision, checks, shown if study.is_pruned else min(shown, PICTURE_SAMPLES)
-        )
+        parts = study.settings.pruner.parts
+        kept = shown if study.is_pruned else min(shown, PICTURE_SAMPLES)
+        loop = LoopSettings(seed, precision, parts, kept)
         data = bench.data
         trainer = Trainer(model.to(bench.device), data.train, data.valid, loop)
         clock = _Clock(trainer, self.checkpoint, bench.device, send)
@@ -188,7 +187,7 @@ class Run:
     def _look(self, trainer: Trainer, step: int) -> None:
         """Looks at a trial at a step at which the loop has kept samples."""
         study = self.bench.study
-        if not study.is_pruned or step >= self.entry["num_steps"] or step in self.seen:
+        if step not in study.settings.check_steps or step in self.seen:
             return
         self.seen.add(step)
         start = time.monotonic()

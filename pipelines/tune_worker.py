@@ -58,12 +58,17 @@ class _Failed:
 
 
 class _Reports(Watcher):
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
+    """Tells Optuna, whose pruner says whether the trial is given up."""
+
+    def __init__(self, storage: Storage, trial: Trial) -> None:
+        self.storage, self.trial = storage, trial
 
     def report(self, value: float, step: int) -> bool:
         self.trial.report(value, step)
-        return self.trial.should_prune()
+        # Asked of every trial: halving compares with what it was asked about before.
+        is_behind = self.trial.should_prune()
+        complete = sum(trial.state == TrialState.COMPLETE for trial in self.storage.trials)
+        return is_behind and complete >= self.storage.study.settings.pruner.startup_trials
 
 
 def work(
@@ -102,10 +107,14 @@ def work(
 
 
 def _pruner(study: Study) -> optuna.pruners.BasePruner:
-    settings = study.settings.pruner
-    if settings.name == "none":
-        return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner(n_startup_trials=settings.startup_trials)
+    """Of the whole study: how many trials come first `_Reports` counts."""
+    settings = study.settings
+    if settings.pruner.name == "halving":
+        first = settings.num_steps // settings.pruner.parts
+        return optuna.pruners.SuccessiveHalvingPruner(first, reduction_factor=2)
+    if settings.pruner.name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=1)
+    return optuna.pruners.NopPruner()
 
 
 def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> Ended:
@@ -117,7 +126,7 @@ def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> En
         trial.set_user_attr("settings", values)
         if (same := _same(storage, trial)) is not None:
             return _repeat(storage, trial, same)
-        run = Run(bench, study.entry(values), first, _Reports(trial))
+        run = Run(bench, study.entry(values), first, _Reports(storage, trial))
         outcome = run.outcome
         run(send)
         reason = outcome.stopped

@@ -1,10 +1,10 @@
 """Is TPE better than random search, and does pruning pay? Study `vae_architecture`, repeated.
 
-`python -m tests.bench.tuning results.jsonl` (about five minutes of a core) runs the study as
-shipped, in one process of one thread, with the seeds 0 to 4 of the sampler, by random search and by
-TPE, and with the first three seeds by TPE under the median pruner, too. Every arm has the same
-number of trials and of steps a trial. What is finished lies in the file, a line a study, and is not
-run again.
+`python -m tests.bench.tuning results.jsonl` runs the study as shipped, in one process of one
+thread, with the seeds 0 to 4 of the sampler, by random search and by TPE without a pruner, and with
+the first three seeds by TPE under each pruner (about an hour of a core; `--trials 16 --steps 100`
+takes five minutes). Every arm has the same number of trials and of steps a trial. What is finished
+lies in the file, a line a study, and is not run again.
 
 A trial without a pruner whose settings an earlier one had is not trained again, since equal
 settings give equal values: it has that one's values and that one's cost. The cost of a training is
@@ -37,7 +37,10 @@ ARMS = {
     "tpe": ("tpe", "none"),
     "gp": ("gp", "none"),
     "tpe+median": ("tpe", "median"),
+    "tpe+halving": ("tpe", "halving"),
 }
+#: Those of a pruner, beside the one of their sampler without.
+PRUNED = {arm: arm.split("+")[0] for arm in ARMS if "+" in arm}
 #: Of a study's results what identifies it.
 IDENTITY = ("arm", "seed", "trials", "steps")
 
@@ -127,15 +130,17 @@ def verdicts(results: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"{arm}: median best {ours:.2f}, random {theirs:.2f}; better in {wins} of "
                 f"{len(pairs)} repetitions"
             )
-    pairs = [(by[a, s], r) for (a, s), r in _pairs(by, "tpe+median", "tpe")]
-    if pairs:
+    for arm, plain in PRUNED.items():
+        pairs = [(by[a, s], r) for (a, s), r in _pairs(by, arm, plain)]
+        if not pairs:
+            continue
         saved = {
             key: 1 - sum(a[key] for a, _ in pairs) / sum(b[key] for _, b in pairs)
             for key in ("total_steps", "cpu_seconds")
         }
         bests = "; ".join(f"{a['best']:.2f} and {b['best']:.2f}" for a, b in pairs)
         told.append(
-            f"pruning saves {saved['total_steps']:.0%} of the steps and {saved['cpu_seconds']:.0%} "
+            f"{arm}: saves {saved['total_steps']:.0%} of the steps and {saved['cpu_seconds']:.0%} "
             f"of the CPU seconds; best with and without, by seed: {bests}"
         )
     return told
@@ -151,20 +156,25 @@ def main() -> None:
     """Runs what is missing and prints the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tuning", description=__doc__)
     parser.add_argument("results", type=Path, help="a file of JSON lines, made or gone on with")
-    parser.add_argument("--trials", type=positive, default=16, help="of a study (default: 16)")
-    parser.add_argument("--steps", type=positive, default=100, help="of a trial (default: 100)")
+    parser.add_argument("--trials", type=positive, help="of a study (default: as shipped)")
+    parser.add_argument("--steps", type=positive, help="of a trial (default: as shipped)")
     parser.add_argument("--seeds", type=positive, default=5, help="repetitions (default: 5)")
     parser.add_argument("--pruned", type=positive, default=3, help="with pruner (default: 3)")
-    parser.add_argument("--gp", action="store_true", help="the Gaussian process, too")
+    usual = [arm for arm in ARMS if arm != "gp"]
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, default=usual, help=f"default: {' '.join(usual)}"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     lines = asked.results.read_text().splitlines() if asked.results.is_file() else []
     done = {tuple(r[key] for key in IDENTITY): r for r in map(json.loads, lines)}
-    samplers = ["random", "tpe", *(["gp"] if asked.gp else [])]
+    shipped = params.load().tune[STUDY]
+    trials, steps = asked.trials or shipped.trials, asked.steps or shipped.num_steps
     wanted = [
-        (arm, seed, asked.trials, asked.steps)
+        (arm, seed, trials, steps)
         for seed in range(asked.seeds)
-        for arm in samplers + (["tpe+median"] if seed < asked.pruned else [])
+        for arm in asked.arms
+        if arm not in PRUNED or seed < asked.pruned
     ]
     _Remembering.known = {}
     with mock.patch.object(tune_worker, "Run", _Remembering):
@@ -175,7 +185,7 @@ def main() -> None:
                     file.write(json.dumps(done[one]) + "\n")
                 print(*(f"{k} {v}" for k, v in list(done[one].items())[:8]), flush=True)
     results = [done[one] for one in wanted]
-    print(f"{STUDY}, {asked.trials} trials of {asked.steps} steps")
+    print(f"{STUDY}, {trials} trials of {steps} steps")
     print(table(results))
     print(*verdicts(results), sep="\n")
 

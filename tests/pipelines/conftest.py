@@ -5,16 +5,28 @@ import functools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
 from genmodels.networks.blocks import draw_weights
-from pipelines import fingerprint, paths, tracking
+from pipelines import (
+    datasets,
+    features,
+    fingerprint,
+    params,
+    paths,
+    prepare,
+    tracking,
+    tune_study,
+)
+from pipelines.tune_study import Study
 from tests.conftest import presets, small_model
+from tests.pipelines.tiny_study import raw_params, study
 from tests.pipelines.trained import save
 
 MODELS = {"vae": "vae", "gan": "gan"}
@@ -51,6 +63,42 @@ def store_home(checkout: Path, database: Path) -> Iterator[Path]:
     shutil.copy(database, checkout / "mlflow.db")
     yield checkout
     tracking.open_store.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def few_digits() -> datasets.Source:
+    """Read once: parsing them takes seconds."""
+    source = datasets.mnist5k(None)
+    return datasets.Source(
+        source.images[::25], source.labels[::25], source.class_names, len(source.images[::25])
+    )
+
+
+@pytest.fixture(scope="session")
+def few_digits_made(few_digits: datasets.Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `prepare` and `features` make of them."""
+    folder = tmp_path_factory.mktemp("made")
+    settings = raw_params()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(datasets.LOADERS, "mnist5k", lambda _: few_digits)
+        prepare.make(params.Prepare(**settings["prepare"]), folder / "prepare")
+    extractor = params.Features(**settings["features"])
+    features.make(extractor, folder / "prepare", folder / "features")
+    return folder
+
+
+@pytest.fixture
+def project(checkout: Path, few_digits_made: Path) -> Callable[..., Study]:
+    """A checkout with data, and a function that gives it a study `s`."""
+    paths.PREPARE.parent.mkdir(parents=True)
+    paths.PREPARE.symlink_to(few_digits_made / "prepare")
+    paths.FEATURES.symlink_to(few_digits_made / "features")
+
+    def write(**changes: Any) -> Study:
+        paths.PARAMS.write_text(json.dumps(raw_params() | {"tune": {"s": study(**changes)}}))
+        return tune_study.load("s", params.load())
+
+    return write
 
 
 @pytest.fixture

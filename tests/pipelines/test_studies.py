@@ -80,15 +80,6 @@ MEASURES = {
 }
 
 
-@pytest.fixture(scope="session")
-def few_digits() -> datasets.Source:
-    """Read once: parsing them takes seconds."""
-    source = datasets.mnist5k(None)
-    return datasets.Source(
-        source.images[::25], source.labels[::25], source.class_names, len(source.images[::25])
-    )
-
-
 @pytest.fixture(autouse=True)
 def quick_source(few_digits, monkeypatch):
     monkeypatch.setitem(datasets.LOADERS, "mnist5k", lambda _: few_digits)

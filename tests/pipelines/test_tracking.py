@@ -98,6 +98,23 @@ def test_a_row_becomes_one_point_a_column_at_its_epoch(store_home: Path) -> None
     assert steps("valid/elbo") == [1, 2]
 
 
+def test_rows_that_come_fast_are_written_together(
+    store_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, written = start(), []
+    log = Run.log_rows
+    monkeypatch.setattr(
+        Run, "log_rows", lambda run, rows: (written.append(len(rows)), log(run, rows))
+    )
+    for epoch in range(1, 6):
+        run.log_rows([row(epoch, **{"valid/elbo": -5.0})])
+    tracking.open_store().drain()
+    assert written == [1]
+    run.finish("FINISHED")
+    assert written == [1, 4]
+    assert steps("valid/elbo") == [1, 2, 3, 4, 5]
+
+
 def test_a_run_taken_up_again_writes_no_epoch_twice(store_home: Path) -> None:
     rows = [row(epoch, **{"vae/loss": 1.0 / epoch}) for epoch in range(1, 6)]
     first = start()

@@ -1,0 +1,163 @@
+"""Trials that lose their worker: found, tried again from their checkpoint, given up in the end."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import sqlalchemy
+
+from genmodels import checkpoint
+from pipelines import train, tune_files, tune_storage, tune_worker
+from pipelines.tune_trial import Bench, Run, Watcher
+from tests.pipelines.tiny_study import URL, search
+
+
+def _begin_and_hang(one, url, ready):
+    storage = tune_storage.join(one, url)
+    trial = storage.next_trial()
+    trial.suggest_float("beta", 0.1, 10.0, log=True)
+    ready.send(trial.number)
+    time.sleep(600)
+
+
+def test_a_killed_worker_leaves_nothing_running_and_its_point_is_tried_again(project):
+    one = project()
+    storage = tune_storage.create(one, URL())
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(
+        target=_begin_and_hang, args=(one, URL(), theirs)
+    )
+    process.start()
+    number = ours.recv()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert [t.state.name for t in storage.trials] == ["RUNNING"]
+    tune_worker.work(one, URL(), "cpu", None, lambda message: None)
+    trials = tune_files.ended(storage)
+    assert [t.state for t in trials] == ["lost", *["complete"] * 4]
+    retried = next(t for t in trials[1:] if t.first == number)
+    assert retried.point == trials[0].point == {"beta": 1.0}
+    assert len({t.point["beta"] for t in trials[1:]}) == 4
+    assert tune_storage.num_begun(storage.trials) == 4
+
+
+def test_the_start_is_not_lost_with_a_worker_that_had_suggested_nothing(project):
+    one = project(trials=1)
+    storage = tune_storage.create(one, URL())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+        for _ in range(2):
+            assert storage.next_trial() is not None
+        storage.reap()
+    search(one)
+    *_, last = tune_files.ended(storage)
+    assert (last.state, last.point, last.is_start) == ("complete", {"beta": 1.0}, True)
+
+
+def _silence(storage, trial):
+    """The last heartbeat was an hour ago."""
+    storage.database.record_heartbeat(trial._trial_id)
+    with storage.database.engine.begin() as connection:
+        long_ago = sqlalchemy.text(
+            "update trial_heartbeats set heartbeat = datetime('now', '-1 hour')"
+        )
+        connection.execute(long_ago)
+
+
+def test_a_machine_that_slept_has_lost_no_trial(project):
+    storage = tune_storage.create(project(), URL())
+    trial = storage.next_trial()
+    _silence(storage, trial)
+    storage.reap()
+    assert [t.state.name for t in storage.trials] == ["RUNNING"]
+
+
+def test_another_host_that_is_silent_has_lost_its_trial_even_before_it_said_anything(project):
+    storage = tune_storage.create(project(), URL())
+    trial = storage.next_trial()
+    with storage.database.engine.begin() as connection:
+        beats = connection.execute(sqlalchemy.text("select count(*) from trial_heartbeats"))
+        assert beats.scalar() == 1
+    trial.set_user_attr("owner", {"host": "elsewhere", "pid": "1", "process_start": "1.0"})
+    storage.reap()
+    assert [t.state.name for t in storage.trials] == ["RUNNING"]
+    _silence(storage, trial)
+    storage.reap()
+    assert [t.state.name for t in storage.trials] == ["FAIL", "WAITING"]
+
+
+def test_a_worker_whose_trial_was_taken_over_goes_on_with_another(project, monkeypatch):
+    one = project(trials=3)
+    other, said = tune_storage.create(one, URL()), []
+
+    def send(message):
+        said.append(message)
+        if message == tune_worker.Begun(1):  # while this machine sleeps, its trial is given away
+            with monkeypatch.context() as patch:
+                patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+                other.reap()
+
+    tune_worker.work(one, URL(), "cpu", None, send)
+    trials = tune_files.ended(other)
+    assert [t.state for t in trials] == ["complete", "lost", "complete", "complete"]
+    assert [t.first for t in trials] == [0, 1, 1, 3]
+    assert [m.reason for m in said if isinstance(m, tune_worker.Ended) and m.number == 1] == [
+        "was taken for lost and is tried again"
+    ]
+
+
+def test_a_point_that_loses_every_worker_is_given_up(project, monkeypatch):
+    one = project(trials=1)
+    storage = tune_storage.create(one, URL())
+    monkeypatch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+    for _ in range(tune_storage.MOST_ATTEMPTS):
+        assert storage.next_trial() is not None
+    assert storage.next_trial() is None
+    states = [t.state for t in tune_files.ended(storage)]
+    assert states == ["lost"] * (tune_storage.MOST_ATTEMPTS - 1) + ["failed"]
+
+
+def test_a_retry_goes_on_from_the_checkpoint(project, monkeypatch):
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    pruner = {"name": "median", "startup_trials": 9, "checks": 2}
+    one = project(pruner=pruner)
+    bench, entry = Bench.load(one, "cpu"), one.entry({"beta": 2.0})
+
+    class Notes(Watcher):
+        def __init__(self, stop_at=None):
+            self.seen, self.stop_at = {}, stop_at
+
+        def report(self, value, step):
+            if step == self.stop_at:
+                raise KeyboardInterrupt
+            self.seen[step] = value
+            return False
+
+    plain = Notes()
+    whole = Run(bench, entry, 1, plain)(lambda message: None)
+    with pytest.raises(KeyboardInterrupt):
+        Run(bench, entry, 2, Notes(stop_at=4))(lambda message: None)
+    assert checkpoint.load(one.checkpoint(2, entry))["step"] == 3
+    again, said = Notes(), []
+    resumed = Run(bench, entry, 2, again)(said.append)
+    assert resumed.values == whole.values
+    assert again.seen == plain.seen
+    assert list(plain.seen) == [2, 4]
+
+
+def test_a_trial_does_not_go_on_from_another_one_of_its_number(project, monkeypatch):
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    one = project(pruner={"name": "median", "startup_trials": 9, "checks": 2})
+    bench = Bench.load(one, "cpu")
+
+    class Interrupts(Watcher):
+        def report(self, value, step):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Run(bench, one.entry({"beta": 2.0}), 1, Interrupts())(lambda message: None)
+    other = one.entry({"beta": 9.0})
+    expected = Run(bench, other, 5, Watcher())(lambda message: None)
+    assert Run(bench, other, 1, Watcher())(lambda message: None).values == expected.values

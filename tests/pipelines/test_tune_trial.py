@@ -1,0 +1,161 @@
+"""Trials on 200 digits: which are begun, what they cost, why they end."""
+
+from statistics import median
+
+import pytest
+
+from genmodels.training import LoopSettings
+from pipelines import (
+    fingerprint,
+    params,
+    paths,
+    train,
+    tune_files,
+    tune_storage,
+    tune_study,
+    tune_trial,
+    tune_worker,
+    workers,
+)
+from pipelines.errors import UserError
+from pipelines.tune_trial import Bench, Outcome, Run, Watcher
+from tests.pipelines.tiny_study import BETA, URL, points, search
+
+
+def test_a_trial_is_trained_as_train_does_it(project, tmp_path):
+    one = project()
+    bench = Bench.load(one, "cpu")
+    entry = one.entry({"beta": 2.0})
+    run = Run(bench, entry, 0, Watcher())
+    trainer = run._train(lambda message: None)
+    loop = LoopSettings(one.settings.training_seed, one.train.precision, 3, 4)
+    data = train.load_images("cpu")
+    other, _ = train.fit(entry, data, loop, tmp_path / "c.pt", "cpu", lambda m: None, "here")
+    for name, value in other.model.state_dict().items():
+        assert value.equal(trainer.model.state_dict()[name]), name
+    assert trainer.history == other.history
+
+
+def test_the_objective_is_that_of_the_validation_split(project):
+    one = project()
+    bench = Bench.load(one, "cpu")
+    assert bench.real.reference.split == "valid"
+    assert bench.real.train.split == "train"
+    outcome = Run(bench, one.entry({"beta": 2.0}), 0, Watcher())(lambda message: None)
+    assert set(outcome.values) == {"fid_classifier", "rate"}
+    assert outcome.steps == 6
+    assert outcome.picture.startswith(b"\x89PNG")
+
+
+def test_the_first_trial_is_the_present_settings_and_one_worker_repeats_itself(project):
+    one = project()
+    storage = search(one)
+    assert points(storage)[0] == {"beta": 1.0}
+    first = [(t.params, t.values) for t in storage.trials]
+    assert len({p["beta"] for p, _ in first}) == 4
+    storage.close()
+    paths.OPTUNA_DB.unlink()
+    assert [(t.params, t.values) for t in search(one).trials] == first
+
+
+def test_a_study_in_two_parts_has_the_trials_of_one_that_was_not_stopped(project):
+    whole = points(search(project(trials=5)))
+    paths.OPTUNA_DB.unlink()
+    search(project(trials=2)).close()
+    assert points(search(project(trials=5))) == whole
+    assert len(search(project(trials=5)).trials) == 5
+
+
+def test_a_changed_space_is_another_study_and_the_old_one_stays(project):
+    one = project()
+    search(one)
+    other = project(space={"beta": BETA["beta"] | {"high": 5.0}})
+    assert other.full_name != one.full_name
+    search(other)
+    assert len(tune_storage.join(one, URL()).trials) == 4
+    assert project(trials=9, seconds=3.0).full_name == one.full_name
+
+
+def test_repetitions_with_seeds_side_by_side_share_no_point(project):
+    drawn = []
+    for seed in (0, 1):
+        storage = search(project(seed=seed, sampler={"name": "random", "startup_trials": 1}))
+        drawn.append({t.params["beta"] for t in storage.trials[1:]})
+        storage.close()
+        paths.OPTUNA_DB.unlink()
+    assert len(drawn[0] | drawn[1]) == 6
+
+
+def test_a_model_that_is_too_large_is_not_trained(project):
+    limits = {"num_parameters": 30_000, "cpu_seconds": None}
+    space = {"width": {"type": "int", "low": 8, "high": 200, "step": 1, "log": True}}
+    storage = search(project(constraints=limits, space=space, trials=6))
+    trials = tune_files.ended(storage)
+    assert {t.state for t in trials} == {"complete", "infeasible"}
+    for trial in (t for t in trials if t.same_as is None):
+        assert (trial.num_parameters > 30_000) == (trial.state == "infeasible")
+        assert (trial.steps == 0) == (trial.state == "infeasible")
+
+
+def test_settings_that_were_tried_are_not_trained_again(project):
+    space = {"kl_cycles": {"type": "categorical", "choices": [1, 2]}}
+    trials = tune_files.ended(search(project(space=space, trials=5)))
+    again = [t for t in trials if t.same_as is not None]
+    assert len(again) == 3
+    for trial in again:
+        assert trial.objectives == trials[trial.same_as].objectives
+        assert trial.steps == 0
+
+
+def test_settings_that_cost_too_much_are_infeasible_again(project, monkeypatch):
+    monkeypatch.setattr(Outcome, "excess", lambda outcome, study: {"cpu_seconds": 0.5})
+    space = {"kl_cycles": {"type": "categorical", "choices": [1, 2]}}
+    storage = search(project(space=space, trials=3))
+    again = [t for t in storage.trials if "same_as" in t.user_attrs]
+    assert again
+    assert [t.constraints for t in again] == [{"cpu_seconds": 0.5}] * len(again)
+    assert {t.state for t in tune_files.ended(storage)} == {"infeasible"}
+
+
+def test_a_diverging_trial_fails_with_its_reason_and_counts(project, monkeypatch):
+    def diverge(*_):
+        raise FloatingPointError("phase vae, step 3: loss = nan is not finite")
+
+    monkeypatch.setattr(tune_trial.Trainer, "run", diverge)
+    storage = search(project(trials=2))
+    trials = tune_files.ended(storage)
+    assert [t.state for t in trials] == ["failed", "failed"]
+    assert "nan is not finite" in trials[0].reason
+
+
+def test_overhead_beyond_training_and_scoring_is_small(project):
+    storage = search(project(trials=6))
+    spent = [t.user_attrs["seconds"] for t in storage.trials]
+    assert median(s["all"] - s["training"] - s["scoring"] for s in spent) < 0.5
+
+
+def test_processes_times_threads_never_exceed_the_cores(monkeypatch):
+    for cores, num_workers in ((2, 1), (2, 2), (8, 3), (16, 4)):
+        monkeypatch.setattr(workers, "num_cores", lambda cores=cores: cores)
+        assert tune_worker.threads_of(num_workers) * num_workers <= cores
+    assert tune_worker.threads_of(64) == 1
+
+
+def test_a_study_that_is_not_there_is_one_line(project):
+    project()
+    with pytest.raises(UserError, match=r"tune\.t: no such study; there are s"):
+        tune_study.load("t", params.load())
+
+
+def test_a_storage_that_does_not_answer_is_one_line_without_the_password(project):
+    with pytest.raises(UserError) as error:
+        tune_storage.create(project(), "postgresql+psycopg://me:secret@127.0.0.1:1/none")
+    assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_a_hash_does_not_depend_on_the_order_of_keys(project):
+    one = project()
+    assert one.digest == project().digest
+    assert len(one.full_name) == len("s-") + 8
+    assert fingerprint.digest({"a": 1, "b": 2}) == fingerprint.digest({"b": 2, "a": 1})
