@@ -29,7 +29,7 @@ from pipelines.evaluate import read_model
 from pipelines.extracted import NOTHING, Extracted, load_extracted, real_images
 from pipelines.params import Features, Train
 from pipelines.study_measures import Measures, Real, measure
-from pipelines.train import Finished, Started, Trained, fit, load_images, write_seed
+from pipelines.train import Started, Trained, fit, load_images, write_seed
 
 #: Seconds between two lines where there is no terminal.
 SECONDS_BETWEEN_LINES = 30.0
@@ -93,6 +93,7 @@ class Job:
         code: Hash of the code that is running, as `code_version` makes it.
         taken: A folder with the same training, done elsewhere; None to train.
         split: What it is measured on: `valid` where the result chooses anything.
+        may_diverge: Whether a loss that is not finite is a result, `diverged`, and no error.
     """
 
     study: str
@@ -105,6 +106,7 @@ class Job:
     code: str
     taken: Path | None = None
     split: Literal["valid", "test"] = "test"
+    may_diverge: bool = False
 
     @property
     def folder(self) -> Path:
@@ -199,6 +201,21 @@ def run(
 
 def _do(jobs: Sequence[Job], device: str, index: int, send: workers.Send) -> None:
     job = jobs[index]
+    identity = {"study": job.study, "row": job.row, "seed": job.seed, "settings": job.settings}
+    try:
+        found = identity | _measured(job, device, send)
+    except FloatingPointError as error:
+        if not job.may_diverge:
+            raise
+        found = identity | {"code": job.code, "values": {}, "diverged": str(error)}
+    files.write_json(job.folder / "result.json", found)
+    # Only now: until then it may be the only copy of a finished training.
+    shutil.rmtree(job.checkpoint.parent, ignore_errors=True)
+    send(_Done())
+
+
+def _measured(job: Job, device: str, send: workers.Send) -> dict[str, Any]:
+    """Trains, or takes what is trained, and measures."""
     trained = _read(job.folder / "trained.json")
     if trained is None or trained["training"] != job.training:
         trained = _take(job) if job.taken else _train(job, device, send)
@@ -209,11 +226,7 @@ def _do(jobs: Sequence[Job], device: str, index: int, send: workers.Send) -> Non
     values = measure(
         model, job.entry, job.measures, real, extracted.extractors, job.seed, _Measuring(send)
     )
-    result = {
-        "study": job.study,
-        "row": job.row,
-        "seed": job.seed,
-        "settings": job.settings,
+    return {
         "code": trained["code"],
         "values": values,
         "observation": getattr(model, "observation", None),
@@ -229,10 +242,6 @@ def _do(jobs: Sequence[Job], device: str, index: int, send: workers.Send) -> Non
             "cpu_seconds": time.process_time() - cpu,
         },
     }
-    files.write_json(job.folder / "result.json", result)
-    # Only now: until then it may be the only copy of a finished training.
-    shutil.rmtree(job.checkpoint.parent, ignore_errors=True)
-    send(Finished(trained["timing"]))
 
 
 def _train(job: Job, device: str, send: workers.Send) -> dict[str, Any]:
@@ -264,6 +273,11 @@ class _Measures:
     """A worker has begun to measure this."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A worker has written its result."""
 
 
 class _Measuring:
@@ -318,7 +332,7 @@ class _Board:
         elif isinstance(message, _Measures):
             self._reach(index, steps)
             self.states[index] = f"{job.name} {message.name}"
-        elif isinstance(message, Finished):
+        elif isinstance(message, _Done):
             self._reach(index, steps)
             self.states.pop(index, None)
             self.left -= 1

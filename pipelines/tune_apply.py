@@ -83,6 +83,8 @@ def _winner(found: tune_page.Found) -> int:
             "the best trials were not trained anew yet: run the study to its end, or choose one "
             "with --trial"
         )
+    if best["winner"] is None:
+        raise UserError("every training at the full budget diverged; choose one with --trial")
     if best["winner"]["trial"] is None:
         raise UserError("the present settings win, so there is nothing to apply; see --trial")
     trial: int = best["winner"]["trial"]

@@ -24,7 +24,8 @@ def summary(study: Study, best: Sequence[Ended], done: Sequence[Retrained]) -> d
 
     Returns:
         `trials` (number, settings and objective values of the best), `retrained` (by row: trial,
-        settings, and by value seeds, mean and interval) and, of one objective, `winner`.
+        settings, why it `diverged`, and by value seeds, mean and interval) and, of one objective,
+        `winner`.
     """
     settings = {trial.number: trial.settings for trial in best}
     told: dict[str, Any] = {
@@ -36,6 +37,7 @@ def summary(study: Study, best: Sequence[Ended], done: Sequence[Retrained]) -> d
             one.row: {
                 "trial": one.trial,
                 "settings": {} if one.trial is None else settings[one.trial],
+                "diverged": one.diverged,
                 "values": {
                     name: {
                         "seeds": list(values),
@@ -56,8 +58,10 @@ def summary(study: Study, best: Sequence[Ended], done: Sequence[Retrained]) -> d
 def draw(study: Study, one: Retrained, path: Path) -> None:
     """The samples of a model that was trained anew, of its first seed."""
     seed = study.settings.retrain.seeds[0]
-    folder = paths.STUDIES / f"tune_{study.name}" / one.row / str(seed)
-    snapshots = checkpoint.load(folder / "snapshots.pt")["snapshots"]
+    file = paths.STUDIES / f"tune_{study.name}" / one.row / str(seed) / "snapshots.pt"
+    if not file.is_file():  # it diverged
+        return
+    snapshots = checkpoint.load(file)["snapshots"]
     samples = snapshots[max(snapshots)][:PICTURE_SAMPLES]
     pictures.save_png(pictures.image_grid(samples.float() / 255, PICTURE_COLUMNS, scale=1), path)
 
@@ -78,13 +82,15 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
             f"{study['study']}: best so far is trial {first['trial']} ({settings(first)}), {name} "
             f"{first['objectives'][0]:.4g}; it was not trained anew, so expect less of it"
         )
-    if "winner" not in best:
+    if len(study["objectives"]) > 1:
         numbers = ", ".join(str(trial["trial"]) for trial in best["trials"])
         return (
             f"{study['study']}: two objectives have a front, not a winner; trained anew: trials "
             f"{numbers}; choose with `apply --trial`"
         )
     start = best["retrained"][tune_retrain.START]
+    if best["winner"] is None:
+        return f"{study['study']}: every training at the full budget diverged ({start['diverged']})"
     if best["winner"]["trial"] is None:
         return (
             f"{study['study']}: nothing beats the present settings "
@@ -93,11 +99,11 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
         )
     row = best["retrained"][f"trial_{best['winner']['trial']}"]
     trial = next(t for t in best["trials"] if t["trial"] == best["winner"]["trial"])
-    sure = (
-        "the intervals do not overlap"
-        if best["winner"]["apart"]
-        else "the intervals overlap, so these seeds do not settle it"
-    )
+    sure = "the intervals overlap, so these seeds do not settle it"
+    if best["winner"]["apart"]:
+        sure = "the intervals do not overlap"
+    elif name not in start["values"]:
+        sure = "what diverges has no interval to compare with"
     return (
         f"{study['study']}: trial {trial['trial']} wins ({settings(trial)}): {name} "
         f"{value(row, name)} with {len(best['seeds'])} fresh seeds at the full budget, "
@@ -118,7 +124,9 @@ def number(found: Any) -> str:
 
 
 def value(row: Mapping[str, Any], name: str) -> str:
-    """A mean with its interval."""
+    """A mean with its interval, or why there is none."""
+    if name not in row["values"]:
+        return "diverged" if row["diverged"] else "no value"
     found = row["values"][name]
     if not found["interval"]:
         return f"{found['mean']:.4g}"

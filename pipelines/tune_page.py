@@ -54,7 +54,7 @@ class Found:
         if len(self.study["objectives"]) > 1 or not self.best["trials"]:
             return None
         number = self.best["trials"][0]["trial"]
-        if "winner" in self.best:
+        if self.best.get("winner"):
             number = self.best["winner"]["trial"]
             if number is None:
                 return next((trial for trial in self.trials if trial.is_start), None)
@@ -148,17 +148,18 @@ def _retrained(found: Found) -> list[dict[str, Any]]:
     lines = []
     objectives = {trial.number: trial.objectives for trial in found.trials}
     winner = found.best.get("winner")
+    names = _values_of(found)
     for row, one in found.best["retrained"].items():
-        trial = one["trial"]
+        trial, picture = one["trial"], found.folder / "retrained" / f"{row}.png"
         lines.append(
             {
                 "name": "present settings" if trial is None else f"trial {trial}",
                 "settings": tune_best.settings(one),
                 "as_trial": [] if trial is None else objectives[trial],
-                "values": [tune_best.value(one, name) for name in one["values"]],
-                "picture": _uri(found.folder / "retrained" / f"{row}.png"),
+                "values": [tune_best.value(one, name) for name in names],
+                "picture": _uri(picture) if picture.is_file() else None,
                 "chosen": winner is not None and winner["trial"] == trial,
-                "names": list(one["values"]),
+                "names": names,
             }
         )
     return lines

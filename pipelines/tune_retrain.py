@@ -26,17 +26,20 @@ class Retrained:
 
     Attributes:
         trial: Its number; None for the entry that the study started from.
-        values: By objective and watched value one of each seed.
+        values: By objective and watched value one of each seed; what a seed has no value of is
+            left out.
         row: Its folder below outputs/studies/tune_<study>/.
+        diverged: Why a training broke off, with its seed; None where all went to their end.
     """
 
     trial: int | None
     values: Mapping[str, Sequence[float]]
     row: str
+    diverged: str | None
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """Student's interval of the mean over the seeds."""
-        return significance.interval(self.values[name])
+        """Student's interval of the mean over the seeds; None without values."""
+        return significance.interval(self.values[name]) if name in self.values else None
 
 
 def chosen(study: Study, trials: Sequence[Ended], front: Sequence[int]) -> list[Ended]:
@@ -88,24 +91,32 @@ def retrain(study: Study, best: Sequence[Ended], at_once: int | None) -> list[Re
             measures=study.measures,
             code=code_version(entry["kind"]),
             split="valid",
+            may_diverge=True,
         )
         for row, entry in entries.items()
         for seed in study.settings.retrain.seeds
     ]
     results = studies.run(jobs, at_once=at_once)
     return [
-        Retrained(numbers[row], _by_name(list(seeds.values())), row)
+        Retrained(numbers[row], _values(seeds), row, _diverged(seeds))
         for row, seeds in results.items()
     ]
 
 
-def _by_name(results: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    names = results[0]["values"]
-    values = {name: [result["values"][name] for result in results] for name in names}
-    return {name: found for name, found in values.items() if None not in found}
+def _values(seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, list[float]]:
+    told = [result["values"] for result in seeds.values()]
+    complete = [name for name in told[0] if all(one.get(name) is not None for one in told)]
+    return {name: [one[name] for one in told] for name in complete}
 
 
-def verdict(study: Study, done: Sequence[Retrained]) -> dict[str, Any]:
+def _diverged(seeds: Mapping[int, Mapping[str, Any]]) -> str | None:
+    for seed, result in seeds.items():
+        if "diverged" in result:
+            return f"seed {seed}: {result['diverged']}"
+    return None
+
+
+def verdict(study: Study, done: Sequence[Retrained]) -> dict[str, Any] | None:
     """Which of them wins, by the mean over fresh seeds, and whether beyond doubt.
 
     Args:
@@ -114,11 +125,14 @@ def verdict(study: Study, done: Sequence[Retrained]) -> dict[str, Any]:
 
     Returns:
         `trial` (None for the starting entry) and `apart`: whether the interval of the winner and
-        that of the starting entry do not overlap.
+        that of the starting entry do not overlap. None where none of them has a value.
     """
     name, minimised = study.values[0], is_minimised(study.directions[0])
     sign = 1 if minimised else -1
-    winner = min(done, key=lambda one: sign * fmean(one.values[name]))
+    able = [one for one in done if name in one.values]
+    if not able:
+        return None
+    winner = min(able, key=lambda one: sign * fmean(one.values[name]))
     ends = [one.interval(name) for one in (winner, done[0])]
     apart = winner is not done[0] and None not in ends and _apart(ends[0], ends[1])
     return {"trial": winner.trial, "apart": apart}

@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 from mlflow import MlflowClient  # noqa: TID251
 
-from pipelines import params, paths, tune, tune_apply, tune_files, tune_page
+from pipelines import params, paths, studies, tune, tune_apply, tune_files, tune_page
 from pipelines.errors import UserError
 from pipelines.runs import ROW_MARK
 from tests.pipelines.tiny_study import BETA, RAW, TINY, search
@@ -75,6 +75,36 @@ def test_the_page_of_a_pruned_study_with_conditions(project, no_store, tmp_path)
     for title in ("settings of each trial", "fid_classifier during the trials", "width@mlp"):
         assert title in page
     assert "width@conv" in (paths.TUNE / "s" / "trials.csv").read_text()
+
+
+@pytest.mark.parametrize("lost", [["start"], ["start", "trial"]])
+def test_what_diverges_at_the_full_budget_has_lost(project, no_store, monkeypatch, lost):
+    one = project()
+    storage = search(one)
+    whole = studies.fit
+
+    def fit(entry, *rest):
+        if entry["num_steps"] == TINY["num_steps"] and (
+            "trial" in lost or entry["beta"] == RAW["models"]["vae"]["beta"]
+        ):
+            raise FloatingPointError("phase vae, step 3: loss = nan is not finite")
+        return whole(entry, *rest)
+
+    monkeypatch.setattr(studies, "fit", fit)
+    told = tune.finish(storage, 1, retrained=True)
+    page = (paths.TUNE / "s" / "index.html").read_text()
+    assert "diverged" in told
+    assert "<td>diverged</td>" in page
+    best = tune_page.load(paths.TUNE / "s").best
+    assert "seed 7: phase vae, step 3" in best["retrained"]["start"]["diverged"]
+    if "trial" in lost:
+        assert best["winner"] is None
+        with pytest.raises(UserError, match="every training at the full budget diverged"):
+            tune_apply.apply("s", None, None)
+    else:
+        assert best["winner"]["trial"] is not None
+        assert not best["winner"]["apart"]
+        assert "no interval to compare with" in told
 
 
 def test_the_page_of_two_objectives_shows_the_front(project, no_store):
