@@ -30,6 +30,8 @@ TIMING = OUTPUTS / "timing"
 REPORTS = ROOT / "reports"
 METRICS = REPORTS / "metrics"
 HISTORY = REPORTS / "history"
+#: What each study has found, for the report: in git, because a plain `dvc repro` runs none.
+STUDY_SUMMARIES = REPORTS / "studies"
 REPORT = REPORTS / "index.html"
 COMPARISON = REPORTS / "comparison.md"
 LEADERBOARD = REPORTS / "leaderboard.csv"

@@ -168,6 +168,7 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
             for name, png in found.reference_pictures.items()
         ],
         "settings": report_settings.settings(found.models),
+        "studies": found.studies,
         "definitions": _definitions(settings.evaluate.metrics, board),
         "limits": LIMITS,
         "gates": gates.outcomes(

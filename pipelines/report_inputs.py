@@ -52,6 +52,7 @@ class Results:
         reference_pictures: PNG files of their first images.
         manifest: What `prepare` says about the data.
         cards: What `features` says about each extractor.
+        studies: What `pipelines.tune` says of each study that was run to its end.
     """
 
     models: list[ModelResult]
@@ -59,6 +60,7 @@ class Results:
     reference_pictures: Mapping[str, bytes]
     manifest: Mapping[str, Any]
     cards: Mapping[str, Mapping[str, Any]]
+    studies: Sequence[Mapping[str, Any]]
 
 
 def read(params: Params) -> Results:
@@ -77,7 +79,9 @@ def read(params: Params) -> Results:
     models = [_model(name, params.seeds) for name in params.trained]
     drawn = {name: paths.REFERENCES / f"{name}.png" for name in found["rows"]}
     pictures = {name: path.read_bytes() for name, path in drawn.items() if path.is_file()}
-    return Results(models, _references(found), pictures, manifest, cards)
+    summaries = sorted(paths.STUDY_SUMMARIES.glob("*.json"))
+    told = [files.read_json(path, f"make tune STUDY={path.stem}") for path in summaries]
+    return Results(models, _references(found), pictures, manifest, cards, told)
 
 
 def _references(found: Mapping[str, Any]) -> list[Row]:

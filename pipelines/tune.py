@@ -121,12 +121,12 @@ def search(
 
 
 def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
-    """Writes the study's folder and its page; returns the verdict.
+    """Writes the study's folder, its page and its summary for the report; returns the verdict.
 
     Args:
         storage: The study.
         at_once: Processes at most, for the trainings at the full budget.
-        retrained: Whether there are any.
+        retrained: Whether there are any; without them the report keeps what it has.
 
     Raises:
         UserError: A training failed.
@@ -144,6 +144,8 @@ def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
             tune_best.draw(study, one, folder / "retrained" / f"{one.row}.png")
         files.write_text(folder / "index.html", tune_page.render(tune_page.load(folder)))
     found = tune_page.load(paths.TUNE / study.name)
+    if done:
+        files.write_json(paths.STUDY_SUMMARIES / f"{study.name}.json", tune_page.summary(found))
     tune_tracking.log(storage, found)
     return tune_best.told(found.study, found.best)
 

@@ -20,6 +20,8 @@ from pipelines.tune_files import MADE_BY, Ended, is_minimised
 from pipelines.tune_settings import PARTS, Categorical, FloatRange, IntRange
 
 TEMPLATE = Path(__file__).parent / "tuning" / "index.html.j2"
+#: Of the report, which has a page for all.
+MAIN_PLOTS, MAIN_PICTURES = 3, 6
 STYLE = Path(__file__).parent / "templates" / "style.css"
 
 
@@ -110,6 +112,28 @@ def render(found: Found) -> str:
     )
 
 
+def summary(found: Found) -> dict[str, Any]:
+    """What the report shows of a study: verdict, table, main plots, some pictures."""
+    measured = _curves(found)[:MAIN_PLOTS] or [_pareto(found)]
+    along = _samples(found) if _one_number(found) or found.front else []
+    last = max(len(along) - 1, 1)
+    places = dict.fromkeys(round(i * last / (MAIN_PICTURES - 1)) for i in range(MAIN_PICTURES))
+    return {
+        "study": found.study["study"],
+        "hash": found.study["hash"],
+        "model": found.study["model"],
+        "verdict": tune_best.told(found.study, found.best),
+        "counts": _counts(found),
+        "values": _values_of(found),
+        "retrained": [
+            {key: line[key] for key in ("name", "settings", "values", "chosen")}
+            for line in _retrained(found)
+        ],
+        "plots": [plot for plot in measured if plot] or _plots(found)[:MAIN_PLOTS],
+        "pictures": [along[place] for place in places if place < len(along)],
+    }
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([TEMPLATE.parent, STYLE.parent]),
@@ -159,7 +183,7 @@ def _retrained(found: Found) -> list[dict[str, Any]]:
                 "values": [tune_best.value(one, name) for name in names],
                 "picture": _uri(picture) if picture.is_file() else None,
                 "chosen": winner is not None and winner["trial"] == trial,
-                "names": names,
+                "diverged": one["diverged"],
             }
         )
     return lines

@@ -457,6 +457,19 @@ def test_classes_are_shown_of_the_models_that_have_the_picture(project: Path) ->
     assert section.partition("</section>")[0].count("<img") == 1
 
 
+def test_studies_that_were_run_are_shown(project: Path, page: str) -> None:
+    assert 'id="studies"' not in page
+    (project / "reports/studies").mkdir()
+    shipped = CHECKOUT / "reports/studies/vae_beta.json"
+    shutil.copy(shipped, project / "reports/studies")
+    run_stage(project)
+    shown = (project / "reports/index.html").read_text("utf-8")
+    told = json.loads(shipped.read_text())
+    assert 'id="studies"' in shown
+    assert told["verdict"] in shown
+    assert [picture["uri"] in shown for picture in told["pictures"]] == [True] * 6
+
+
 def test_a_leftover_folder_of_another_model_is_not_shown(project: Path) -> None:
     write_json(project / "outputs/evaluate/old/records.json", {"seeds": {}})
     write_json(project / "reports/metrics/old.json", {})

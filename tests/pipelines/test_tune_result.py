@@ -35,6 +35,11 @@ def test_a_study_ends_with_a_verdict_a_page_and_an_entry(project, no_store, monk
     csv = (paths.TUNE / "s" / "trials.csv").read_text().splitlines()
     assert csv[0] == "number,state,reason,num_parameters,steps,beta,fid_classifier,rate"
     assert len(csv) == 5
+    summary = paths.STUDY_SUMMARIES / "s.json"
+    assert json.loads(summary.read_text()) == tune_page.summary(found)
+    tune.finish(storage, 1, retrained=False)  # Ctrl-C: the report keeps the whole one
+    assert json.loads(summary.read_text()) == tune_page.summary(found)
+    tune.finish(storage, 1, retrained=True)
     # Trained at the full budget of the entry, not at that of the trials.
     config = paths.STUDIES / "tune_s" / "start" / "7" / "config.json"
     assert json.loads(config.read_text())["settings"]["num_steps"] == TINY["num_steps"]
