@@ -156,16 +156,17 @@ def _run(given: argparse.Namespace) -> None:
     at_once = given.workers or workers.num_cores()
     seconds = study.settings.seconds if given.timeout is None else given.timeout
     url = _url(given)
-    storage = tune_storage.create(study, url, given.grace)
-    try:
-        search(storage, url, at_once, seconds, to_the_end=not given.search_only)
-        if given.search_only:
-            return
-        told = finish(storage, at_once, retrained=True)
-    except KeyboardInterrupt:
-        finish(storage, at_once, retrained=False)
-        print(f"{study.name}: stopped; the same command goes on with it", file=sys.stderr)
-        raise
+    with tune_storage.lost(url):
+        storage = tune_storage.create(study, url, given.grace)
+        try:
+            search(storage, url, at_once, seconds, to_the_end=not given.search_only)
+            if given.search_only:
+                return
+            told = finish(storage, at_once, retrained=True)
+        except KeyboardInterrupt:
+            finish(storage, at_once, retrained=False)
+            print(f"{study.name}: stopped; the same command goes on with it", file=sys.stderr)
+            raise
     print(told)
     print(f"page: {paths.TUNE / study.name / 'index.html'}")
 

@@ -35,6 +35,7 @@ SQLITE_TIMEOUT = 60
 #: A point whose worker is lost so often is not tried again: it may be the reason.
 MOST_ATTEMPTS = 4
 #: Of PostgreSQL's advisory locks: one turn at a time in a database.
+_GONE = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 _TURN = 7_402_311
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -172,7 +173,7 @@ class Storage:
 
         def beat() -> None:
             while not stop.wait(beat_of(self.grace)):
-                with contextlib.suppress(StorageInternalError):  # one may be missed, not all
+                with contextlib.suppress(*_GONE):  # one may be missed, not all
                     self.database.record_heartbeat(trial._trial_id)
 
         thread = threading.Thread(target=beat, daemon=True)
@@ -311,5 +312,20 @@ def _refused(url: str) -> Iterator[None]:
     try:
         yield
     except (ImportError, ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"--storage {hide_password(url)}: {hide_password(reason)}") from None
+        raise UserError(_told(url, error)) from None
+
+
+@contextlib.contextmanager
+def lost(url: str) -> Iterator[None]:
+    """Tells in one line that a storage is gone in the middle of a study."""
+    try:
+        yield
+    except _GONE as error:
+        told = f"{_told(url, error)}; when it is back, the same command goes on with the study"
+        raise UserError(told) from None
+
+
+def _told(url: str, error: Exception) -> str:
+    reason = error.__cause__ or error if isinstance(error, StorageInternalError) else error
+    line = " ".join(str(reason).split())[:200]
+    return f"--storage {hide_password(url)}: {hide_password(line)}"

@@ -187,7 +187,8 @@ def _process(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(threads)
     try:
-        work(study, url, device, deadline, connection.send, grace)
+        with tune_storage.lost(url):
+            work(study, url, device, deadline, connection.send, grace)
     except UserError as error:
         with suppress(BrokenPipeError):
             connection.send(_Failed(str(error)))

@@ -131,6 +131,55 @@ def test_commands_may_begin_at_once_on_a_file_that_is_not_there(
 
 
 @pytest.mark.slow
+@on_postgresql
+def test_a_database_that_is_lost_in_the_middle_is_one_line(clone: Clone) -> None:
+    with cluster() as url:
+        host = Host("here", clone.folder)
+        host.start(url, "--workers", "1")
+        while num_ended(url) < 2:
+            assert host.is_running(), host.end()
+            time.sleep(0.1)
+        server = sqlalchemy.create_engine(
+            url.replace("/mlflow?", "/postgres?"), isolation_level="AUTOCOMMIT"
+        )
+        with server.connect() as connection:
+            connection.execute(sqlalchemy.text("drop database mlflow with (force)"))
+        server.dispose()
+        assert host.process is not None
+        assert host.process.wait(timeout=120) == 1
+        said = (clone.folder / "log").read_text()
+        assert "the same command goes on with the study" in said
+        assert "Traceback" not in said
+
+
+def is_begun(url: str) -> bool:
+    """Whether the study's first trial is queued."""
+    try:
+        return bool(trials(url))
+    except sqlalchemy.exc.SQLAlchemyError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_command_that_is_interrupted_while_it_starts_says_so(
+    clone: Clone, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    host = Host("here", clone.folder)
+    host.start(url, "--workers", "2")
+    while not is_begun(url):
+        assert host.is_running(), host.end()
+        time.sleep(0.05)
+    assert host.process is not None
+    os.killpg(host.process.pid, signal.SIGINT)  # its workers are being imported
+    assert host.process.wait(timeout=120) == 130
+    said = (clone.folder / "log").read_text()
+    assert "stopped; the same command goes on with it" in said
+    assert "Traceback" not in said
+    assert "RUNNING" not in [trial["state"] for trial in trials(url)]
+
+
+@pytest.mark.slow
 def test_an_interrupted_command_leaves_nothing_running_and_goes_on(
     clone: Clone, tmp_path: Path
 ) -> None:
