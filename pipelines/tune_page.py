@@ -114,7 +114,8 @@ def render(found: Found) -> str:
 
 def summary(found: Found) -> dict[str, Any]:
     """What the report shows of a study: verdict, table, main plots, some pictures."""
-    measured = _curves(found)[:MAIN_PLOTS] or [_pareto(found)]
+    front = _pareto(found)
+    measured = [front] if front else _curves(found)[:MAIN_PLOTS]
     along = _samples(found) if _one_number(found) or found.front else []
     last = max(len(along) - 1, 1)
     places = dict.fromkeys(round(i * last / (MAIN_PICTURES - 1)) for i in range(MAIN_PICTURES))
@@ -129,7 +130,7 @@ def summary(found: Found) -> dict[str, Any]:
             {key: line[key] for key in ("name", "settings", "values", "chosen")}
             for line in _retrained(found)
         ],
-        "plots": [plot for plot in measured if plot] or _plots(found)[:MAIN_PLOTS],
+        "plots": measured or _plots(found)[:MAIN_PLOTS],
         "pictures": [along[place] for place in places if place < len(along)],
     }
 
