@@ -3,8 +3,9 @@
 `python -m tests.bench.tuning results.jsonl` runs the study as shipped, in one process of one
 thread, with the seeds 0 to 4 of the sampler, by random search and by TPE without a pruner, and with
 the first three seeds by TPE under each pruner (about an hour of a core; `--trials 16 --steps 100`
-takes five minutes). Every arm has the same number of trials and of steps a trial. What is finished
-lies in the file, a line a study, and is not run again.
+takes five minutes). All have the same steps a trial and the same number of trials, but those with a
+pruner twice as many: they are to find as good a value for less. What is finished lies in the file,
+a line a study, and is not run again.
 
 A trial without a pruner whose settings an earlier one had is not trained again, since equal
 settings give equal values: it has that one's values and that one's cost. The cost of a training is
@@ -171,7 +172,7 @@ def main() -> None:
     shipped = params.load().tune[STUDY]
     trials, steps = asked.trials or shipped.trials, asked.steps or shipped.num_steps
     wanted = [
-        (arm, seed, trials, steps)
+        (arm, seed, trials * (2 if arm in PRUNED else 1), steps)
         for seed in range(asked.seeds)
         for arm in asked.arms
         if arm not in PRUNED or seed < asked.pruned
@@ -185,7 +186,7 @@ def main() -> None:
                     file.write(json.dumps(done[one]) + "\n")
                 print(*(f"{k} {v}" for k, v in list(done[one].items())[:8]), flush=True)
     results = [done[one] for one in wanted]
-    print(f"{STUDY}, {trials} trials of {steps} steps")
+    print(f"{STUDY}, {trials} trials of {steps} steps, twice as many where they are pruned")
     print(table(results))
     print(*verdicts(results), sep="\n")
 
