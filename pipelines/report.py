@@ -146,7 +146,7 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
             "tradeoffs": ("Trade-offs", report_tradeoffs.tradeoffs(board, rank_by, looks)),
             "judges": (
                 "Discriminators and judges",
-                report_panels.judges(board, rank_by, extractors),
+                report_panels.judges(board, rank_by, extractors, looks),
             ),
             "memorisation": (
                 "Memorisation",

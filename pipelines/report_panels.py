@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from evaluation import dot_figures, plane_figures
+from evaluation.calibration_figures import Reliability, pooled, reliability_plot
 from evaluation.comparison import Column, Leaderboard, Row, number
 from evaluation.dot_figures import Axis, Dots, Level
 from evaluation.plane_figures import Marks, Points
@@ -25,18 +26,21 @@ SEEDS = (
 )
 
 
-def judges(board: Leaderboard, rank_by: str, extractors: Sequence[str]) -> list[Plots]:
+def judges(
+    board: Leaderboard, rank_by: str, extractors: Sequence[str], marks: Mapping[str, Look]
+) -> list[Plots]:
     """What each GAN's own discriminator tells, and what judges say that no model was trained with.
 
     Args:
         board: The comparison.
         rank_by: The column that orders the models.
         extractors: Names of the feature extractors.
+        marks: Colour and marker of each model.
     """
-    return _discriminators(board, rank_by) + _independent(board, rank_by, extractors)
+    return _discriminators(board, rank_by, marks) + _independent(board, rank_by, extractors)
 
 
-def _discriminators(board: Leaderboard, rank_by: str) -> list[Plots]:
+def _discriminators(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> list[Plots]:
     none, areas = Level(0.0, "none"), {"disc_auroc": AREAS[0], "disc_membership_auroc": AREAS[1]}
     gap = Axis("real train minus real test, in deviations", [none])
     drawn = [
@@ -50,6 +54,7 @@ def _discriminators(board: Leaderboard, rank_by: str) -> list[Plots]:
             "Calibration",
             Axis("expected calibration error", [none], FRACTION),
         ),
+        _reliability(board, rank_by, marks),
     ]
     plots = [plot for plot in drawn if plot]
     if not plots:
@@ -59,9 +64,24 @@ def _discriminators(board: Leaderboard, rank_by: str) -> list[Plots]:
         "about them more often, its gap is above 0, and train over test is above a coin. Of "
         "generated images half told right is a good generator or a weak discriminator, so these "
         "numbers do not rank models. A critic's scores are no probabilities: it has an AUROC and a "
-        f"gap only. {SEEDS}"
+        "gap only. Reliability: above the diagonal it takes real images for generated ones, below "
+        f"generated ones for real; a mark's area is its share of the images, all seeds. {SEEDS}"
     )
     return [Plots("The models' own discriminators", caption, [], plots)]
+
+
+def _reliability(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> str:
+    """How the probabilities of the discriminators are to be read, half real and half generated."""
+    models = []
+    for row in board.ranked(rank_by):
+        told = [
+            r["params"] for found in row.records.values() for r in found if r["name"] == "disc_ece"
+        ]
+        # Of several sets of samples the by-products are those of the first.
+        seeds = [params.get("first_set", params).get("reliability") for params in told]
+        if bins := [found for found in seeds if found]:
+            models.append(Reliability(row.name, marks[row.name].style, pooled(bins)))
+    return reliability_plot(models, "Reliability") if models else ""
 
 
 def _independent(board: Leaderboard, rank_by: str, extractors: Sequence[str]) -> list[Plots]:

@@ -59,10 +59,36 @@ def calibration_error(p: Tensor, is_real: Tensor, bins: int = BINS) -> float:
         is_real: (N,) zeros and ones.
         bins: Number of bins on [0, 1].
     """
+    told, real, _ = _binned(p, is_real, bins)
+    return (told - real).abs().sum().item() / len(p)
+
+
+def reliability(p: Tensor, is_real: Tensor, bins: int = BINS) -> list[list[float]]:
+    """The reliability diagram (DeGroot & Fienberg 1983): where p is right it is the diagonal.
+
+    Args:
+        p: (N,) probabilities of being real.
+        is_real: (N,) zeros and ones.
+        bins: Number of bins of equal width on [0, 1].
+
+    Returns:
+        For each bin that is not empty its mean p, its share of real images, and how many it has.
+    """
+    told, real, counts = _binned(p, is_real, bins)
+    full = counts > 0
+    means = torch.stack([told / counts, real / counts, counts], dim=1)[full]
+    found: list[list[float]] = means.tolist()
+    return found
+
+
+def _binned(p: Tensor, is_real: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(bins,) sums of p and of real images, and how many images there are."""
     index = (p.double() * bins).long().clamp(max=bins - 1)
-    difference = torch.zeros(bins, dtype=torch.float64)
-    difference.index_add_(0, index, p.double() - is_real.double())
-    return difference.abs().sum().item() / len(p)
+    told, real, counts = (
+        torch.zeros(bins, dtype=torch.float64).index_add_(0, index, values.double())
+        for values in (p, is_real, torch.ones_like(p))
+    )
+    return told, real, counts
 
 
 def gap(train: Tensor, test: Tensor) -> float | Measurement:
@@ -74,7 +100,7 @@ def gap(train: Tensor, test: Tensor) -> float | Measurement:
     return difference / spread
 
 
-def probability_values(train: Tensor, test: Tensor, fake: Tensor) -> dict[str, float]:
+def probability_values(train: Tensor, test: Tensor, fake: Tensor) -> dict[str, float | Measurement]:
     """The values that need probabilities, from logits (N,) of the three sets in float64."""
     logits = torch.cat([test, fake])
     is_real = torch.cat([torch.ones_like(test), torch.zeros_like(fake)])
@@ -93,7 +119,9 @@ def probability_values(train: Tensor, test: Tensor, fake: Tensor) -> dict[str, f
         "disc_logloss": balanced(
             F.binary_cross_entropy_with_logits(logits, is_real, reduction="none")
         ),
-        "disc_ece": calibration_error(p, is_real),
+        "disc_ece": Measurement(
+            calibration_error(p, is_real), {"reliability": reliability(p, is_real)}
+        ),
     }
 
 

@@ -683,24 +683,39 @@ def test_panels_of_what_nobody_measured_are_not_there(project: Path) -> None:
     assert "mse and training" not in page
 
 
-def measure_copies(name: str, pixel: float, feature: float) -> None:
-    """Adds to the records of a model what the metrics of memorisation leave there."""
+def measured(name: str, values: dict[str, tuple[float, dict]]) -> None:
+    """Adds values with their params to what was measured of a model, the same with both seeds."""
     path = paths.EVALUATE / name / "records.json"
     records = json.loads(path.read_text())
     summary = json.loads((paths.METRICS / f"{name}.json").read_text())
-    for space, value in (("pixel", pixel), ("classifier", feature)):
-        for metric, measured in ((f"ct_{space}", value), (f"authpct_{space}", 0.4)):
-            for seed, found in records["seeds"].items():
-                record = make_record(metric, measured, int(seed), None)
-                found.append(record | {"params": {"held_out": 0.59}})
-            summary["metrics"][metric] = {"mean": measured, "std": 0.0, "n": 2}
+    for metric, (value, told) in values.items():
+        for seed, found in records["seeds"].items():
+            found.append(make_record(metric, value, int(seed), None) | {"params": told})
+        summary["metrics"][metric] = {"mean": value, "std": 0.0, "n": 2}
     write_json(path, records)
     write_json(paths.METRICS / f"{name}.json", summary)
 
 
+@pytest.mark.parametrize("sets", [1, 3])
+def test_a_calibrated_discriminator_is_on_the_diagonal(project: Path, sets: int) -> None:
+    told = {"reliability": [[0.2, 0.3, 600], [0.9, 0.8, 400]]}
+    params = told if sets == 1 else {"sample_sets": [0.1] * sets, "first_set": told}
+    measured("gan", {"disc_ece": (0.1, params)})
+    measured("gan_r1", {"disc_ece": (0.2, {})})  # of a version that kept no bins
+    report.main()
+    page = paths.REPORT.read_text("utf-8")
+    assert "gan error 0.1" in label_of(page, "Calibration")
+    said = label_of(page, "Reliability")
+    assert "gan of 0.2 told 0.3, of 0.9 told 0.8" in said
+    assert "gan_r1" not in said
+
+
 def test_copies_are_told_in_the_panel_and_on_the_card(project: Path) -> None:
     for name in MODELS:
-        measure_copies(name, -9.0, -8.0 if name == "vae" else 4.0)
+        values = {"pixel": -9.0, "classifier": -8.0 if name == "vae" else 4.0}
+        told = {f"ct_{space}": (value, {}) for space, value in values.items()}
+        told |= {f"authpct_{space}": (0.4, {"held_out": 0.59}) for space in values}
+        measured(name, told)
     report.main()
     page = paths.REPORT.read_text("utf-8")
     assert "vae -9, -8" in label_of(page, "C_T in pixels and in classifier features")

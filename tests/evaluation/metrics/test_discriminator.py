@@ -12,6 +12,7 @@ from evaluation.metrics.discriminator import (
     calibration_error,
     gap,
     probability_values,
+    reliability,
 )
 
 CRITIC_VALUES = {"disc_auroc", "disc_gap", "disc_membership_auroc"}
@@ -49,7 +50,7 @@ def test_the_optimal_discriminator_of_two_gaussians(rng) -> None:
     # Twice the balanced log-loss is 2 ln 2 - 2 JSD.
     assert 2 * values["disc_logloss"] == pytest.approx(1.16345, abs=0.006)
     assert values["disc_brier"] == pytest.approx(0.19899, abs=0.002)
-    assert values["disc_ece"] < 0.005
+    assert values["disc_ece"].value < 0.005
 
 
 def test_a_discriminator_that_knows_nothing() -> None:
@@ -57,7 +58,7 @@ def test_a_discriminator_that_knows_nothing() -> None:
     values = probability_values(none, none, none)
     assert values["disc_logloss"] == pytest.approx(math.log(2), rel=1e-12)
     assert values["disc_brier"] == pytest.approx(0.25, rel=1e-12)
-    assert values["disc_ece"] == pytest.approx(0, abs=1e-12)
+    assert values["disc_ece"].value == pytest.approx(0, abs=1e-12)
     assert values["disc_acc"] == 0.5
     assert auroc(none, none) == 0.5
 
@@ -81,6 +82,22 @@ def test_calibration_error_is_that_of_torchmetrics(rng) -> None:
     is_real = (torch.rand(500, generator=rng) < 0.6).long()
     expected = binary_calibration_error(p, is_real, n_bins=15, norm="l1").item()
     assert calibration_error(p, is_real) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_reliability_diagram_is_that_of_scikit_learn(rng) -> None:
+    from sklearn.calibration import calibration_curve
+
+    p = torch.rand(500, generator=rng, dtype=torch.float64) ** 3  # and so with empty bins
+    is_real = (torch.rand(500, generator=rng) < 0.6).double()
+    p = p[(p < 0.4) | (p > 0.6)]
+    is_real = is_real[: len(p)]
+    real, told = calibration_curve(is_real.numpy(), p.numpy(), n_bins=15)
+    found = torch.tensor(reliability(p, is_real))
+    assert found[:, 0].numpy() == pytest.approx(told)
+    assert found[:, 1].numpy() == pytest.approx(real)
+    assert found[:, 2].sum() == len(p)
+    error = (found[:, 2] * (found[:, 0] - found[:, 1]).abs()).sum() / len(p)
+    assert error.item() == pytest.approx(calibration_error(p, is_real), abs=1e-6)
 
 
 def test_equal_sets_have_no_gap_and_constant_scores_have_no_spread(rng) -> None:
