@@ -26,6 +26,7 @@ from pipelines import (
 )
 from pipelines.tune_study import Study
 from tests.conftest import presets, small_model
+from tests.pipelines.report_project import run_stage, write_project
 from tests.pipelines.tiny_study import raw_params, study
 from tests.pipelines.trained import save
 
@@ -63,6 +64,37 @@ def store_home(checkout: Path, database: Path) -> Iterator[Path]:
     shutil.copy(database, checkout / "mlflow.db")
     yield checkout
     tracking.open_store.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def report_inputs_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stages before `report` leave, made once."""
+    root = tmp_path_factory.mktemp("built")
+    write_project(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def report_made(report_inputs_made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the report, made once."""
+    root = tmp_path_factory.mktemp("rendered")
+    shutil.copytree(report_inputs_made, root, dirs_exist_ok=True)
+    run_stage(root)
+    return root
+
+
+@pytest.fixture
+def before_report(checkout: Path, report_inputs_made: Path) -> Path:
+    """A checkout in which every stage but `report` has run."""
+    shutil.copytree(report_inputs_made, checkout, dirs_exist_ok=True)
+    return checkout
+
+
+@pytest.fixture
+def page(checkout: Path, report_made: Path) -> str:
+    """The page of a checkout in which every stage has run."""
+    shutil.copytree(report_made, checkout, dirs_exist_ok=True)
+    return paths.REPORT.read_text("utf-8")
 
 
 @pytest.fixture(scope="session")
