@@ -21,7 +21,7 @@ from pipelines import (
 from pipelines.text_table import PIPED
 from tests.evaluation.test_pairwise import make_row
 from tests.pipelines import conftest
-from tests.pipelines.test_report import DIRECTIONS, make_record, write_project
+from tests.pipelines.report_project import DIRECTIONS, make_record, write_project
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")

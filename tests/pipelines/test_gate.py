@@ -10,7 +10,7 @@ from evaluation.comparison import Row
 from pipelines import gate, params, paths
 from pipelines.gates import outcomes
 from pipelines.params import Gate, Report
-from tests.pipelines.test_report import write_project
+from tests.pipelines.report_project import write_project
 
 
 def row(name: str, reason: str = "non_finite_samples", **values: list[float | None]) -> Row:
