@@ -1,11 +1,10 @@
-"""Is TPE better than random search, and does pruning pay? Study `vae_architecture`, repeated.
+"""Is TPE better than random search, and does pruning pay? A shipped study, repeated.
 
 `python -m tests.bench.tuning results.jsonl` runs the study as shipped, in one process of one
 thread, with the seeds 0 to 4 of the sampler, by random search and by TPE without a pruner, and with
 the first three seeds by TPE under each pruner (about an hour of a core; `--trials 16 --steps 100`
-takes five minutes). All have the same steps a trial and the same number of trials, but those with a
-pruner twice as many: they are to find as good a value for less. What is finished lies in the file,
-a line a study, and is not run again.
+takes five minutes). Every arm has the same number of trials and of steps a trial. What is finished
+lies in the file, a line a study, and is not run again.
 
 A trial without a pruner whose settings an earlier one had is not trained again, since equal
 settings give equal values: it has that one's values and that one's cost. The cost of a training is
@@ -31,7 +30,6 @@ from pipelines.studies import positive
 from pipelines.tune_study import Study
 from pipelines.tune_trial import Outcome, Run
 
-STUDY = "vae_architecture"
 #: Sampler and pruner by the name of the arm.
 ARMS = {
     "random": ("random", "none"),
@@ -43,12 +41,12 @@ ARMS = {
 #: Those of a pruner, beside the one of their sampler without.
 PRUNED = {arm: arm.split("+")[0] for arm in ARMS if "+" in arm}
 #: Of a study's results what identifies it.
-IDENTITY = ("arm", "seed", "trials", "steps")
+IDENTITY = ("study", "arm", "seed", "trials", "steps")
 
 
-def study(arm: str, seed: int, trials: int, steps: int) -> Study:
+def study(name: str, arm: str, seed: int, trials: int, steps: int) -> Study:
     """The shipped study with another sampler, pruner, seed and budget."""
-    shipped = tune_study.load(STUDY, params.load(), trials, seed)
+    shipped = tune_study.load(name, params.load(), trials, seed)
     settings = shipped.settings
     sampler, pruner = ARMS[arm]
     changes = {
@@ -157,6 +155,7 @@ def main() -> None:
     """Runs what is missing and prints the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tuning", description=__doc__)
     parser.add_argument("results", type=Path, help="a file of JSON lines, made or gone on with")
+    parser.add_argument("--study", default="vae_architecture", help="(default: %(default)s)")
     parser.add_argument("--trials", type=positive, help="of a study (default: as shipped)")
     parser.add_argument("--steps", type=positive, help="of a trial (default: as shipped)")
     parser.add_argument("--seeds", type=positive, default=5, help="repetitions (default: 5)")
@@ -169,10 +168,10 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = asked.results.read_text().splitlines() if asked.results.is_file() else []
     done = {tuple(r[key] for key in IDENTITY): r for r in map(json.loads, lines)}
-    shipped = params.load().tune[STUDY]
+    shipped = tune_study.load(asked.study, params.load()).settings
     trials, steps = asked.trials or shipped.trials, asked.steps or shipped.num_steps
     wanted = [
-        (arm, seed, trials * (2 if arm in PRUNED else 1), steps)
+        (asked.study, arm, seed, trials, steps)
         for seed in range(asked.seeds)
         for arm in asked.arms
         if arm not in PRUNED or seed < asked.pruned
@@ -186,7 +185,7 @@ def main() -> None:
                     file.write(json.dumps(done[one]) + "\n")
                 print(*(f"{k} {v}" for k, v in list(done[one].items())[:8]), flush=True)
     results = [done[one] for one in wanted]
-    print(f"{STUDY}, {trials} trials of {steps} steps, twice as many where they are pruned")
+    print(f"{asked.study}, {trials} trials of {steps} steps")
     print(table(results))
     print(*verdicts(results), sep="\n")
 
