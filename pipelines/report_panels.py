@@ -64,8 +64,9 @@ def _discriminators(board: Leaderboard, rank_by: str, marks: Mapping[str, Look])
         "about them more often, its gap is above 0, and train over test is above a coin. Of "
         "generated images half told right is a good generator or a weak discriminator, so these "
         "numbers do not rank models. A critic's scores are no probabilities: it has an AUROC and a "
-        "gap only. Reliability: above the diagonal it takes real images for generated ones, below "
-        f"generated ones for real; a mark's area is its share of the images, all seeds. {SEEDS}"
+        "gap only. Reliability: on the diagonal its probabilities are right; a course steeper than "
+        "that is less sure than it could be, a flatter one too sure; a mark's area is its share of "
+        f"the images, all seeds. {SEEDS}"
     )
     return [Plots("The models' own discriminators", caption, [], plots)]
 
