@@ -84,7 +84,7 @@ def _winner(found: tune_page.Found) -> int:
             "with --trial"
         )
     if best["winner"] is None:
-        raise UserError("every training at the full budget diverged; choose one with --trial")
+        raise UserError("no training at the full budget has a value; choose one with --trial")
     if best["winner"]["trial"] is None:
         raise UserError("the present settings win, so there is nothing to apply; see --trial")
     trial: int = best["winner"]["trial"]

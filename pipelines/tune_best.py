@@ -90,7 +90,9 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
         )
     start = best["retrained"][tune_retrain.START]
     if best["winner"] is None:
-        return f"{study['study']}: every training at the full budget diverged ({start['diverged']})"
+        reasons = [one["diverged"] for one in best["retrained"].values() if one["diverged"]]
+        told = f"{study['study']}: no training at the full budget has a {name}"
+        return f"{told}; {reasons[0]}" if reasons else told
     if best["winner"]["trial"] is None:
         return (
             f"{study['study']}: nothing beats the present settings "

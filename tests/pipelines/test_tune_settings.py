@@ -83,12 +83,24 @@ MALFORMED = [
     (study(**objective("elbo", "minimize")), "'elbo' is better higher, not to minimize"),
     (study(**objective("loss")), "objectives: 'loss' is no value of evaluation/metrics/"),
     (
-        study("vae_architecture", **objective("mse")),
+        study(
+            "vae_architecture",
+            pruner={"name": "median", "startup_trials": 1, "checks": 1},
+            **objective("mse"),
+        ),
         "'mse' is not watched during a training, so nothing can be pruned by it",
     ),
     (
         study("vae_pareto", pruner={"name": "median", "startup_trials": 1, "checks": 1}),
         "tune.s: pruner 'median' with two objectives: no order says which",
+    ),
+    (
+        study(pruner={"name": "halving", "startup_trials": 1, "checks": 7}),
+        "tune.s.pruner: checks 7 with name: halving; at most 6",
+    ),
+    (
+        study(pruner={"name": "halving", "startup_trials": 1, "checks": 4}, num_steps=15),
+        "tune.s: num_steps 15 with pruner halving and checks 4; it looks after 1/16",
     ),
     (
         study(retrain={"top": 1, "seeds": [0, 1]}),
