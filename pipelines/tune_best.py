@@ -116,8 +116,9 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
 
 
 def settings(trial: Mapping[str, Any]) -> str:
-    """What a trial sets, for people."""
-    return ", ".join(f"{key} {number(found)}" for key, found in trial["settings"].items())
+    """What a trial sets, for people: without the condition that is in the name of a part."""
+    found = trial["settings"].items()
+    return ", ".join(f"{key.partition('@')[0]} {number(one)}" for key, one in found)
 
 
 def number(found: Any) -> str:
