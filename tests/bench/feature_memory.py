@@ -72,7 +72,7 @@ def neighbours() -> None:
     """The neighbours of two tensors of 16 intrinsic dimensions, as features have few."""
     rng = generator()
     mixing = torch.randn(16, FEATURES, generator=rng)
-    sides = [torch.empty(NUM, FEATURES), torch.empty(NUM, FEATURES)]
+    sides = (torch.empty(NUM, FEATURES), torch.empty(NUM, FEATURES))
     for side in sides:
         for rows in side.split(BATCH):
             rows.copy_((torch.randn(BATCH, 16, generator=rng) @ mixing).relu_())

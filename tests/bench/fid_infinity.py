@@ -96,7 +96,7 @@ def cover(case: Case, draws: int) -> Coverage:
         interval = line.interval()
         values.append(line.intercept)
         errors.append(line.standard_error)
-        held += interval["low"] <= case.truth <= interval["high"]
+        held += float(interval["low"]) <= case.truth <= float(interval["high"])
     return Coverage(case, values, errors, held)
 
 
