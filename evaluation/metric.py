@@ -53,8 +53,8 @@ class Measurement:
     params: Mapping[str, Any] = field(default_factory=dict)
     interval: Mapping[str, Any] | None = None
     reason: str | None = None
-    #: Real images that it looked at, where that is not all of them.
-    n_real: int | None = None
+    #: Images of each set that it looked at, where that is not all of them.
+    num: int | None = None
 
 
 @dataclass(frozen=True)

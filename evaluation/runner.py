@@ -225,13 +225,14 @@ def _with_replicas(
 
 def _record(spec: ValueSpec, metric: Metric, measurement: Measurement, context: Context) -> Record:
     reference, seeds, extractor = context.reference, context.seeds, context.extractor
+    num = context.num if measurement.num is None else measurement.num
     identity = None if isinstance(extractor, MissingExtractor) else f"sha256:{extractor.sha256}"
     return Record(
         name=spec.name.format(extractor=extractor.name),
         value=measurement.value,
         unit=spec.unit.format(extractor_unit=extractor.unit),
-        n_real=context.num if measurement.n_real is None else measurement.n_real,
-        n_fake=context.num if metric.samples else None,
+        n_real=num,
+        n_fake=num if metric.samples else None,
         reference={
             "dataset": reference.dataset,
             "split": reference.split,

@@ -82,7 +82,7 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
         effective_samples_median=found.effective_samples.quantile(0.5).item(),
         effective_samples_q05=found.effective_samples.quantile(0.05).item(),
     )
-    return {"iwae_nll": replace(measured, n_real=len(real.images))}
+    return {"iwae_nll": replace(measured, num=len(real.images))}
 
 
 METRIC = Metric(

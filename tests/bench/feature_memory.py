@@ -1,11 +1,11 @@
 """Peak memory of distances of two sets of 50,000 x 2,048 float32 features.
 
 `python -m tests.bench.feature_memory` takes the Frechet distance once from two tensors in memory
-(800 MB) and once from batches that are drawn as they are absorbed, and MIND from two tensors, each
-in a fresh process with one thread, beside 2 GiB: all features as float64 would be 1.6 GB more, and
-twice that while they are centred. `all` adds the kernel distance and the neighbours that precision,
-recall, density and coverage are made of, whose time grows with the square of the images: half an
-hour.
+(800 MB) and once from batches that are drawn as they are absorbed, and MIND and the linear judge
+from two tensors, each in a fresh process with one thread, beside 2 GiB: all features as float64
+would be 1.6 GB more, and twice that while they are centred. `all` adds the kernel distance and the
+neighbours that precision, recall, density and coverage are made of, whose time grows with the
+square of the images: half an hour.
 """
 
 import multiprocessing
@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 from torch import Tensor
 
+from evaluation.metrics.c2st import told_apart
 from evaluation.metrics.kid import kernel_distance
 from evaluation.metrics.mind import sliced_distance
 from evaluation.moments import Moments, frechet_parts
@@ -63,6 +64,11 @@ def mind() -> None:
     sliced_distance(*tensors(), seed=0)
 
 
+def c2st() -> None:
+    """The linear judge of two tensors, which draws rows of them."""
+    told_apart(*tensors(), seed=0)
+
+
 def kid() -> None:
     """KID of two tensors."""
     kernel_distance(*tensors())
@@ -84,7 +90,7 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
         more = (kid, neighbours) if sys.argv[1:] == ["all"] else ()
-        for work in (frechet, frechet_in_batches, mind, *more):
+        for work in (frechet, frechet_in_batches, mind, c2st, *more):
             start = time.perf_counter()
             found = fresh.submit(peak, work).result()
             print(

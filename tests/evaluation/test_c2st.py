@@ -1,5 +1,6 @@
 import math
 from statistics import fmean, stdev
+from unittest import mock
 
 import pytest
 import torch
@@ -89,6 +90,31 @@ def test_every_row_is_judged_once_and_not_by_a_judge_that_knows_it(rng) -> None:
     wide = [normal(rng, 25, 50) for _ in range(2)]
     right = sum(c2st.num_right(*scores) for scores in fold_scores(*wide, 0))
     assert right < 40
+
+
+def test_of_large_sets_the_same_rows_of_both_are_judged(rng, monkeypatch) -> None:
+    monkeypatch.setattr(c2st, "MAX_IMAGES", 40)
+    x = normal(rng, 200, 3)
+    with mock.patch.object(c2st, "fold_scores", wraps=fold_scores) as judge:
+        values = [c2st.told_apart(x, x + 1, seed) for seed in (0, 1)]
+    assert {value.num for found in values for value in found.values()} == {40}
+    assert values[0][ACCURACY].interval["count"] == 40
+    drawn = [call.args[0] for call in judge.call_args_list]
+    for rows, call in zip(drawn, judge.call_args_list, strict=True):
+        assert torch.equal(call.args[1], rows + 1)
+    # By the seed, and not the first ones, which one class may fill.
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], x[:40])
+
+
+def test_small_sets_are_judged_whole_and_in_their_order(rng) -> None:
+    x, y = normal(rng, 30, 3), normal(rng, 30, 3)
+    with mock.patch.object(c2st, "fold_scores", wraps=fold_scores) as judge:
+        c2st.told_apart(x, y, 0)
+    for call in judge.call_args_list:
+        assert torch.equal(call.args[0], x)
+        assert torch.equal(call.args[1], y)
 
 
 def test_constant_features_tell_nothing() -> None:
