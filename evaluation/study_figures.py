@@ -15,6 +15,8 @@ from evaluation.figures import COLOURS, NEUTRAL, svg
 CHOSEN = COLOURS[1]
 PLAIN = COLOURS[0]
 GONE = "#8b9097"
+#: Of the names of choices side by side; more of them overlap in the width of a slice.
+CHARACTERS = 40
 
 
 @dataclass(frozen=True)
@@ -320,9 +322,15 @@ def _scale(axes: Axes, axis: Axis) -> None:
     axes.set_xlabel(axis.name)
     if axis.choices:
         axes.set_xticks(range(len(axis.choices)), list(axis.choices), fontsize=7.5)
+        if sum(map(len, axis.choices)) > CHARACTERS:
+            for label in axes.get_xticklabels():
+                label.set(rotation=20, ha="right", rotation_mode="anchor")
         axes.set_xlim(-0.5, len(axis.choices) - 0.5)
     elif axis.log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+        low, high = axes.get_xlim()
+        marks = LogLocator(subs=(1.0, 2.0, 5.0), numticks=9)
+        # Of less than a decade it has one mark, or as many as do not fit.
+        axes.xaxis.set_major_locator(MaxNLocator(4) if high < 10 * low else marks)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -35,7 +35,8 @@ def apply(study: str, trial: int | None, name: str | None) -> str:
     if chosen is None:
         raise UserError(f"--trial {number}: {study} has the trials 0 to {len(found.trials) - 1}")
     if not chosen.is_complete:
-        raise UserError(f"--trial {number}: is {chosen.state} ({chosen.reason}), not complete")
+        why = f" ({chosen.told})" if chosen.told else ""
+        raise UserError(f"--trial {number}: is {chosen.state}{why}, not complete")
     if name in settings.models and settings.models[name]["kind"] != found.study["base"]["kind"]:
         raise UserError(f"--as {name}: is of another kind than {model}")
     values = _complete(found, chosen.settings)

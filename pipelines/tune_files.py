@@ -20,10 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipelines import files, tune_space, tune_storage
 from pipelines.tune_storage import Storage
-from pipelines.tune_study import DIGITS, Study
+from pipelines.tune_study import DIGITS, PRUNED, Study
 
 MADE_BY = "python -m pipelines.tune run"
-PRUNED = "pruned"
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,11 @@ class Ended:
     def is_complete(self) -> bool:
         """Whether it has values, within the constraints."""
         return self.state == "complete"
+
+    @property
+    def told(self) -> str:
+        """The reason, where the state does not say it."""
+        return "" if self.reason in (None, self.state) else str(self.reason)
 
 
 def is_minimised(direction: str) -> bool:

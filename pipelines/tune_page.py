@@ -100,6 +100,7 @@ def render(found: Found) -> str:
         seed=found.best["seeds"][0],
         verdict=tune_best.told(found.study, found.best),
         counts=_counts(found),
+        apply=_how_to_apply(found),
         retrained=_retrained(found),
         curves=_curves(found),
         samples=_samples(found),
@@ -110,6 +111,17 @@ def render(found: Found) -> str:
         trials=_table(found),
         values=_values_of(found),
     )
+
+
+def _how_to_apply(found: Found) -> str:
+    """The command that `tune_apply` takes: with a number where nothing has won; empty for none."""
+    if not found.best["trials"]:
+        return ""
+    command = f"python -m pipelines.tune apply {found.study['study']}"
+    winner = found.best.get("winner")
+    if winner and winner["trial"] is not None:
+        return command
+    return f"{command} --trial {found.best['trials'][0]['trial']}"
 
 
 def summary(found: Found) -> dict[str, Any]:
@@ -341,7 +353,7 @@ def _table(found: Found) -> list[dict[str, Any]]:
         {
             "number": trial.number,
             "state": trial.state,
-            "reason": "" if trial.reason == trial.state else trial.reason or "",
+            "reason": trial.told,
             "settings": tune_best.settings({"settings": trial.settings}),
             "num_parameters": trial.num_parameters,
             "steps": trial.steps,

@@ -19,6 +19,8 @@ from pipelines.tune_settings import Direction, Tune
 
 #: Hexadecimal digits of the hash in a study's name.
 DIGITS = 8
+#: Why a trial that its pruner gave up has no values; other reasons are sentences.
+PRUNED = "pruned"
 
 
 @dataclass(frozen=True)

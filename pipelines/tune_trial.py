@@ -25,7 +25,7 @@ from pipelines import workers
 from pipelines.extracted import Extracted
 from pipelines.study_measures import Real, measure
 from pipelines.train import Data, _Clock, load_images
-from pipelines.tune_study import Study
+from pipelines.tune_study import PRUNED, Study
 
 #: Samples in the picture of a trial, of the same latents in every trial, and how many in a row.
 PICTURE_SAMPLES, PICTURE_COLUMNS = 32, 8
@@ -194,7 +194,7 @@ class Run:
         value = self._intermediate(trainer, step)
         self.outcome.seconds["scoring"] += time.monotonic() - start
         if value is not None and self.watcher.report(value, step):
-            raise StoppedError("pruned")
+            raise StoppedError(PRUNED)
 
     def _intermediate(self, trainer: Trainer, step: int) -> float | None:
         """The objective on the samples of this step, or the last that the loop has told of it."""

@@ -24,7 +24,7 @@ from optuna.trial import Trial, TrialState
 from pipelines import tune_space, tune_storage, workers
 from pipelines.errors import UserError
 from pipelines.tune_storage import Storage
-from pipelines.tune_study import Study
+from pipelines.tune_study import PRUNED, Study
 from pipelines.tune_trial import Bench, Outcome, Run, Watcher
 
 #: Workers that may be lost to a study before it gives up.
@@ -42,7 +42,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class Ended:
-    """A worker has ended a trial: its number, state and values, as far as there are any."""
+    """A worker has ended a trial: number, state, values as far as there are any, and why not."""
 
     number: int
     state: str
@@ -150,6 +150,8 @@ def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> En
     storage.inner.tell(trial, found, state=state, skip_if_finished=True)
     if run is not None:
         shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
+    if reason == PRUNED:
+        reason = f"after {outcome.steps:,} of {study.settings.num_steps:,} steps"
     return Ended(trial.number, state.name, tuple(found or ()), reason)
 
 

@@ -1,6 +1,7 @@
 """What a study leaves: its verdict, its page, its runs in MLflow, and the entry of `apply`."""
 
 import json
+import re
 from statistics import fmean
 
 import pytest
@@ -65,6 +66,13 @@ BRANCHES = {
 }
 
 
+def apply_as_the_page_says() -> str:
+    """What its last section tells the reader to call, which must not be refused."""
+    page = (paths.TUNE / "s" / "index.html").read_text()
+    (number,) = re.findall(r"pipelines\.tune apply s(?: --trial (\d+))?  ", page)
+    return tune_apply.apply("s", int(number) if number else None, None)
+
+
 def test_the_page_of_a_pruned_study_with_conditions(project, no_store, tmp_path):
     pruner = {"name": "median", "startup_trials": 1, "checks": 2}
     one = project(space=BRANCHES, pruner=pruner, trials=8, retrain={"top": 1, "seeds": [7, 8]})
@@ -106,7 +114,9 @@ def test_what_diverges_at_the_full_budget_has_lost(project, no_store, monkeypatc
         assert best["winner"] is None
         with pytest.raises(UserError, match="no training at the full budget has a value"):
             tune_apply.apply("s", None, None)
+        assert "vae_tuned" in apply_as_the_page_says()
     else:
+        assert "vae_tuned" in apply_as_the_page_says()
         assert best["winner"]["trial"] is not None
         assert not best["winner"]["apart"]
         assert "no interval to compare with" in told
@@ -123,7 +133,7 @@ def test_the_page_of_two_objectives_shows_the_front(project, no_store):
     assert "Pareto front" in (paths.TUNE / "s" / "index.html").read_text()
     with pytest.raises(UserError, match=r"choose of the front with --trial \d"):
         tune_apply.apply("s", None, None)
-    assert "vae_tuned" in tune_apply.apply("s", found.front[0], None)
+    assert "vae_tuned" in apply_as_the_page_says()
 
 
 def test_apply_says_what_it_cannot_do(project, no_store):
@@ -137,6 +147,7 @@ def test_apply_says_what_it_cannot_do(project, no_store):
         tune_apply.apply("s", 99, None)
     with pytest.raises(UserError, match="--as Vae: a name is made of"):
         tune_apply.apply("s", 1, "Vae")
+    assert "vae_tuned" in apply_as_the_page_says()
 
 
 def test_apply_keeps_comments_and_touches_the_named_values(project, no_store):
