@@ -21,10 +21,11 @@ CHARACTERS = 40
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting as an axis: numbers, or the names of choices in their order."""
+    """A setting as an axis: numbers, whole ones, or the names of choices in their order."""
 
     name: str
     log: bool = False
+    whole: bool = False
     choices: Sequence[str] = ()
 
     def place(self, value: Any) -> float:
@@ -334,3 +335,5 @@ def _scale(axes: Axes, axis: Axis) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(4) if high < 10 * low else marks)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
+    elif axis.whole:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -73,7 +73,7 @@ class Found:
                 if isinstance(part, Categorical):
                     found[name] = Axis(name, choices=[str(choice) for choice in part.choices])
                 elif isinstance(part, FloatRange | IntRange):
-                    found[name] = Axis(name, part.log)
+                    found[name] = Axis(name, part.log, isinstance(part, IntRange))
         return found
 
 
