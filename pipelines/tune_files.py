@@ -76,13 +76,13 @@ def is_minimised(direction: str) -> bool:
     return direction == "minimize"
 
 
-def read(trial: FrozenTrial) -> Ended:
+def _read(trial: FrozenTrial, *, is_lost: bool) -> Ended:
     """A trial of the storage that is neither running nor waiting."""
     told = trial.user_attrs
     return Ended(
         number=trial.number,
-        state=_state(trial),
-        reason=told.get("reason"),
+        state="lost" if is_lost else _state(trial),
+        reason=None if is_lost else told.get("reason"),
         point=dict(trial.params),
         settings=told.get("settings", {}),
         objectives=list(trial.values or []),
@@ -102,13 +102,15 @@ def _state(trial: FrozenTrial) -> str:
         return "complete" if trial.user_attrs.get("feasible", True) else "infeasible"
     if trial.state == TrialState.PRUNED:
         return "pruned" if reason == PRUNED else "infeasible"
-    return "lost" if tune_storage.is_lost(trial) else "failed"
+    return "failed"
 
 
 def ended(storage: Storage) -> list[Ended]:
     """The trials that have ended, in the order of their numbers."""
     over = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    return [read(trial) for trial in storage.trials if trial.state in over]
+    trials = storage.trials
+    lost = tune_storage.lost_among(trials)
+    return [_read(t, is_lost=t.number in lost) for t in trials if t.state in over]
 
 
 def front(storage: Storage) -> list[int]:

@@ -165,6 +165,14 @@ class Storage:
                 self.database.record_heartbeat(trial._trial_id)
         with _quietly():
             optuna.storages.fail_stale_trials(self.inner)  # of other hosts, by their heartbeat
+        trials = self.trials
+        lost = lost_among(trials)
+        for trial in trials:
+            # A trial that failed by itself has a reason. Of this one, whoever took it for lost was
+            # killed before its point was queued.
+            failed = trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
+            if failed and trial.number not in lost:
+                _retry(self.inner, trial)
 
     @contextlib.contextmanager
     def heartbeat(self, trial: Trial) -> Iterator[None]:
@@ -192,13 +200,22 @@ def beat_of(grace: int) -> int:
 
 def num_begun(trials: Sequence[FrozenTrial]) -> int:
     """How much of the budget is used: lost trials are not counted, their retries are."""
-    return sum(t.state != TrialState.WAITING and not is_lost(t) for t in trials)
+    lost = lost_among(trials)
+    return sum(t.state != TrialState.WAITING and t.number not in lost for t in trials)
 
 
-def is_lost(trial: FrozenTrial) -> bool:
-    """Whether its worker was lost and its point queued again."""
-    told = "reason" in trial.user_attrs  # it failed by itself
-    return trial.state == TrialState.FAIL and not told and _attempt(trial) < MOST_ATTEMPTS
+def lost_among(trials: Sequence[FrozenTrial]) -> set[int]:
+    """The numbers of those whose worker was lost, whose points are queued again.
+
+    What they say of themselves does not count: a worker may be killed after it has written down how
+    its trial went, and before it has told its end.
+    """
+    attempts = {(first_number(trial), _attempt(trial)) for trial in trials}
+    return {
+        trial.number
+        for trial in trials
+        if trial.state == TrialState.FAIL and (first_number(trial), _attempt(trial) + 1) in attempts
+    }
 
 
 def _attempt(trial: FrozenTrial) -> int:
@@ -222,6 +239,7 @@ def first_number(trial: FrozenTrial | Trial) -> int:
 
 
 def _retry(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queues its point again, unless it was lost too often."""
     if _attempt(trial) < MOST_ATTEMPTS:
         attributes = {"first": first_number(trial), "attempt": _attempt(trial) + 1}
         if trial.user_attrs.get("is_start"):

@@ -157,8 +157,7 @@ def check(found: Sequence[dict[str, Any]], budget: int) -> dict[str, int]:
     for attempts in points.values():
         *lost, last = sorted(attempts, key=lambda trial: trial["told"].get("attempt", 1))
         assert last["state"] in ("COMPLETE", "PRUNED"), attempts
-        for trial in lost:  # without a reason: it did not fail by itself
-            assert (trial["state"], "reason" in trial["told"]) == ("FAIL", False), attempts
+        assert {trial["state"] for trial in lost} <= {"FAIL"}, attempts
     betas = {attempts[-1]["beta"] for attempts in points.values()}
     assert len(betas) == budget, "a point was drawn twice"
     states = [trial["state"] for trial in found]

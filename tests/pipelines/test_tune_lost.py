@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from unittest import mock
 
 import pytest
 import sqlalchemy
@@ -41,6 +42,45 @@ def test_a_killed_worker_leaves_nothing_running_and_its_point_is_tried_again(pro
     assert retried.point == trials[0].point == {"beta": 1.0}
     assert len({t.point["beta"] for t in trials[1:]}) == 4
     assert tune_storage.num_begun(storage.trials) == 4
+
+
+def test_a_worker_killed_before_it_tells_the_end_that_it_wrote_down_is_lost_all_the_same(
+    project, monkeypatch
+):
+    one = project(trials=3)
+    storage = tune_storage.create(one, URL())
+    with monkeypatch.context() as patch:
+        patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+        trial = storage.next_trial()
+        trial.suggest_float("beta", 0.1, 10.0, log=True)
+        trial.set_user_attr("reason", "pruned")
+        storage.reap()
+    assert tune_storage.num_begun(storage.trials) == 0
+    search(one)
+    trials = tune_files.ended(storage)
+    assert [(t.state, t.reason) for t in trials] == [("lost", None), *[("complete", None)] * 3]
+    assert [t.first for t in trials] == [0, 0, 2, 3]
+
+
+def test_a_point_whose_reaper_is_killed_before_it_queues_it_is_queued_by_the_next(
+    project, monkeypatch
+):
+    one = project(trials=3)
+    storage = tune_storage.create(one, URL())
+    with monkeypatch.context() as patch:
+        patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+        storage.next_trial().suggest_float("beta", 0.1, 10.0, log=True)
+        patch.setattr(tune_storage, "_retry", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            storage.reap()
+    assert [t.state.name for t in storage.trials] == ["FAIL"]
+    for _ in range(2):
+        storage.reap()
+        assert [t.state.name for t in storage.trials] == ["FAIL", "WAITING"]
+    search(one)
+    trials = tune_files.ended(storage)
+    assert [t.state for t in trials] == ["lost", *["complete"] * 3]
+    assert trials[1].point == trials[0].point
 
 
 def test_the_start_is_not_lost_with_a_worker_that_had_suggested_nothing(project):
