@@ -17,6 +17,7 @@ independent, and a coin is the null hypothesis.
 
 from collections.abc import Iterator, Mapping
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,14 +58,22 @@ def fold_scores(
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
 
-    x = torch.cat([reference, generated]).to("cpu", torch.float64).numpy()
-    is_fake = torch.arange(len(x)) >= len(reference)
+    num = len(reference)
+    is_fake = torch.arange(num + len(generated)) >= num
+
+    def rows(indices: Tensor) -> Any:
+        real, fake = indices[~is_fake[indices]], indices[is_fake[indices]] - num
+        return torch.cat([reference[real], generated[fake]]).to("cpu", torch.float64).numpy()
+
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for known, held_out in splitter.split(x, is_fake.numpy()):
-        judge = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000))
-        judge.fit(x[known], is_fake[known].numpy())
-        scores = torch.from_numpy(judge.decision_function(x[held_out]))
-        fake = is_fake[torch.from_numpy(held_out)]
+    for fold in splitter.split(is_fake.numpy(), is_fake.numpy()):
+        known, held_out = map(torch.from_numpy, fold)
+        # In place: what it is given are copies of rows already.
+        scaler = StandardScaler(copy=False)
+        judge = make_pipeline(scaler, LogisticRegression(C=PENALTY, max_iter=1000))
+        judge.fit(rows(known), is_fake[known].numpy())
+        scores = torch.from_numpy(judge.decision_function(rows(held_out)))
+        fake = is_fake[held_out]
         yield scores[~fake], scores[fake]
 
 
