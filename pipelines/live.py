@@ -10,12 +10,14 @@ time it trained; then tracking goes off, and `publish` completes the run from th
 
 import math
 import queue
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pipelines import provenance
 from pipelines.runs import Connection, Run
 
 MAX_WAIT_S = 10.0
@@ -23,9 +25,16 @@ SECONDS_BETWEEN_WRITES = 2.0
 
 
 class Writer:
-    """A thread that does what it is given, in order."""
+    """A thread that does what it is given, in order.
 
-    def __init__(self) -> None:
+    Attributes:
+        when_idle: What it does when it was given nothing for a minute; for its own tasks to change.
+    """
+
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        """Takes what is to be called with an error of a task."""
+        self._failed = failed
+        self.when_idle: list[Callable[[], object]] = []
         self._tasks: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._left_s, self._waited_at = MAX_WAIT_S, time.monotonic()
@@ -40,7 +49,15 @@ class Writer:
 
     def _work(self) -> None:
         while True:
-            self._tasks.get()()
+            try:
+                tasks = [self._tasks.get(timeout=provenance.SECONDS_BETWEEN_SIGNS)]
+            except queue.Empty:
+                tasks = list(self.when_idle)
+            for task in tasks:
+                try:
+                    task()
+                except Exception as error:  # no training ends by its tracking
+                    self._failed(error)
 
     def drain(self) -> bool:
         """Waits until everything is done; False if that would have taken too long."""
@@ -66,17 +83,31 @@ class LiveRun(Run):
         self._writer, self._drain = writer, drain
         self._waiting: deque[Mapping[str, float | None]] = deque()
         self._is_started = False
-        self._written_at = -math.inf
+        self._written_at = self._signed_at = -math.inf
 
     def start(
         self, find: Callable[[], Any], params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> None:
-        """Finds or makes the run, marks it as running here, and adds the missing params."""
+        """Finds or makes the run, marks it as running here, and adds the missing params.
+
+        A run that another process trains, in another checkout, say, is left to it: both would write
+        the same points.
+        """
 
         def begin() -> None:
             self.take(find())
+            if self.is_training:
+                print(
+                    f"warning: {self.name} is being trained on {self.tags['host']}, too, whose run "
+                    "this is; `make publish` completes it if that does not",
+                    file=sys.stderr,
+                )
+                self.take(None)
+                return
             self.resume(tags)
             self.add_params(params)
+            self._signed_at = time.monotonic()
+            self._writer.when_idle.append(self._write_rows)
 
         self._is_started = True
         self._writer.put(begin)
@@ -95,10 +126,18 @@ class LiveRun(Run):
             rows.append(self._waiting.popleft())
         if rows:
             super().log_rows(rows)
+        if time.monotonic() - self._signed_at >= provenance.SECONDS_BETWEEN_SIGNS:
+            self._signed_at = time.monotonic()
+            self.set_tags(provenance.sign_of_life())
 
     def finish(self, status: str) -> None:
         """As of `Run`, when everything before it is written."""
         if self._is_started:
             self._writer.put(self._write_rows)
-            self._writer.put(lambda: Run.finish(self, status))
+            self._writer.put(lambda: self._end(status))
             self._drain()
+
+    def _end(self, status: str) -> None:
+        super().finish(status)
+        if self._write_rows in self._writer.when_idle:
+            self._writer.when_idle.remove(self._write_rows)

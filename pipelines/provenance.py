@@ -3,18 +3,25 @@
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
-from pipelines import paths
+from pipelines import files, paths
+
+#: A process says so often that it lives, where nobody can look for it.
+SECONDS_BETWEEN_SIGNS = 60.0
+#: What has been silent for so long is gone. Five signs: a server may be slow, clocks may differ.
+SILENT_S = 300.0
 
 
 def origin() -> dict[str, str]:
     """Where a training runs: the host and process that `reap` looks at, and the commit."""
     tags = {
         **process(),
+        **sign_of_life(),
         "mlflow.source.name": "pipelines.train",
         "mlflow.source.type": "LOCAL",
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
@@ -27,6 +34,18 @@ def origin() -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
+def keep(fingerprint: str, tags: Mapping[str, str]) -> None:
+    """Writes down where a training was begun, for a store that is made anew from the files."""
+    files.write_json(paths.TIMING / "origin" / f"{fingerprint}.json", dict(tags))
+
+
+def recall(fingerprint: str) -> dict[str, str]:
+    """From which commit a training was begun here; empty of one that came from a cache."""
+    path = paths.TIMING / "origin" / f"{fingerprint}.json"
+    found: dict[str, str] = files.read_json(path, "dvc repro") if path.is_file() else {}
+    return {key: value for key, value in found.items() if key not in {*process(), "seen"}}
+
+
 def process() -> dict[str, str]:
     """This process, as `is_alive` looks for it."""
     return {
@@ -34,6 +53,11 @@ def process() -> dict[str, str]:
         "pid": str(os.getpid()),
         "process_start": f"{psutil.Process().create_time():.2f}",
     }
+
+
+def sign_of_life() -> dict[str, str]:
+    """When this process lived, as `is_alive` reads it on another host: seconds since 1970."""
+    return {"seen": f"{time.time():.0f}"}
 
 
 def _git(*arguments: str) -> str:
@@ -61,6 +85,18 @@ def is_here(tags: Mapping[str, str]) -> bool:
     """Whether a run's process is one of this host, with a number that counts in this process."""
     mine = pid_namespace()
     return tags.get("host") == socket.gethostname() and tags.get("pid_namespace", mine) == mine
+
+
+def is_mine(tags: Mapping[str, str]) -> bool:
+    """Whether a run's process is this one."""
+    return process().items() <= tags.items()
+
+
+def may_live(tags: Mapping[str, str]) -> bool:
+    """Whether the process of a run writes it still: one of another host gives signs of life."""
+    if is_here(tags):
+        return is_alive(tags)
+    return time.time() - float(tags.get("seen", "-inf")) < SILENT_S
 
 
 def is_alive(tags: Mapping[str, str]) -> bool:

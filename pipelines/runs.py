@@ -16,6 +16,9 @@ from pipelines import provenance
 
 T = TypeVar("T")
 
+#: Name, value, step.
+Point = tuple[str, float | None, int]
+
 #: Logged last in each row, so an epoch that has it is complete. Counts rounds of all phases.
 ROW_MARK = "train/step"
 
@@ -59,14 +62,15 @@ class Connection(Protocol):
     def attempt(self, action: Callable[[Any], T], otherwise: T) -> T:
         """Calls `action(client)`; `otherwise` is the answer of a store that is off."""
 
-    def files(self, address: str) -> set[str]:
-        """The paths of all files below an address of artifacts, relative to it."""
+    def files(self, address: str) -> dict[str, int]:
+        """The bytes of all files below an address of artifacts, by their path relative to it."""
 
 
 class Run:
     """One run of the store; of a store that is off, a run whose methods do nothing.
 
     Attributes:
+        name: How it is called.
         tags: Its tags, as found and as set since.
         metrics: The last value of each metric, as found and as set since.
     """
@@ -79,6 +83,7 @@ class Run:
     def take(self, entity: Any) -> None:
         """Makes it the run that the store returned."""
         self._id: str = entity.info.run_id if entity else ""
+        self.name: str = entity.info.run_name if entity else ""
         self._artifacts: str = entity.info.artifact_uri if entity else ""
         self._status: str = entity.info.status if entity else ""
         self.tags: dict[str, str] = dict(entity.data.tags) if entity else {}
@@ -93,8 +98,9 @@ class Run:
 
     @property
     def is_training(self) -> bool:
-        """Whether a living process is still writing it."""
-        return self._status == "RUNNING" and "pid" in self.tags and provenance.is_alive(self.tags)
+        """Whether another process, which may live, is still writing it."""
+        is_running = self._status == "RUNNING" and provenance.may_live(self.tags)
+        return is_running and not provenance.is_mine(self.tags)
 
     def resume(self, tags: Mapping[str, str]) -> None:
         """Marks the run as running in this process."""
@@ -147,39 +153,41 @@ class Run:
         value too; the names of non-finite ones are in tag `non_finite`.
         """
         logged = self.logged_epochs()
-        rows = [row for row in rows if int(row["epoch"] or 0) not in logged]
-        points = []
-        for row in rows:
-            named = {metric_name(key): value for key, value in row.items() if key != "epoch"}
-            named[ROW_MARK] = named.pop(ROW_MARK)
-            points += [(key, value, int(row["epoch"] or 0)) for key, value in named.items()]
-        self._log_points(points)
-        logged |= {int(row["epoch"] or 0) for row in rows}
+        new = {epoch: row for row in rows if (epoch := int(row["epoch"] or 0)) not in logged}
+        self._log_points([_points(row, epoch) for epoch, row in new.items()])
+        logged |= set(new)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Logs final values that are new or differ from the last ones."""
         new = {key: value for key, value in metrics.items() if self.metrics.get(key) != value}
-        self._log_points([(key, value, 0) for key, value in new.items()])
+        self._log_points([[(key, value, 0)] for key, value in new.items()])
         self.metrics |= new
 
-    def _log_points(self, points: Sequence[tuple[str, float | None, int]]) -> None:
+    def _log_points(self, rows: Sequence[Sequence[Point]]) -> None:
         now = int(time.time() * 1000)
         finite = [
-            self._entities.Metric(key, float(value), now, step)
-            for key, value, step in points
-            if value is not None and math.isfinite(value)
+            [
+                self._entities.Metric(key, float(value), now, step)
+                for key, value, step in row
+                if value is not None and math.isfinite(value)
+            ]
+            for row in rows
         ]
-        for chunk in _chunks(finite, _MAX_METRICS):
-            self._attempt(functools.partial(_log, run_id=self._id, metrics=chunk))
+        # Whole rows: of one that was cut by a lost connection the points would come twice.
+        for batch in _batches(finite, _MAX_METRICS):
+            self._attempt(functools.partial(_log, run_id=self._id, metrics=batch))
         dropped = {
-            key for key, value, _ in points if value is not None and not math.isfinite(value)
+            key
+            for row in rows
+            for key, value, _ in row
+            if value is not None and not math.isfinite(value)
         }
         if dropped:
             known = set(filter(None, self.tags.get("non_finite", "").split(",")))
             self.set_tags({"non_finite": ",".join(sorted(dropped | known))})
 
-    def files(self) -> set[str]:
-        """The paths of its artifacts."""
+    def files(self) -> dict[str, int]:
+        """The bytes of its artifacts, by path."""
         return self._store.files(self._artifacts)
 
     def add_file(self, path: Path, folder: str | None = None) -> None:
@@ -211,7 +219,8 @@ class Run:
         self._attempt(add)
 
     def _attempt(self, action: Callable[[Any], Any]) -> None:
-        self._store.attempt(action, None)
+        if self._id:
+            self._store.attempt(action, None)
 
 
 def cut_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -228,9 +237,30 @@ def metric_name(column: str) -> str:
     return column if column.startswith("valid/") else f"train/{column}"
 
 
+def _points(row: Mapping[str, float | None], epoch: int) -> list[Point]:
+    named = {metric_name(key): value for key, value in row.items() if key != "epoch"}
+    named[ROW_MARK] = named.pop(ROW_MARK)
+    return [(key, value, epoch) for key, value in named.items()]
+
+
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def _batches(rows: Iterable[Sequence[T]], size: int) -> Iterator[list[T]]:
+    """As many whole rows at once as fit; a row that is longer than that is cut."""
+    batch: list[T] = []
+    for row in rows:
+        if batch and len(batch) + len(row) > size:
+            yield batch
+            batch = []
+        batch += row
+        while len(batch) > size:
+            yield batch[:size]
+            batch = batch[size:]
+    if batch:
+        yield batch
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 #: As `MLFLOW_TRACKING_URI`: nothing is tracked, and MLflow is not even imported.
 OFF = "off"
-PIPELINE, REPORTS = "pipeline", "reports"
+PIPELINE, REPORTS, TUNING = "pipeline", "reports", "tuning/"
 DESCRIPTIONS = {
     PIPELINE: "One run per model and seed: curves by epoch, metrics on the test split, pictures.",
     REPORTS: "One run per report: the comparison of all models, as a page, a table and a CSV file.",
@@ -36,6 +36,8 @@ DESCRIPTIONS = {
 #: The mark of a run that no later training of its model and seed has replaced.
 CURRENT = {"current": "true"}
 IS_CURRENT = "tags.current = 'true'"
+#: Tags that say what a run holds; the others say what it is of.
+ABOUT_VALUES = ("evaluated", "snapshots", "non_finite")
 
 _LOCK_TIMEOUT_S, _PROBE_TIMEOUT_S = 60, 5
 _MOST_RUNS = 50_000  # what MLflow gives at once
@@ -43,7 +45,12 @@ _MOST_RUNS = 50_000  # what MLflow gives at once
 
 def store_uri() -> str:
     """`MLFLOW_TRACKING_URI`, else the SQLite file of this checkout."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.MLFLOW_DB.absolute()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+
+
+def default_uri() -> str:
+    """The SQLite file of this checkout."""
+    return f"sqlite:///{paths.MLFLOW_DB.absolute()}"
 
 
 def is_remote(uri: str) -> bool:
@@ -64,7 +71,7 @@ class Store:
         self._errors: tuple[type[BaseException], ...] = ()
         self._experiments: dict[str, str] = {}
         self._opening, self._off = threading.Lock(), threading.Event()
-        self._writer = Writer()
+        self._writer = Writer(self._switch_off)
         if self.uri == OFF:
             self._off.set()
         else:
@@ -79,8 +86,14 @@ class Store:
         # It tells of every table that it makes, and a warning of ours comes once.
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         self.entities = mlflow.entities
-        # OSError covers a full disk, the lock's time-out and every error of requests.
-        self._errors = (mlflow.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)
+        # OSError covers a full disk, the lock's time-out and every error of requests; ImportError
+        # is the driver of a database that is not installed.
+        self._errors = (
+            mlflow.MlflowException,
+            sqlalchemy.exc.SQLAlchemyError,
+            OSError,
+            ImportError,
+        )
 
     @property
     def is_on(self) -> bool:
@@ -138,7 +151,8 @@ class Store:
         if self._off.is_set():  # the training gave up waiting for what fails now
             return
         self._off.set()
-        reason = hide_password(" ".join(str(error).split())[:160])
+        # Hidden before it is cut: of half an address nobody sees where the password ends.
+        reason = hide_password(" ".join(str(error).split()))[:160]
         print(
             f"warning: tracking is off, the MLflow store does not answer ({reason}); "
             "`make publish` completes it later",
@@ -156,28 +170,37 @@ class Store:
             self._switch_off(error)
             return otherwise
 
-    def files(self, address: str) -> set[str]:
-        """The paths of all files below an address of artifacts, relative to it.
+    def files(self, address: str) -> dict[str, int]:
+        """The bytes of all files below an address of artifacts, by their path relative to it.
 
         Not through the client, which asks the database for the run and its logged models at every
         folder: 40 ms of CPU time a run instead of less than 1.
         """
 
-        def walk(repository: Any, folder: str | None) -> Iterator[str]:
+        def walk(repository: Any, folder: str | None) -> Iterator[tuple[str, int]]:
             for item in repository.list_artifacts(folder):
                 if item.is_dir:
                     yield from walk(repository, item.path)
                 else:
-                    yield item.path
+                    yield item.path, item.file_size
 
-        def open_and_walk(_: Any) -> set[str]:
+        def open_and_walk(_: Any) -> dict[str, int]:
             from mlflow.store.artifact import (  # noqa: PLC0415, TID251
                 artifact_repository_registry as repositories,
             )
 
-            return set(walk(repositories.get_artifact_repository(address, self.uri), None))
+            return dict(walk(repositories.get_artifact_repository(address, self.uri), None))
 
-        return self.attempt(open_and_walk, set())
+        return self.attempt(open_and_walk, {})
+
+    def studies(self) -> dict[str, str]:
+        """The ids of the experiments of studies, by name."""
+
+        def search(client: Any) -> dict[str, str]:
+            found = client.search_experiments(filter_string=f"name LIKE '{TUNING}%'")
+            return {experiment.name: str(experiment.experiment_id) for experiment in found}
+
+        return self.attempt(search, {})
 
     def experiment_id(self, name: str) -> str | None:
         """The id of an experiment that was made or added; None if the store is off."""
@@ -195,7 +218,10 @@ class Store:
             params: The settings, nested or flat; written once.
             tags: More tags, such as versions.
         """
-        everything = identity.tags() | CURRENT | provenance.origin() | dict(tags)
+        origin = provenance.origin()
+        if self.uri != OFF:
+            provenance.keep(identity.fingerprint, origin)
+        everything = identity.tags() | CURRENT | origin | dict(tags)
 
         def find() -> Any:
             return self._find_or_create(PIPELINE, identity.name, identity.fingerprint, everything)
@@ -230,18 +256,35 @@ class Store:
                         client.delete_run(double.info.run_id)
                 if found:
                     return found[0]
-                given = cut_tags(tags) | {"fingerprint": fingerprint}
+                # So that nobody else takes it for one that was left behind.
+                writer = provenance.process() | provenance.sign_of_life()
+                given = cut_tags(writer | dict(tags)) | {"fingerprint": fingerprint}
                 return client.create_run(experiment_id, tags=given, run_name=name)
 
         return self.attempt(find_or_create, None)
 
+    def remake(self, run: Run) -> Run:
+        """An empty run with the name and the tags of one, in its place.
+
+        MLflow can neither change a point of a curve nor take away a value or a file.
+        """
+
+        def delete_and_create(client: Any) -> Any:
+            old = client.get_run(run.id)
+            tags = {k: v for k, v in old.data.tags.items() if k not in ABOUT_VALUES}
+            with self._lock():
+                client.delete_run(run.id)
+                return client.create_run(old.info.experiment_id, tags=tags, run_name=run.name)
+
+        return Run(self, self.attempt(delete_and_create, None))
+
     def reap(self) -> int:
-        """Sets runs KILLED whose process on this host is gone; returns how many."""
+        """Sets runs KILLED whose process is gone, or was silent for long; returns how many."""
 
         def kill_the_dead(client: Any) -> int:
-            ids = [self._experiments[PIPELINE]]
+            ids = [self._experiments[name] for name in DESCRIPTIONS]
             running = client.search_runs(ids, "attributes.status = 'RUNNING'")
-            dead = [run for run in running if not provenance.is_alive(run.data.tags)]
+            dead = [run for run in running if not provenance.may_live(run.data.tags)]
             for run in dead:
                 client.set_terminated(run.info.run_id, "KILLED")
             return len(dead)
@@ -249,15 +292,16 @@ class Store:
         return self.attempt(kill_the_dead, 0)
 
     def supersede(self, published: Sequence[Identity]) -> None:
-        """Takes the mark `current` from former trainings of the models and seeds given."""
-        now = {(identity.model, str(identity.seed)): identity.fingerprint for identity in published}
+        """Takes the mark `current` from all other trainings of the models given."""
+        now: dict[str, set[str]] = {}
+        for identity in published:
+            now.setdefault(identity.model, set()).add(identity.fingerprint)
 
         def unmark(client: Any) -> None:
             ids = [self._experiments[PIPELINE]]
             for run in client.search_runs(ids, IS_CURRENT, max_results=_MOST_RUNS):
                 tags = run.data.tags
-                trained = (tags.get("model"), tags.get("seed"))
-                if now.get(trained, tags["fingerprint"]) != tags["fingerprint"]:
+                if tags["fingerprint"] not in now.get(tags["model"], {tags["fingerprint"]}):
                     client.set_tag(run.info.run_id, "current", "false")
 
         self.attempt(unmark, None)
@@ -282,8 +326,10 @@ def open_store() -> Store:
 
 
 def hide_password(text: str) -> str:
-    """Text without the credentials of an address."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
+    """Text without the credentials of an address, which may stand in its query, too."""
+    # To the last @: a password that somebody did not encode may hold one, and a slash.
+    text = re.sub(r"//\S*@", "//***@", text)
+    return re.sub(r"([?&](?:password|user|token)=)[^&\s)'\"]*", r"\1***", text)
 
 
 def _probe(uri: str) -> None:

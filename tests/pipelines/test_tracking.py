@@ -10,8 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
-from pipelines import paths, tracking
+from pipelines import paths, provenance, tracking
 from pipelines.runs import Identity, Run
+from tests.clone import wait_for
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -175,19 +176,65 @@ def dead_process() -> tuple[int, float]:
 
 def test_a_run_whose_process_died_is_set_killed_and_a_living_one_is_not(store_home: Path) -> None:
     pid, created = dead_process()
-    dead, living, foreign = (
-        start(Identity(name, "vae", "vae", 0, name * 16)) for name in ("dead", "live", "away")
+    dead, _, foreign, silent, unknown = (
+        start(Identity(name, "vae", "vae", 0, name * 16))
+        for name in ("dead", "live", "away", "mute", "none")
     )
     dead.set_tags({"pid": str(pid), "process_start": str(created)})
     foreign.set_tags({"pid": str(pid), "host": "another"})
+    silent.set_tags({"host": "another", "seen": f"{time.time() - 400:.0f}"})
+    for tag in ("host", "pid", "process_start", "seen"):  # of a store written by older code
+        client().delete_tag(unknown.id, tag)
     # The number of a dead process was given to a new one: this one, which started at another time.
     reused = start(Identity("reused", "vae", "vae", 0, "e" * 64))
     reused.set_tags({"process_start": "1.0"})
-    assert living.is_training
-    assert tracking.open_store().reap() == 2
+    assert [run.is_training for run in (dead, foreign, silent)] == [False, True, False]
+    tracking.open_store().run("reports", "report-old", "a" * 64, {})
+    report = client().search_runs([client().get_experiment_by_name("reports").experiment_id])[0]
+    client().set_tag(report.info.run_id, "pid", str(pid))
+    assert tracking.open_store().reap() == 5
     status = {run.data.tags["model"]: run.info.status for run in runs()}
-    assert status == {"dead": "KILLED", "live": "RUNNING", "away": "RUNNING", "reused": "KILLED"}
+    killed = dict.fromkeys(("dead", "mute", "none", "reused"), "KILLED")
+    assert status == {"live": "RUNNING", "away": "RUNNING"} | killed
+    assert client().get_run(report.info.run_id).info.status == "KILLED"
     assert tracking.open_store().reap() == 0
+
+
+def test_a_run_that_another_checkout_trains_is_left_to_it(
+    store_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = start()
+    first.log_rows([row(1, **{"valid/elbo": -5.0})])
+    tracking.open_store().drain()
+    first.set_tags({"host": "another"})
+    tracking.open_store.cache_clear()
+    second = start()
+    second.log_rows([row(1, **{"valid/elbo": -5.0}), row(2, **{"valid/elbo": -4.0})])
+    second.finish("FINISHED")
+    assert capsys.readouterr().err == (
+        "warning: vae-s0-01234567 is being trained on another, too, whose run this is; "
+        "`make publish` completes it if that does not\n"
+    )
+    assert (runs()[0].info.status, steps("valid/elbo")) == ("RUNNING", [1])
+    assert runs()[0].data.tags["host"] == "another"
+
+
+def test_a_training_says_now_and_then_that_it_lives(
+    store_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "SECONDS_BETWEEN_SIGNS", 0.2)
+    run = start()
+    client().set_tag(run.id, "seen", "0")
+    run.tags["seen"] = "0"
+
+    def has_signed() -> bool:
+        return float(client().get_run(run.id).data.tags["seen"]) > time.time() - 60
+
+    wait_for(has_signed)  # though it logs nothing: an epoch may be long
+    run.finish("FINISHED")
+    client().set_tag(run.id, "seen", "0")
+    time.sleep(1)
+    assert not has_signed()
 
 
 def test_a_run_whose_process_died_is_taken_up_by_the_next_training(store_home: Path) -> None:
@@ -240,6 +287,74 @@ def test_a_database_that_cannot_be_opened_is_one_warning_without_its_password(
     assert time.monotonic() - begin < 5
     assert capsys.readouterr().err.count("\n") == 1
     assert tracking.hide_password("to http://me:secret@host/x") == "to http://***@host/x"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "//u:p@ss@host/x",
+        "//u:se/cret@host/x",
+        "//host/x?user=u&password=secret",
+        "//u:" + "secret" * 60 + "@host/x",
+    ],
+)
+def test_a_password_is_hidden_wherever_it_stands(
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    address: str,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http:" + address)
+    store = tracking.open_store()
+    store._switch_off(ValueError(f"cannot reach http:{address} today"))
+    said = capsys.readouterr().err
+    assert "host" in said
+    assert not [word for word in ("secret", "cret", "ss@", "u:") if word in said]
+
+
+def test_a_driver_that_is_not_installed_is_one_warning(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mysql://me:secret@localhost/x")
+    start().finish("FINISHED")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "No module named 'MySQLdb'" in said
+
+
+def test_an_error_that_nobody_thought_of_is_one_warning_that_names_it(
+    store_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start()
+    monkeypatch.setattr(Run, "log_rows", lambda run, rows: 1 / 0)
+    run.log_rows([row(1, **{"valid/elbo": -5.0})])
+    run.finish("FINISHED")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "division by zero" in said
+
+
+def test_a_publication_that_breaks_off_leaves_no_point_twice(
+    store_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"valid/m{i}" for i in range(30)]
+    rows = [row(epoch, **dict.fromkeys(names, 1.0 / epoch)) for epoch in range(1, 101)]
+    who = IDENTITY.tags()
+    run = tracking.open_store().run("pipeline", IDENTITY.name, IDENTITY.fingerprint, who)
+    log, calls = type(client()).log_batch, []
+
+    def fails_at_the_second(self: Any, *arguments: Any, **batch: Any) -> Any:
+        calls.append(batch)
+        if len(calls) == 2:
+            raise OSError("the connection is lost")
+        return log(self, *arguments, **batch)
+
+    monkeypatch.setattr(type(client()), "log_batch", fails_at_the_second)
+    run.log_rows(rows)
+    tracking.open_store.cache_clear()
+    run = tracking.open_store().run("pipeline", IDENTITY.name, IDENTITY.fingerprint, who)
+    run.log_rows(rows)
+    assert all(steps(name) == list(range(1, 101)) for name in [names[0], names[-1], "train/step"])
 
 
 def test_a_database_that_is_none_is_one_warning(
