@@ -70,8 +70,10 @@ reproduce: $(READY) ## published figures on all of MNIST, into reports/reproduct
 smoke: $(READY) ## all stages on tiny data, in a temporary clone
 	pytest -q tests/test_smoke.py
 
+# Those that run whole stages, servers or a browser need the cores for themselves.
 test: lint ## every check and every test
-	pytest -q
+	OMP_NUM_THREADS=1 pytest -q -m "not slow" --numprocesses logical --maxprocesses 4 --dist loadfile
+	pytest -q -m slow
 
 check: lint ## lint, dvc.yaml against the code, README, contracts of kinds and metrics
 	pytest -q tests/pipelines/test_dvc_yaml.py tests/test_readme.py \

@@ -1,6 +1,7 @@
 """What all tests share: the shipped model entries, real digits, one thread."""
 
 import functools
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from genmodels.seeding import generator
 from genmodels.shape import ImageShape
 from pipelines import params
 from tests.clone import PRESETS, Clone
+
+# What is started in the background ignores Ctrl-C, and programs that a test starts inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Small enough for a test; every other setting is the preset's own.
 SMALL = {"width": 4, "batch_size": 16, "latent_dim": 3}
