@@ -54,6 +54,9 @@ def read(names: Sequence[str], known: Sequence[str], from_store: bool) -> list[C
             raise UserError(f"{name}: named twice")
         if not _NAME.fullmatch(name):
             raise UserError(f"{name}: neither a model's name nor a run's")
+    if from_store and not compared_models.has_store():
+        uri = tracking.store_uri()
+        raise UserError(f"--store: there is no MLflow store ({tracking.hide_password(uri)})")
     return [_read_one(name, from_store, known) for name in names]
 
 
@@ -160,14 +163,17 @@ def main() -> None:
     """Compares as the command line says."""
     given = parse()
     if given.json and Path(given.json).is_dir():
-        raise UserError(f"--json: {given.json}: a folder; name a file")
+        raise UserError(f"--json {given.json}: a folder; name a file")
     settings = params.load_part(_Settings)
     models = read(given.models, list(settings.models), given.store)
     rows = [model.row for model in models]
     found = pairwise.compare(rows, choose(rows, given.metric, settings.report.rank_by))
     print(as_text(found, models, allowed_width(), bool(given.metric)))
     if given.json:
-        files.write_json(Path(given.json), as_data(found, models))
+        try:
+            files.write_json(Path(given.json), as_data(found, models))
+        except OSError as error:
+            raise UserError(f"--json {given.json}: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":

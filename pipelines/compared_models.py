@@ -52,7 +52,7 @@ def has_files(name: str) -> bool:
 def has_store() -> bool:
     """Whether there is a store to look into; one that is missing is not made for a question."""
     uri = tracking.store_uri()
-    return tracking.is_remote(uri) or (uri != tracking.OFF and paths.MLFLOW_DB.is_file())
+    return uri != tracking.OFF and (uri != tracking.default_uri() or paths.MLFLOW_DB.is_file())
 
 
 def from_files(name: str) -> Compared:

@@ -16,7 +16,7 @@ from typing import Any, get_args
 from evaluation import metric, significance
 from evaluation.comparison import MISSING, Cell, decimals, mean_and_sd, number
 from evaluation.tables import in_words
-from pipelines import files, params, paths
+from pipelines import params, paths
 from pipelines.errors import UserError, exit_on_user_error
 from pipelines.params import Extractor, measured
 from pipelines.runs import flatten
@@ -232,17 +232,22 @@ def committed(revision: str) -> tuple[dict[str, Any], dict[str, Any]]:
     found = {}
     for name, text in texts.items():
         if name.endswith(".json"):
-            try:
-                found[PurePosixPath(name).stem] = json.loads(text)["metrics"]
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{revision}:{name}: not the metrics of a model") from None
+            found[PurePosixPath(name).stem] = _metrics(text, f"{revision}:{name}")
     return found, settings
+
+
+def _metrics(text: str, where: str) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = dict(json.loads(text)["metrics"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{where}: not the metrics of a model") from None
+    return metrics
 
 
 def present() -> tuple[dict[str, Any], dict[str, Any]]:
     """The same of the working tree."""
     metrics = {
-        path.stem: files.read_json(path, f"dvc repro evaluate@{path.stem}")["metrics"]
+        path.stem: _metrics(path.read_text("utf-8"), str(path))
         for path in sorted(paths.METRICS.glob("*.json"))
     }
     return metrics, params.read_yaml(paths.PARAMS)

@@ -24,11 +24,13 @@ def complete_store() -> None:
 
 
 def check_port(port: int) -> None:
-    """Refuses a port that is taken.
+    """Refuses a port that is taken, or none.
 
     Raises:
         UserError: Names the port and the option that chooses another.
     """
+    if not 1 <= port <= 65535:
+        raise UserError(f"--port {port}: a port is a number from 1 to 65535")
     with socket.socket() as listener:
         # As the server does it: connections of a server that just ended do not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,8 +53,10 @@ def links(server: str) -> dict[str, str]:
         "leaderboard": views.link(server, pipeline, views.LEADERBOARD),
         "by model": views.link(server, pipeline, views.BY_MODEL),
         "curves": views.link(server, pipeline, views.CURVES),
-        "reports": views.link(server, reports),
+        "reports": views.link(server, reports, views.LEADERBOARD),
     }
+    for name, experiment_id in store.studies().items():
+        found[name] = views.link(server, experiment_id, views.LEADERBOARD)
     registered = registry.link(store, server)
     if registered is not None:
         found["registry"] = registered

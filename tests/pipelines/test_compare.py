@@ -124,7 +124,8 @@ def test_the_json_file_says_the_same(
         (["vae", "unselected"], "unselected: not evaluated; `dvc repro evaluate@unselected`"),
         (["vae", "gan", "--metric", "fid"], "--metric: fid: not measured; there are fid_cl"),
         (["vae", "gan", "--metric", "kid_clasifier"], "did you mean 'kid_classifier'?"),
-        (["vae", "gan", "--json", "."], "--json: .: a folder; name a file"),
+        (["vae", "gan", "--json", "/dev/null/x.json"], "--json /dev/null/x.json: "),
+        (["vae", "gan", "--json", "."], "--json .: a folder; name a file"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -247,6 +248,20 @@ def test_with_files_the_store_is_read_when_asked_to(
     assert "MLflow run vae-s1-" in run(monkeypatch, capsys, "vae", "gan", "--store")
 
 
+def test_another_store_than_that_of_the_checkout_is_read(
+    published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = published.parent / "other.db"
+    paths.MLFLOW_DB.rename(other)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
+    tracking.open_store.cache_clear()
+    assert "MLflow run vae-s1-" in run(monkeypatch, capsys, "vae", "gan", "--store")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "off")
+    assert "--store: there is no MLflow store (off)" in refused(
+        monkeypatch, "vae", "gan", "--store"
+    )
+
+
 def test_what_the_store_does_not_have_is_one_line(
     published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +282,9 @@ def test_what_the_store_does_not_have_is_one_line(
 def test_a_store_that_is_not_there_is_not_made(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "not evaluated" in refused(monkeypatch, "vae", "unselected", "--store")
+    assert "--store: there is no MLflow store (sqlite:" in refused(
+        monkeypatch, "vae", "unselected", "--store"
+    )
     assert not paths.MLFLOW_DB.exists()
 
 

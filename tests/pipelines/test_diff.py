@@ -178,3 +178,12 @@ def test_metrics_that_are_broken_in_the_commit_are_named(repository: Path) -> No
     commit(repository, "broken")
     with pytest.raises(diff.UserError, match=r"HEAD:reports/metrics/vae.json: not the metrics"):
         diff.committed("HEAD")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"metrics": 3}'])
+def test_metrics_that_are_broken_in_the_working_tree_are_named(
+    repository: Path, content: str
+) -> None:
+    (paths.METRICS / "vae.json").write_text(content)
+    with pytest.raises(diff.UserError, match=r"reports/metrics/vae.json: not the metrics"):
+        diff.present()

@@ -35,6 +35,15 @@ def test_a_port_that_is_taken_is_named_with_the_option(
     )
 
 
+@pytest.mark.parametrize("port", [-1, 0, 70000])
+def test_a_port_that_is_none_is_refused(
+    port: int, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        run_main(monkeypatch, f"--port={port}")
+    assert error.value.code == f"error: --port {port}: a port is a number from 1 to 65535"
+
+
 def test_without_outputs_one_line_says_so_and_the_server_starts(
     store_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
