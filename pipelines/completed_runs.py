@@ -8,20 +8,24 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
-from pipelines import files, fingerprint, mlmodel, paths
+from pipelines import files, fingerprint, mlmodel, paths, provenance
 from pipelines.errors import UserError
-from pipelines.runs import Identity
+from pipelines.runs import ROW_MARK, Identity, metric_name
 
 Rows = list[dict[str, float | None]]
 Records = Sequence[Mapping[str, Any]]
 
 MADE_BY = "dvc repro"
-_PICTURES = "Pictures: tab *Artifacts*, folder `evaluate`. Side by side: the report."
+#: The metrics of this module that a new evaluation may change or take away.
+_EVALUATED = ("evaluate/", "best/")
+#: The picture that a description shows; to the others it links.
+_SHOWN = "samples.png"
 _SNAPSHOT = re.compile(r"step_(\d+)\.png")
 
 
@@ -41,7 +45,7 @@ class CompletedRun:
         texts: Artifacts that are no file here, by their path in the run.
         sha256: Of the weights.
         snapshots: Sample grids by training step.
-        note: The description, Markdown.
+        note: The description, Markdown, without the pictures, whose addresses only its run knows.
         card: The shorter one of its model, Markdown: values that have a direction.
     """
 
@@ -66,10 +70,48 @@ class CompletedRun:
             "metrics": self.metrics,
             "note": self.note,
             "texts": self.texts,
+            "snapshots": self.tags["snapshots"],
             "files": {name: files.md5(path) for name, path in self.files.items()},
         }
         text = json.dumps(content, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each artifact, by its path in the run."""
+        of_texts = {name: len(text.encode("utf-8")) for name, text in self.texts.items()}
+        return {name: path.stat().st_size for name, path in self.files.items()} | of_texts
+
+    def contradicts(
+        self, metrics: Mapping[str, float], tags: Mapping[str, str], present: Iterable[str]
+    ) -> bool:
+        """Whether a run holds something else: a value, a curve, a sample grid, a file too many.
+
+        Args:
+            metrics: The last value of each metric of the run.
+            tags: Its tags.
+            present: Its artifacts.
+        """
+        final = {k: v for k, v in metrics.items() if k in self.metrics or k.startswith(_EVALUATED)}
+        last = {metric_name(k): v for k, v in self.rows[-1].items() if k != "epoch"}
+        is_whole = metrics.get(ROW_MARK) == last[ROW_MARK]
+        curves = {k: v for k, v in last.items() if v is not None and math.isfinite(v)}
+        return (
+            any(self.metrics.get(name) != value for name, value in final.items())
+            or (is_whole and any(metrics.get(name) != value for name, value in curves.items()))
+            or tags.get("snapshots", self.tags["snapshots"]) != self.tags["snapshots"]
+            or any(name.startswith("evaluate/") and name not in self.files for name in present)
+        )
+
+    def described(self, run_id: str) -> str:
+        """The note with the pictures, as the run with this id serves them."""
+        names = [Path(name).name for name in self.files if name.endswith(".png")]
+        links = {
+            name: f"get-artifact?{urlencode({'path': f'evaluate/{name}', 'run_uuid': run_id})}"
+            for name in names
+        }
+        shown = f"![samples]({links[_SHOWN]})" if _SHOWN in links else ""
+        listed = " · ".join(f"[{Path(name).stem}]({link})" for name, link in links.items())
+        return f"{self.note}\n\n{shown}\n\nPictures: {listed}. Side by side: the report."
 
 
 def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:
@@ -116,12 +158,18 @@ def _read_seed(
     digest = fingerprint.from_lock(model, seed, lock)
     identity = Identity(model, config["kind"], config["family"], seed, digest)
     artifacts = _artifacts(folder, paths.EVALUATE / model, seed)
+    snapshots = {
+        int(match[1]): path
+        for path in sorted((paths.EVALUATE / model / str(seed) / "training").glob("*.png"))
+        if (match := _SNAPSHOT.fullmatch(path.name))
+    }
+    tags = _tags(model, lock, records, clock["train"]) | provenance.recall(digest)
     sha256 = mlmodel.sha256(artifacts[mlmodel.WEIGHTS])
     directed = [r for r in records if r["higher_is_better"] is not None]
     return CompletedRun(
         identity=identity,
         params=settings[f"models.{model}"] | {"train": settings["train"], "seed": seed},
-        tags=_tags(model, lock, records, clock["train"]),
+        tags=tags | {"snapshots": _digest(snapshots)},
         rows=rows,
         records=records,
         metrics=_metrics(records, rows, summary["cost"]),
@@ -129,14 +177,15 @@ def _read_seed(
         files=artifacts,
         texts={mlmodel.DESCRIPTION: mlmodel.describe(config, sha256)},
         sha256=sha256,
-        snapshots={
-            int(match[1]): path
-            for path in sorted((paths.EVALUATE / model / str(seed) / "training").glob("*.png"))
-            if (match := _SNAPSHOT.fullmatch(path.name))
-        },
-        note=f"{describe(identity, records, summary)}\n\n{_PICTURES}",
+        snapshots=snapshots,
+        note=describe(identity, records, summary),
         card=describe(identity, directed, summary),
     )
+
+
+def _digest(snapshots: Mapping[int, Path]) -> str:
+    hashes = {step: files.md5(path) for step, path in snapshots.items()}
+    return hashlib.sha256(json.dumps(hashes).encode("utf-8")).hexdigest()
 
 
 def _artifacts(trained: Path, evaluated: Path, seed: int) -> dict[str, Path]:

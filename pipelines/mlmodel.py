@@ -66,8 +66,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check(weights: Path, digest: str) -> None:
+def check(weights: Path, digest: str, name: str, remedy: str) -> None:
     """Refuses weights that are not the published ones.
+
+    Args:
+        weights: The file.
+        digest: The SHA-256 that it should have.
+        name: What the user knows it by.
+        remedy: What makes it anew.
 
     Raises:
         UserError: Their SHA-256 is another one.
@@ -75,7 +81,6 @@ def check(weights: Path, digest: str) -> None:
     found = sha256(weights)
     if found != digest:
         raise UserError(
-            f"{weights}: refused, these are not the weights that were published (SHA-256 "
-            f"{found[:12]}..., expected {digest[:12]}...); delete the file, and `make publish` "
-            "writes it anew"
+            f"{name}: refused, these are not the weights that were published (SHA-256 "
+            f"{found[:12]}..., expected {digest[:12]}...); {remedy}"
         )

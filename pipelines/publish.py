@@ -46,20 +46,36 @@ def publish() -> None:
         data = (_dataset(), completed_runs.data_md5(lock))
         runs = [_run(store, done) for done in found]
         store.supersede([done.identity for done in found])
-        pairs = zip(runs, found, strict=True)
-        written = sum(_complete(store, run, done, data) for run, done in pairs)
-        written += _complete_report(store, report, report_hash)
+        now, written = [], 0
+        for run, done in zip(runs, found, strict=True):
+            complete, was_written = _complete(store, run, done, data)
+            now.append(complete)
+            written += was_written
         rank_by, directions = settings.report.rank_by, _directions(found)
-        _write_views(store, found, rank_by, directions)
         choices = registry.choose(found, rank_by, bool(directions.get(rank_by)))
+        written += _complete_report(store, report, report_hash, choices)
+        _write_views(store, found, rank_by, directions)
         # A run that a living process is still writing has no model yet.
-        run_ids = {run.tags["fingerprint"]: run.id for run in runs if "evaluated" in run.tags}
+        run_ids = {run.tags["fingerprint"]: run.id for run in now if "evaluated" in run.tags}
         registry.update(store, found, run_ids, choices)
     _write_tracking(found, report_hash)
     if store.is_on:
-        print(f"MLflow: {len(found)} runs and the report are there, {written} of them written now")
-        named = [f"{alias} is {choice.name}" for alias, choice in choices.items()]
-        print(f"registry: {', '.join(named) or 'no model has a value of ' + rank_by}")
+        _tell(now, written, choices, rank_by)
+
+
+def _tell(
+    runs: Sequence[Run], written: int, choices: Mapping[str, registry.Choice], rank_by: str
+) -> None:
+    training = {run.tags["fingerprint"]: run for run in runs if run.is_training}
+    there = len(runs) - len(training)
+    print(f"MLflow: {there} runs and the report are there, {written} of them written now")
+    for run in training.values():
+        print(f"{run.name} is still in training on {run.tags['host']}; `make publish` completes it")
+    named = [
+        f"{alias} {'waits for' if choice.fingerprint in training else 'is'} {choice.name}"
+        for alias, choice in choices.items()
+    ]
+    print(f"registry: {', '.join(named) or 'no model has a value of ' + rank_by}")
 
 
 def _dataset() -> str:
@@ -74,26 +90,31 @@ def _run(store: Store, done: CompletedRun) -> Run:
     return run
 
 
-def _complete(store: Store, run: Run, done: CompletedRun, data: tuple[str, str | None]) -> bool:
-    """Adds to a run what it lacks; returns whether anything was written."""
+def _complete(
+    store: Store, run: Run, done: CompletedRun, data: tuple[str, str | None]
+) -> tuple[Run, bool]:
+    """Adds to a run what it lacks; returns it, or what replaces it, and whether it was written."""
     if not run.id or run.is_training:
-        return False
+        return run, False
     digest = done.digest()
     evaluated_before = run.tags.get("evaluated") == digest
     # The tag is set last, so everything was there. A file beside a local store can be lost; those
     # of a server are its own affair, and asking for them takes it half a second a run.
     if evaluated_before and tracking.is_remote(store.uri):
-        return False
+        return run, False
     present = run.files()
+    if done.contradicts(run.metrics, run.tags, present):
+        run, present, evaluated_before = store.remake(run), {}, False
     snapshots = _missing_snapshots(done.snapshots, present)
-    artifacts = {*done.files, *done.texts}
-    if evaluated_before and not snapshots and artifacts <= present:
-        return False
+    # By size: what was cut off is written again, as what is missing.
+    lacking = {name for name, size in done.sizes().items() if present.get(name) != size}
+    if evaluated_before and not snapshots and not lacking:
+        return run, False
     run.add_params(done.params)
     run.log_rows(done.rows)
     timings = {key: value for key, value in done.timings.items() if key not in run.metrics}
     run.log_metrics({**done.metrics, **timings})
-    for name in sorted(artifacts - present if evaluated_before else artifacts):
+    for name in sorted(lacking if evaluated_before else done.sizes()):
         _add_artifact(run, name, done)
     for step, path in snapshots.items():
         run.add_image(path, "samples", step)
@@ -101,11 +122,12 @@ def _complete(store: Store, run: Run, done: CompletedRun, data: tuple[str, str |
         run.add_dataset(data[0], data[1], "outputs/prepare")
     # Last: an equal tag says that everything before it was written.
     run.finish("FINISHED")
-    run.set_tags({**done.tags, "mlflow.note.content": done.note, "evaluated": digest})
-    return True
+    note = {"mlflow.note.content": done.described(run.id)}
+    run.set_tags({**done.tags, **note, "evaluated": digest})
+    return run, True
 
 
-def _missing_snapshots(snapshots: Mapping[int, Path], present: set[str]) -> dict[int, Path]:
+def _missing_snapshots(snapshots: Mapping[int, Path], present: Iterable[str]) -> dict[int, Path]:
     return {
         step: path
         for step, path in snapshots.items()
@@ -136,15 +158,22 @@ def _hash(contents: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _complete_report(store: Store, report: Mapping[str, Path], digest: str) -> bool:
+def _complete_report(
+    store: Store, report: Mapping[str, Path], digest: str, choices: Mapping[str, registry.Choice]
+) -> bool:
     run = store.run(tracking.REPORTS, f"report-{digest[:8]}", digest, {})
-    missing = set(report) - run.files()
+    present = run.files()
+    missing = {name for name, path in report.items() if present.get(name) != path.stat().st_size}
     if not store.is_on or not missing:
         return False
     for name in sorted(missing):
         run.add_file(report[name])
-    run.set_tags({"mlflow.note.content": report[paths.COMPARISON.name].read_text("utf-8")})
+    # The tables that are folded away there are longer than a description may be.
+    text = report[paths.COMPARISON.name].read_text("utf-8").partition("<details>")[0]
+    best = {alias: choice.model for alias, choice in choices.items()}
+    run.log_metrics({f"{alias}/{c.metric}": c.value for alias, c in choices.items()})
     run.finish("FINISHED")
+    run.set_tags({**best, "mlflow.note.content": text})
     return True
 
 
@@ -180,6 +209,10 @@ def _write_views(
         only=tracking.IS_CURRENT,
     )
     store.tag_experiment(tracking.PIPELINE, tags)
+    chosen = [views.metric(f"{alias}/{rank_by}") for alias in registry.ALIASES]
+    columns = [*map(views.tag, registry.ALIASES), *chosen]
+    reports = views.table_tags(columns, views.AGE, ascending=False)
+    store.tag_experiment(tracking.REPORTS, reports)
 
 
 def _write_tracking(found: Sequence[CompletedRun], report_hash: str) -> None:

@@ -37,11 +37,17 @@ class Choice:
     Attributes:
         fingerprint: Of the training.
         name: The training's name, for people.
+        model: What was trained.
+        metric: What it was chosen by.
+        value: Its mean over the training seeds.
         reason: The rule and the values it saw, as Markdown.
     """
 
     fingerprint: str
     name: str
+    model: str
+    metric: str
+    value: float
     reason: str
 
 
@@ -51,11 +57,13 @@ class Registered:
 
     Attributes:
         version: The version's number.
+        run: The id of its run.
         tags: `model`, `seed`, `fingerprint`, `sha256` of the weights and more.
         weights: Its weights as a local file; None where they are gone.
     """
 
     version: str
+    run: str
     tags: Mapping[str, str]
     weights: Path | None
 
@@ -91,7 +99,8 @@ def choose(
             identity = valued[order[0]][0][0].identity
             values = [value for _, value in valued[order[0]]]
             reason = _reason(alias, rank_by, higher_is_better, means, order, values)
-            choices[alias] = Choice(identity.fingerprint, identity.name, reason)
+            chosen = (identity.fingerprint, identity.name, identity.model)
+            choices[alias] = Choice(*chosen, rank_by, means[order[0]], reason)
     return choices
 
 
@@ -140,7 +149,7 @@ def update(
     def write(client: Any) -> None:
         if not client.search_registered_models(f"name = '{REGISTERED}'"):
             client.create_registered_model(REGISTERED, description=_DESCRIPTION)
-        versions = _versions(client)
+        versions = _only_versions(client)
         for done in found:
             fingerprint = done.identity.fingerprint
             if fingerprint in run_ids:
@@ -159,14 +168,25 @@ def update(
     store.attempt(write, None)
 
 
-def _versions(client: Any) -> dict[str, Any]:
-    """All versions by fingerprint; one that somebody made by hand has none and is left alone."""
+def _only_versions(client: Any) -> dict[str, Any]:
+    """The versions by fingerprint, of which there are no two afterwards.
+
+    One that somebody made by hand has none and is left alone.
+    """
     found, page = [], client.search_model_versions(f"name = '{REGISTERED}'")
     while page:
         found += page
         token = page.token
         page = token and client.search_model_versions(f"name = '{REGISTERED}'", page_token=token)
-    return {v.tags["fingerprint"]: v for v in found if "fingerprint" in v.tags}
+    versions: dict[str, Any] = {}
+    # Publications from two checkouts at once may have made a training's version twice.
+    for version in sorted(found, key=lambda version: int(version.version)):
+        fingerprint = version.tags.get("fingerprint")
+        if fingerprint in versions:
+            client.delete_model_version(REGISTERED, version.version)
+        elif fingerprint is not None:
+            versions[fingerprint] = version
+    return versions
 
 
 def _version(client: Any, done: CompletedRun, run_id: str, present: Any) -> Any:
@@ -211,7 +231,7 @@ def find(store: Store, alias: str) -> Registered | None:
         files = client.list_artifacts(run_id, mlmodel.FOLDER) if run_id else []
         if any(item.path == mlmodel.WEIGHTS for item in files):
             weights = Path(client.download_artifacts(run_id, mlmodel.WEIGHTS))
-        return Registered(str(number), dict(version.tags), weights)
+        return Registered(str(number), run_id or "", dict(version.tags), weights)
 
     return store.attempt(ask, None)
 

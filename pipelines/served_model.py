@@ -131,5 +131,8 @@ def _load_pyfunc(path: str) -> ServedModel:
     """
     folder = Path(path)
     expected = read_yaml(folder / Path(mlmodel.DESCRIPTION).name)["metadata"]["sha256"]
-    mlmodel.check(folder / Path(mlmodel.WEIGHTS).name, expected)
+    weights = folder / Path(mlmodel.WEIGHTS).name
+    mlmodel.check(
+        weights, expected, str(weights), "delete the run, and `make publish` makes it anew"
+    )
     return ServedModel(trained_models.read(folder, MADE_BY))

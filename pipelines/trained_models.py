@@ -109,7 +109,12 @@ def _of_alias(alias: str) -> Trained:
             f"alias {alias!r}: version {found.version} has no {lacks} in the registry; "
             "`make publish` writes it, or moves the alias"
         )
-    mlmodel.check(found.weights, found.tags["sha256"])
+    mlmodel.check(
+        found.weights,
+        found.tags["sha256"],
+        f"alias {alias!r}, version {found.version}",
+        f"delete its run {found.run} in MLflow, and `make publish` makes it anew",
+    )
     title = f"{alias}: {_title(found.tags.get('model', ''), found.tags.get('seed', ''))}"
     return Trained(read(found.weights.parent, "make publish"), title)
 

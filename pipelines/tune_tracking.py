@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pipelines import fingerprint, tracking, tune_best
+from pipelines import fingerprint, tracking, tune_best, views
 from pipelines.runs import Run
 from pipelines.tracking import Store
 from pipelines.tune_files import Ended
 from pipelines.tune_page import Found
 from pipelines.tune_storage import Storage
 
-PREFIX = "tuning/"
 DONE = "published"
 #: MLflow knows of no trial that was given up: such a run has finished, and its tag says how.
 STATUS = {"failed": "FAILED", "lost": "KILLED"}
@@ -29,7 +28,7 @@ def log(storage: Storage, found: Found) -> int:
         found: Its files, in the folder where they stay.
     """
     store = tracking.open_store()
-    name = PREFIX + storage.study.name
+    name = tracking.TUNING + storage.study.name
     store.add_experiment(name, f"Study {storage.study.name}: a parent run, and a run a trial.")
     if not store.is_on:
         return 0
@@ -39,7 +38,17 @@ def log(storage: Storage, found: Found) -> int:
     written = sum(
         _log_trial(store, name, parent, digest, trial, told[trial.number]) for trial in found.trials
     )
+    store.tag_experiment(name, _view(found.study))
     return written + _log_parent(parent, found)
+
+
+def _view(study: Mapping[str, Any]) -> dict[str, str]:
+    """The trials, the best first: objectives, what was searched, cost and state."""
+    objectives = [views.metric(f"valid/{name}") for name in study["objectives"]]
+    searched = map(views.param, study["space"])
+    rest = [views.metric("num_parameters"), views.metric("steps"), views.tag("state")]
+    ascending = study["directions"][0] == "minimize"
+    return views.table_tags([*objectives, *searched, *rest], objectives[0], ascending=ascending)
 
 
 def _log_parent(parent: Run, found: Found) -> bool:

@@ -5,10 +5,12 @@ the tag nor the keys, so they are written here alone and the browser test looks 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LEADERBOARD, BY_MODEL, CURVES = "leaderboard", "by_model", "curves"
+#: What a table is ordered by where it is not by a column of ours.
+AGE = "attributes.start_time"
 
 # The table's own columns: ticks, name, age, duration.
 _TICK, _NAME, _AGE, _DURATION = "0", "attributes.`Run Name`", "runDateAndNestInfo", "duration"
@@ -35,26 +37,8 @@ def tags(
         only: The filter of the runs, as the page's search field takes it.
     """
     ordered = [rank_by, *(name for name in metrics if name != rank_by)]
-    shown = [*(f"evaluate/{name}" for name in ordered), *_COST]
-    columns = [f"metrics.`{name}`" for name in shown]
-    # A header is cut where it is longer than its column, and most of ours begin alike.
-    widths = {column: 40 + 8 * len(name) for column, name in zip(columns, shown, strict=True)}
-    state: dict[str, Any] = {
-        "searchFilter": only,
-        "orderByKey": columns[0],
-        "orderByAsc": not higher_is_better,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
-        "selectedColumns": columns,
-        # Unordered, the table puts `cost/` before `evaluate/`, and ours out of sight.
-        "columnOrder": [_TICK, _NAME, *columns, _DURATION, _AGE],
-        "columnWidths": _WIDTHS | widths,
-        "runListHidden": False,
-        "groupBy": None,
-        "groupsExpanded": {},
-    }
+    columns = [metric(f"evaluate/{name}") for name in ordered] + [metric(name) for name in _COST]
+    state = _table(columns, columns[0], ascending=not higher_is_better, only=only)
     by_model = {
         "groupBy": {
             "aggregateFunction": "average",
@@ -67,7 +51,58 @@ def tags(
         BY_MODEL: state | by_model,
         CURVES: state | _charts(curves),
     }
+    return _as_tags(views)
+
+
+def table_tags(columns: Sequence[str], order_by: str, *, ascending: bool) -> dict[str, str]:
+    """One view, `LEADERBOARD`, of these columns, as tags of an experiment.
+
+    Args:
+        columns: Of `metric`, `param` and `tag`.
+        order_by: One of them, or `AGE`.
+        ascending: Whether the least comes first.
+    """
+    return _as_tags({LEADERBOARD: _table(columns, order_by, ascending=ascending, only="")})
+
+
+def metric(name: str) -> str:
+    """The column of a metric."""
+    return f"metrics.`{name}`"
+
+
+def param(name: str) -> str:
+    """The column of a param."""
+    return f"params.`{name}`"
+
+
+def tag(name: str) -> str:
+    """The column of a tag."""
+    return f"tags.`{name}`"
+
+
+def _as_tags(views: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {f"mlflow.sharedViewState.{key}": json.dumps(view) for key, view in views.items()}
+
+
+def _table(columns: Sequence[str], order_by: str, *, ascending: bool, only: str) -> dict[str, Any]:
+    # A header is cut where it is longer than its column, and most of ours begin alike.
+    widths = {column: 40 + 8 * len(column.split("`")[1]) for column in columns}
+    return {
+        "searchFilter": only,
+        "orderByKey": order_by,
+        "orderByAsc": ascending,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": list(columns),
+        # Unordered, the table puts `cost/` before `evaluate/`, and ours out of sight.
+        "columnOrder": [_TICK, _NAME, *columns, _DURATION, _AGE],
+        "columnWidths": _WIDTHS | widths,
+        "runListHidden": False,
+        "groupBy": None,
+        "groupsExpanded": {},
+    }
 
 
 def _charts(curves: Iterable[str]) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 import json
+import re
 import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 
 from pipelines import paths, publish, tracking
 from pipelines.errors import UserError
@@ -15,6 +18,7 @@ from tests.servers import free_port
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
 
+VIEW = "mlflow.sharedViewState."
 RUNS = [("vae", 0), ("vae", 1), ("gan", 0), ("gan", 1)]
 
 
@@ -200,15 +204,23 @@ def test_a_run_that_training_left_half_done_is_completed(
 
 
 def test_a_run_in_training_and_runs_of_the_past_are_left_alone(
-    reproduced: Path, fingerprints: dict[tuple[str, int], str]
+    reproduced: Path,
+    fingerprints: dict[tuple[str, int], str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = tracking.open_store()
     living = Identity("vae", "vae", "vae", 0, fingerprints["vae", 0])
-    store.start_run(living, {}, {})
+    run = store.start_run(living, {}, {})
     past = Identity("old", "vae", "vae", 0, "f" * 64)
     store.start_run(past, {}, {}).finish("FINISHED")  # waits for both
+    run.set_tags({"host": "another"})
+    capsys.readouterr()
     publish.publish()
     assert len(runs()) == 5
+    said = capsys.readouterr().out
+    assert "MLflow: 3 runs and the report are there, 4 of them written now\n" in said
+    assert f"{living.name} is still in training on another; `make publish` completes it\n" in said
+    assert f"champion waits for {living.name}" in said
     assert run_of("vae", 0).info.status == "RUNNING"
     assert "evaluate/fid_classifier" not in run_of("vae", 0).data.metrics
     assert run_of("old", 0).data.metrics == {}
@@ -220,12 +232,14 @@ def test_a_training_that_is_replaced_is_no_longer_current_and_the_views_show_wha
     store = tracking.open_store()
     for identity in (
         Identity("vae", "vae", "vae", 0, "e" * 64),  # another setting of a published model
+        Identity("vae", "vae", "vae", 7, "d" * 64),  # a seed that is trained no more
         Identity("other", "vae", "vae", 0, "f" * 64),  # a model that nobody published
     ):
         store.start_run(identity, {}, {}).finish("FINISHED")
     publish.publish()
     marks = {run.data.tags["fingerprint"]: run.data.tags["current"] for run in runs()}
-    assert marks == {**dict.fromkeys([*fingerprints.values(), "f" * 64], "true"), "e" * 64: "false"}
+    current = dict.fromkeys([*fingerprints.values(), "f" * 64], "true")
+    assert marks == current | {"e" * 64: "false", "d" * 64: "false"}
     tags = client().get_experiment_by_name("pipeline").tags
     for name in ("leaderboard", "by_model", "curves"):
         view = json.loads(tags[f"mlflow.sharedViewState.{name}"])
@@ -250,6 +264,64 @@ def test_another_report_is_another_run(reproduced: Path) -> None:
     assert len(found) == 2
     assert artifacts(found[0]) == ["comparison.md", "index.html", "leaderboard.csv"]
     assert found[0].data.tags["mlflow.note.content"].startswith("| model | fid |")
+    assert found[0].data.tags["champion"] == "vae"
+    view = json.loads(client().get_experiment_by_name("reports").tags[VIEW + "leaderboard"])
+    assert "tags.`champion`" in view["selectedColumns"]
+
+
+def test_what_a_new_evaluation_takes_away_is_gone_from_the_store(reproduced: Path) -> None:
+    publish.publish()
+    before = run_of("vae", 0)
+    folder = paths.EVALUATE / "vae"
+    records = json.loads((folder / "records.json").read_text())
+    record = next(r for r in records["seeds"]["0"] if r["name"] == "elbo")
+    record |= {"value": None, "reason": "too_few_samples"}
+    (folder / "records.json").write_text(json.dumps(records))
+    next((folder / "0").glob("*.png")).unlink()
+    publish.publish()
+    after = run_of("vae", 0)
+    assert after.info.run_id != before.info.run_id
+    assert set(before.data.metrics) - set(after.data.metrics) == {"evaluate/elbo"}
+    assert len(artifacts(after)) == len(artifacts(before)) - 1
+    same = ("mlflow.runName", "fingerprint", "current", "dvc.model_md5")
+    assert [after.data.tags[key] for key in same] == [before.data.tags[key] for key in same]
+    unchanged = content()
+    publish.publish()
+    assert content() == unchanged
+    assert len(runs()) == 4
+
+
+def test_sample_grids_that_changed_take_the_place_of_the_old_ones(reproduced: Path) -> None:
+    publish.publish()
+    path = next((paths.EVALUATE / "vae/0/training").glob("step_*.png"))
+    Image.new("L", (12, 12), 77).save(path)
+    publish.publish()
+    folder = "images"
+    grids = [name for name in artifacts(run_of("vae", 0), folder) if name.endswith(".png")]
+    assert len(grids) == len(list((paths.EVALUATE / "vae/0/training").glob("step_*.png")))
+    shown = [client().download_artifacts(run_of("vae", 0).info.run_id, name) for name in grids]
+    assert any(Image.open(name).getpixel((0, 0)) == 77 for name in shown)
+
+
+def test_a_file_that_was_cut_off_is_written_again(reproduced: Path) -> None:
+    publish.publish()
+    weights = Path(client().download_artifacts(run_of("vae", 0).info.run_id, "model/weights.pt"))
+    whole = (paths.TRAIN / "vae/0/weights.pt").read_bytes()
+    stored = next(p for p in paths.MLFLOW_ARTIFACTS.rglob("weights.pt") if p.read_bytes() == whole)
+    stored.write_bytes(whole[:4])
+    publish.publish()
+    assert stored.read_bytes() == weights.read_bytes() == whole
+
+
+def test_the_description_links_to_the_pictures_of_its_run(reproduced: Path) -> None:
+    publish.publish()
+    run = run_of("vae", 0)
+    note = run.data.tags["mlflow.note.content"]
+    linked = re.findall(r"get-artifact\?path=([^&]+)&run_uuid=(\w+)", note)
+    assert {unquote(path) for path, _ in linked} == {
+        name for name in artifacts(run, "evaluate") if name.endswith(".png")
+    }
+    assert {run_id for _, run_id in linked} == {run.info.run_id}
 
 
 def test_the_leaderboard_view_shows_our_metrics_best_first(reproduced: Path) -> None:

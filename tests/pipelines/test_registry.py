@@ -238,10 +238,21 @@ def test_a_run_in_training_has_no_version_yet(
     reproduced: Path, fingerprints: dict[tuple[str, int], str]
 ) -> None:
     identity = Identity("vae", "vae", "vae", 0, fingerprints["vae", 0])
-    tracking.open_store().start_run(identity, {}, {})
+    run = tracking.open_store().start_run(identity, {}, {})
+    tracking.open_store().drain()
+    run.set_tags({"host": "another"})
     publish.publish()
     assert [(v.tags["model"], int(v.tags["seed"])) for v in versions()] == RUNS[1:]
     assert aliases() == {"best-gan": ("gan", "0")}
+
+
+def test_a_version_that_two_publications_made_twice_is_there_once(reproduced: Path) -> None:
+    publish.publish()
+    before = [(v.version, v.tags) for v in versions()]
+    one = versions()[0]
+    client().create_model_version("genmodels", one.source, one.run_id, tags=one.tags)
+    publish.publish()
+    assert [(v.version, v.tags) for v in versions()] == before
 
 
 def training(model: str, seed: int, value: float | None, family: str = "vae") -> CompletedRun:

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -50,7 +52,7 @@ def test_a_file_in_the_store_that_was_tampered_with_is_refused(reproduced):
     text = path.with_name("MLmodel").read_text()
     honest, forged = mlmodel.sha256(paths.TRAIN / "vae" / "0" / "weights.pt"), mlmodel.sha256(path)
     path.with_name("MLmodel").write_text(text.replace(honest, forged))
-    with pytest.raises(UserError, match=r"weights.pt: refused, these are not the weights") as error:
+    with pytest.raises(UserError, match="version 1: refused, these are not the weights") as error:
         trained_models.load("champion")
     assert "\n" not in str(error.value)
 
@@ -58,13 +60,16 @@ def test_a_file_in_the_store_that_was_tampered_with_is_refused(reproduced):
 def test_the_advice_for_a_file_that_was_tampered_with_helps(reproduced):
     path = published() / "weights.pt"
     path.write_bytes(b"tampered with")
-    with pytest.raises(UserError, match="delete the file, and `make publish` writes it anew"):
+    with pytest.raises(
+        UserError, match=r"delete its run (.+) in MLflow, and `make publish`"
+    ) as error:
         trained_models.load("champion")
     path.unlink()
     with pytest.raises(
         UserError, match=r"version 1 has no weights in the registry; `make publish`"
     ):
         trained_models.load("champion")
+    client().delete_run(re.search(r"run (\w+) in", str(error.value))[1])
     write_params_and_lock(reproduced)
     published()
     trained_models.load("champion")

@@ -235,6 +235,14 @@ def test_a_study_in_mlflow_has_a_parent_and_a_run_a_trial_written_once(project, 
     assert parents.count(None) == 1
     assert set(parents) - {None} <= set(before)
     assert {r.info.status for r in client.search_runs([experiment])} == {"FINISHED"}
+    view = json.loads(
+        client.get_experiment_by_name("tuning/s").tags["mlflow.sharedViewState.leaderboard"]
+    )
+    assert view["orderByKey"] == view["selectedColumns"][0]
+    logged = client.search_runs([experiment])
+    for column in view["selectedColumns"]:
+        place, name = column.rstrip("`").split(".`")
+        assert any(name in getattr(run.data, place) for run in logged), column
     assert tune.tune_tracking.log(storage, tune_page.load(paths.TUNE / "s")) == 0
     assert stored() == before
 

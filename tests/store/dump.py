@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 #: Tags that tell who wrote a run, when and where, and from which commit.
-ORIGIN = re.compile(r"host|pid|process_start|git\.dirty|dvc\.exp_name|mlflow\.(source\..*|user)")
+ORIGIN = re.compile(
+    r"host|pid|process_start|seen|git\.dirty|dvc\.exp_name|mlflow\.(source\..*|user)"
+)
 #: What a clock measured: a second training takes another time.
 CLOCK = re.compile(r"cost/(.*_seconds|images_per_second)")
 #: MLflow puts the time and a random name into the file name of a picture of its grid.
@@ -53,6 +55,20 @@ def _read(uri: str) -> dict[str, Any]:
             while key in found:
                 key += " again"
             found[key] = _run(client, run)
+    found["registry"] = _registry(client)
+    return found
+
+
+def _registry(client: Any) -> dict[str, Any]:
+    """Of each registered model the versions by fingerprint, and which of them an alias names."""
+    found: dict[str, Any] = {}
+    for model in client.search_registered_models():
+        versions = client.search_model_versions(f"name = '{model.name}'", max_results=1000)
+        told = {str(v.version): v.tags["fingerprint"] for v in versions}
+        found[model.name] = {
+            "versions": sorted((told[str(v.version)], v.description) for v in versions),
+            "aliases": {alias: told[str(number)] for alias, number in model.aliases.items()},
+        }
     return found
 
 
@@ -67,7 +83,11 @@ def _run(client: Any, run: Any) -> dict[str, Any]:
         "status": run.info.status,
         "lifecycle": run.info.lifecycle_stage,
         "params": dict(run.data.params),
-        "tags": {key: v for key, v in run.data.tags.items() if not ORIGIN.fullmatch(key)},
+        "tags": {
+            key: value.replace(run.info.run_id, "<run>")
+            for key, value in run.data.tags.items()
+            if not ORIGIN.fullmatch(key)
+        },
         "metrics": metrics,
         "artifacts": _artifacts(client, run.info.run_id),
         "data": [(d.dataset.name, d.dataset.digest) for d in run.inputs.dataset_inputs],

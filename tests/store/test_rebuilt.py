@@ -35,7 +35,7 @@ def first(clone: Clone) -> dict[str, Any]:
     """The store that the first repro wrote."""
     found = dump(store_of(clone))
     runs = [value for name, value in found.items() if "/" in name]
-    assert len(runs) == 2 * len(PRESETS) + 1
+    assert len(runs) == 2 * len(PRESETS) + 1, sorted(found)
     assert {run["status"] for run in runs} == {"FINISHED"}
     assert all(run["artifacts"] for run in runs)
     return found
@@ -58,10 +58,23 @@ def publish(clone: Clone, **environment: str) -> str:
     return done.stdout
 
 
+def origins(clone: Clone) -> dict[str, list[str]]:
+    """By run the commit that it was trained at, and whether files differed from it."""
+    from mlflow import MlflowClient  # noqa: TID251
+
+    client = MlflowClient(store_of(clone))
+    found = client.search_runs([client.get_experiment_by_name("pipeline").experiment_id])
+    tags = ("mlflow.source.git.commit", "git.dirty")
+    return {run.data.tags["fingerprint"]: [run.data.tags[tag] for tag in tags] for run in found}
+
+
 def test_a_lost_store_is_rebuilt(clone: Clone, first: dict[str, Any]) -> None:
+    assert set(first["registry"]["genmodels"]["aliases"]) == {"champion", "best-vae", "best-gan"}
+    trained_at = origins(clone)
     lose_the_store(clone)
     assert "7 of them written now" in publish(clone)
     assert differences(first, dump(store_of(clone))) == []
+    assert origins(clone) == trained_at
     assert "0 of them written now" in publish(clone)
     assert differences(first, dump(store_of(clone))) == []
 
