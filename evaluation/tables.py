@@ -22,7 +22,7 @@ REFERENCE_NAMES = {
 REASONS = {
     "not_supported": "the model cannot do what this metric needs",
     "not_measured": "not measured",
-    "other_observation_model": "another observation model, whose values are not comparable",
+    "other_likelihood": "a likelihood of something else, whose values are not comparable",
     "no_extractor": "there is no feature extractor for this data set",
     "no_weights": "the extractor's weights are not here",
     "too_few_samples": "too few images",

@@ -82,7 +82,7 @@ def choose(rows: Sequence[Row], asked: Sequence[str], rank_by: str) -> list[str]
                 f"--metric: {name}: not measured{suggest(name, known)}; "
                 f"there are {', '.join(known)}"
             )
-    # In a report of several observation models, elbo_gaussian is elbo.
+    # In a report of several likelihoods, elbo_gaussian is elbo.
     ranking = [name for name in known if rank_by == name or rank_by.startswith(f"{name}_")]
     had = [name for name in known if any(row.summary.get(name, NOTHING)["n"] for row in rows)]
     return list(dict.fromkeys(asked or [*ranking[-1:], *had]))
