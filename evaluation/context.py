@@ -192,10 +192,12 @@ class Context:
         """(N, d) features of real images, as they were stored or made now."""
         extractor = self._need_extractor()
         stored = real.features.get(extractor.sha256)
-        if stored is not None:
-            return stored
+
+        def make() -> Tensor:
+            return _finite(extractor.features(real.images) if stored is None else stored)
+
         key = ("features", extractor.sha256, real.split, real.sha256, len(real.images))
-        return self.once(key, lambda: _finite(extractor.features(real.images)))
+        return self.once(key, make)
 
     @property
     def reconstructions(self) -> Tensor:

@@ -105,6 +105,15 @@ def test_stored_features_are_used_and_equal_fresh_ones(sets, model) -> None:
         assert one.value == pytest.approx(two.value, rel=1e-4)
 
 
+def test_stored_features_that_are_not_finite_give_a_null_with_the_reason(sets, model) -> None:
+    reference, extractor = sets["reference"], sets["extractors"][0]
+    stored = extractor.features(reference.images)
+    stored[3, 0] = torch.nan
+    sets["reference"] = replace(reference, features={extractor.sha256: stored})
+    records = evaluate(model, ["fid", "kid"], settings=SETTINGS, **sets).records
+    assert {(r.value, r.reason) for r in records} == {(None, "non_finite_features")}
+
+
 def test_fixed_images_are_dealt_in_order(make_pictures, rng) -> None:
     images = make_pictures(7, 0)
     fixed = FixedImages(images)
