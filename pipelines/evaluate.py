@@ -234,7 +234,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--train",
         metavar="DIR|SPLIT",
-        help="what copies would be copies of; by default the train split beside a prepared split",
+        help="what copies would be copies of; by default the train split beside valid or test",
     )
     parser.add_argument(
         "--metric", nargs="+", default=[], metavar="NAME", help="files of evaluation/metrics/"

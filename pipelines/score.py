@@ -101,7 +101,8 @@ def prepare(
         settings: All of params.yaml.
         images: A folder of pictures.
         reference: A folder of pictures, or a prepared split.
-        train: Likewise; None for the train split beside a prepared split, otherwise nothing.
+        train: Likewise; None for the train split beside the valid or the test split, otherwise
+            nothing.
         metrics: Names of metrics; empty for all of `evaluate.metrics` that images alone can have.
         max_samples: At most so many images on each side.
 
@@ -125,7 +126,7 @@ def prepare(
             f"--images: {images}: {_shape(shape)}, but the reference {reference} is "
             f"{_shape(real.images.shape[1:])}; nothing is resized"
         )
-    if train is None and reference in splits.SPLITS:
+    if train is None and reference in {"valid", "test"}:  # beside itself it would hide all copies
         train = "train"
     known = _real(train, "--train", extracted) if train else _nothing(real)
     if tuple(known.images.shape[1:]) != shape:

@@ -81,6 +81,18 @@ def test_real_pictures_score_better_than_noise(checkout, tmp_path, monkeypatch) 
     assert values["good"] < values["bad"] / 2
 
 
+@pytest.mark.parametrize(("reference", "known"), [("test", "train"), ("train", "none")])
+def test_copies_are_looked_for_in_the_train_split_unless_it_is_the_reference(
+    checkout, tmp_path, reference: str, known: str
+) -> None:
+    prepare(labelled=True)
+    pictures = str(write_pictures(tmp_path / "samples", 5))
+    task = score.prepare(
+        Given, images=pictures, reference=reference, train=None, metrics=["fid"], max_samples=30
+    )
+    assert task.train.split == known
+
+
 def test_two_folders_need_no_pipeline(checkout, tmp_path, monkeypatch, capsys) -> None:
     one = write_pictures(tmp_path / "samples" / "a", 20).parent  # below a class folder, too
     other = write_pictures(tmp_path / "photos", 25, seed=1)
