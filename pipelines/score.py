@@ -1,7 +1,7 @@
 """Scores any folder of pictures against real ones, whoever made them.
 
-Behind `python -m pipelines.evaluate --images DIR`. Pictures are measured as they are: nothing is
-resized, cropped or turned from colour to grey, since that would measure something else.
+Behind `python -m pipelines.evaluate --images DIR`. Pictures are measured as they are (see
+`pipelines.picture_folder`).
 """
 
 import argparse
@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
@@ -25,10 +23,11 @@ from evaluation.plan import as_text, plan
 from evaluation.records import Record
 from evaluation.runner import FixedImages, Settings, evaluate_images
 from evaluation.tables import REASONS
-from pipelines import datasets, files, paths, splits
+from pipelines import files, paths, splits
 from pipelines.errors import UserError
 from pipelines.extracted import NOTHING, Extracted, load_extracted, open_inception, real_images
 from pipelines.params import Params
+from pipelines.picture_folder import read_folder, shape_text
 from pipelines.references import sampled_metrics
 
 
@@ -51,39 +50,6 @@ class Task:
     metrics: Sequence[str]
     extractors: Sequence[FeatureExtractor | MissingExtractor]
     settings: Settings
-
-
-def read_folder(name: str, option: str) -> torch.Tensor:
-    """All pictures in a folder and below it, as they are.
-
-    Args:
-        name: The folder.
-        option: The option that names it, for an error.
-
-    Returns:
-        (N, C, H, W) in [0, 1], in the order of their paths.
-
-    Raises:
-        UserError: There is no such folder or no picture in it, or they differ in shape.
-    """
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"{option}: {name}: no such folder")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in datasets.SUFFIXES)
-    if not found:
-        allowed = ", ".join(sorted(datasets.SUFFIXES))
-        raise UserError(f"{option}: {name}: no picture in it ({allowed})")
-    bar = tqdm(found, desc=f"reading {name}", unit="file", disable=not sys.stderr.isatty())
-    arrays: list[npt.NDArray[np.uint8]] = []
-    for path in bar:
-        array = datasets.read_as_it_is(path)
-        if arrays and array.shape != arrays[0].shape:
-            raise UserError(
-                f"{path}: {_shape(array.shape)}, but {found[0].name} is {_shape(arrays[0].shape)}; "
-                "all pictures of a folder have to have one shape"
-            )
-        arrays.append(array)
-    return torch.from_numpy(np.stack(arrays)).to(torch.float32).div_(255)
 
 
 def prepare(
@@ -114,27 +80,29 @@ def prepare(
             registry.load(name)
     except ValueError as error:
         raise UserError(f"--metric: {error}") from None
-    pictures = read_folder(images, "--images")
+    seeds = Seeds(None, settings.evaluate.sample_seed, settings.evaluate.metric_seed)
+    pictures = read_folder(images, "--images", seeds.sample, max_samples)
     prepared = (paths.PREPARE / "manifest.json").is_file()
     extracted = NOTHING
     if (paths.FEATURES / "card.json").is_file() and prepared:
         extracted = load_extracted(settings.features)
-    real = _real(reference, "--reference", extracted)
+    real = _real(reference, "--reference", extracted, max_samples)
     shape = tuple(pictures.shape[1:])
     if tuple(real.images.shape[1:]) != shape:
         raise UserError(
-            f"--images: {images}: {_shape(shape)}, but the reference {reference} is "
-            f"{_shape(real.images.shape[1:])}; nothing is resized"
+            f"--images: {images}: {shape_text(shape)}, but the reference {reference} is "
+            f"{shape_text(real.images.shape[1:])}; nothing is resized"
         )
     if train is None and reference in {"valid", "test"}:  # beside itself it would hide all copies
         train = "train"
-    known = _real(train, "--train", extracted) if train else _nothing(real)
+    # All of it: a copy may be one of any.
+    known = _real(train, "--train", extracted, None) if train else _nothing(real)
     if tuple(known.images.shape[1:]) != shape:
-        raise UserError(f"--train: {train}: {_shape(known.images.shape[1:])}, not {_shape(shape)}")
-    seeds = Seeds(None, settings.evaluate.sample_seed, settings.evaluate.metric_seed)
+        raise UserError(
+            f"--train: {train}: {shape_text(known.images.shape[1:])}, not {shape_text(shape)}"
+        )
     return Task(
-        # In random order, as every real set is: a folder is often sorted by class.
-        _shuffled(pictures, seeds.sample),
+        pictures,
         real,
         known,
         metrics or sampled_metrics(settings.evaluate.metrics, labelled=False),
@@ -162,13 +130,16 @@ def score(task: Task) -> tuple[Record, ...]:
         ).records
 
 
-def score_statistics(settings: Params, images: str, path: str) -> tuple[Record, ...]:
+def score_statistics(
+    settings: Params, images: str, path: str, max_samples: int
+) -> tuple[Record, ...]:
     """The Inception distance of a folder to published statistics of real images.
 
     Args:
         settings: All of params.yaml.
         images: A folder of pictures.
         path: A file of `mu` and `sigma`, as other packages write them (.npz).
+        max_samples: At most so many pictures.
 
     Raises:
         UserError: A file is missing or no such file, or the network's weights are not here.
@@ -183,14 +154,15 @@ def score_statistics(settings: Params, images: str, path: str) -> tuple[Record, 
     extractor = open_inception(settings.features)
     if isinstance(extractor, MissingExtractor):
         raise UserError(f"--reference: {path}: statistics need the Inception network's weights")
-    features = extractor.features(read_folder(images, "--images")).double()
+    chosen = settings.evaluate
+    pictures = read_folder(images, "--images", chosen.sample_seed, max_samples)
+    features = extractor.features(pictures).double()
     if len(features) < 2 or features.shape[1] != len(mean):
         raise UserError(
             f"--reference: {path}: of {len(mean)} features, and {images} has {len(features)} "
             f"images of {features.shape[1]}; at least 2 images and as many features are needed"
         )
     parts = frechet_from_moments(mean, scatter, features.mean(0), covariance(features))
-    chosen = settings.evaluate
     identity = {"dataset": file.name, "split": "statistics"}
     return (
         Record(
@@ -256,7 +228,7 @@ def main(given: argparse.Namespace, settings: Params) -> None:
     if given.out and Path(given.out).is_dir():
         raise UserError(f"--out: {given.out}: a folder; name a file")
     if given.reference.endswith(".npz"):
-        records = score_statistics(settings, given.images, given.reference)
+        records = score_statistics(settings, given.images, given.reference, given.max_samples)
     else:
         task = prepare(
             settings,
@@ -275,20 +247,15 @@ def main(given: argparse.Namespace, settings: Params) -> None:
         files.write_json(Path(given.out), [record.to_dict() for record in records])
 
 
-def _real(name: str, option: str, extracted: Extracted) -> RealImages:
+def _real(name: str, option: str, extracted: Extracted, most: int | None) -> RealImages:
     if name in splits.SPLITS:
         return real_images(name, splits.load_split(name), extracted)
-    images = _shuffled(read_folder(name, option), 0)
+    images = read_folder(name, option, 0, most)
     return RealImages.of(images, dataset=Path(name).name, split="folder")
 
 
 def _nothing(real: RealImages) -> RealImages:
     return RealImages.of(real.images[:0], dataset="none", split="none")
-
-
-def _shuffled(images: torch.Tensor, seed: int) -> torch.Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    return images[torch.randperm(len(images), generator=rng)]
 
 
 def _fitting(
@@ -303,8 +270,3 @@ def _fitting(
     if "inception" in settings.features.extractors and "inception" not in names:
         found.append(open_inception(settings.features))
     return found
-
-
-def _shape(shape: Sequence[int]) -> str:
-    channels, height, width = shape
-    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from evaluation.moments import frechet_parts
-from pipelines import evaluate, features, params, paths, score
+from pipelines import datasets, evaluate, features, params, paths, score
 from pipelines.errors import UserError
+from pipelines.picture_folder import read_folder
 from tests.pipelines.test_features import SETTINGS, prepare
 
 
@@ -121,16 +122,59 @@ def test_colour_and_grey_are_told_apart_and_nothing_is_resized(checkout, tmp_pat
     grey = write_pictures(tmp_path / "grey", 3)
     red = write_pictures(tmp_path / "red", 3, mode="RGB")
     large = write_pictures(tmp_path / "large", 3, size=(20, 12))
-    assert score.read_folder(str(grey), "--images").shape == (3, 1, 12, 12)
-    assert score.read_folder(str(red), "--images").shape == (3, 3, 12, 12)
-    assert score.read_folder(str(large), "--images").shape == (3, 1, 12, 20)
+    assert read_folder(str(grey), "--images", 0).shape == (3, 1, 12, 12)
+    assert read_folder(str(red), "--images", 0).shape == (3, 3, 12, 12)
+    assert read_folder(str(large), "--images", 0).shape == (3, 1, 12, 20)
 
 
 def test_pixels_come_through_unchanged(checkout, tmp_path) -> None:
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(pixels).save(tmp_path / "all.png")
-    read = score.read_folder(str(tmp_path), "--images")
+    read = read_folder(str(tmp_path), "--images", 0)
     assert ((read[0, 0] * 255).round().numpy() == pixels).all()
+
+
+def write_classes(folder: Path) -> Path:
+    """Ten dark pictures and, behind them in the order of names, ten bright ones."""
+    folder.mkdir()
+    for index in range(20):
+        level = np.full((12, 12), index + 235 * (index >= 10), np.uint8)
+        Image.fromarray(level).save(folder / f"{index:02d}.png")
+    return folder
+
+
+def test_of_a_folder_sorted_by_class_some_pictures_are_some_of_every_class(
+    checkout, tmp_path, monkeypatch
+) -> None:
+    folder, decoded = write_classes(tmp_path / "sorted"), []
+    as_it_is = datasets.read_as_it_is
+    monkeypatch.setattr(
+        datasets, "read_as_it_is", lambda path: decoded.append(path) or as_it_is(path)
+    )
+    some = read_folder(str(folder), "--images", 0, 10)
+    assert len(decoded) == 10
+    assert 0 < (some > 0.5).double().mean() < 1
+    every = read_folder(str(folder), "--images", 0)
+    assert torch.equal(every[:10], some)
+    assert not torch.equal(read_folder(str(folder), "--images", 1, 10), some)
+
+
+def test_the_largest_number_of_samples_holds_for_every_side_but_the_train_set(
+    checkout, tmp_path
+) -> None:
+    folder = str(write_classes(tmp_path / "sorted"))
+    task = score.prepare(
+        Given, images=folder, reference=folder, train=folder, metrics=["fid"], max_samples=7
+    )
+    assert [len(real.images) for real in (task.reference, task.train)] == [7, 20]
+    assert len(task.images) == 7
+
+
+def test_hidden_files_and_folders_are_no_pictures(checkout, tmp_path) -> None:
+    folder = write_pictures(tmp_path / ".home" / "samples", 3)
+    write_pictures(folder / ".thumbnails", 2, size=(6, 6))
+    (folder / "._000.png").write_text("what an archive adds")
+    assert len(read_folder(str(folder), "--images", 0)) == 3
 
 
 @pytest.mark.parametrize(
@@ -138,7 +182,11 @@ def test_pixels_come_through_unchanged(checkout, tmp_path) -> None:
     [
         ("missing", "grey", "--images: .*missing: no such folder"),
         ("empty", "grey", r"--images: .*empty: no picture in it \(\.bmp"),
-        ("mixed", "grey", "red.png: 12x12 RGB, but 000.png is 12x12 grey"),
+        (
+            "mixed",
+            "grey",
+            r"(red|00.)\.png: 12x12 (RGB|grey), but (red|00.)\.png is 12x12 (RGB|grey)",
+        ),
         ("red", "grey", "--images: .*red: 12x12 RGB, but the reference .*grey is 12x12 grey"),
         ("broken", "grey", "broken/picture.png: not a readable picture"),
         ("grey", "test", "test.npy: no such file; `dvc repro prepare` makes it"),
@@ -179,7 +227,7 @@ def test_published_statistics_give_the_distance_of_their_moments(
             return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x[:, 0, 0, 0]], 1)
 
     pictures = str(write_pictures(tmp_path / "samples", 30))
-    one = Means().features(score.read_folder(pictures, "--images")).double().numpy()
+    one = Means().features(read_folder(pictures, "--images", 0)).double().numpy()
     other = np.random.default_rng(0).normal(size=(50, 3))
     path = tmp_path / "statistics.npz"
     np.savez(path, mu=other.mean(0), sigma=np.cov(other, rowvar=False))
