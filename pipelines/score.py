@@ -142,7 +142,8 @@ def score_statistics(
         max_samples: At most so many pictures.
 
     Raises:
-        UserError: A file is missing or no such file, or the network's weights are not here.
+        UserError: A file is missing or no such file, sigma is no covariance, or the network's
+            weights are not here.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -162,7 +163,11 @@ def score_statistics(
             f"--reference: {path}: of {len(mean)} features, and {images} has {len(features)} "
             f"images of {features.shape[1]}; at least 2 images and as many features are needed"
         )
-    parts = frechet_from_moments(mean, scatter, features.mean(0), covariance(features))
+    try:
+        parts = frechet_from_moments(mean, scatter, features.mean(0), covariance(features))
+    except ValueError as error:
+        raise UserError(f"--reference: {path}: {error}") from None
+    n, d = features.shape
     identity = {"dataset": file.name, "split": "statistics"}
     return (
         Record(
@@ -170,14 +175,18 @@ def score_statistics(
             value=sum(parts),
             unit=extractor.unit,
             n_real=None,
-            n_fake=len(features),
+            n_fake=n,
             reference={**identity, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
             extractor=f"sha256:{extractor.sha256}",
             seed={"train": None, "sample": chosen.sample_seed, "metric": chosen.metric_seed},
             higher_is_better=False,
             ideal=0.0,
             order="quality",
-            params={"mean_part": parts[0], "covariance_part": parts[1]},
+            params={
+                "mean_part": parts[0],
+                "covariance_part": parts[1],
+                "rank_deficient": n <= d,
+            },
         ),
     )
 

@@ -215,17 +215,18 @@ def test_an_unknown_metric_is_one_line_with_the_nearest_name(
         run(monkeypatch, "--images", pictures, "--reference", pictures, "--metric", "fidd")
 
 
+class Means:
+    """Three features in the place of the Inception network, whose weights nobody has here."""
+
+    name, sha256, unit = "inception", "c" * 64, "raw"
+
+    def features(self, x):
+        return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x[:, 0, 0, 0]], 1)
+
+
 def test_published_statistics_give_the_distance_of_their_moments(
     checkout, tmp_path, monkeypatch, capsys
 ) -> None:
-    """With a network of three features in the place of Inception, whose weights nobody has here."""
-
-    class Means:
-        name, sha256, unit = "inception", "c" * 64, "raw"
-
-        def features(self, x):
-            return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x[:, 0, 0, 0]], 1)
-
     pictures = str(write_pictures(tmp_path / "samples", 30))
     one = Means().features(read_folder(pictures, "--images", 0)).double().numpy()
     other = np.random.default_rng(0).normal(size=(50, 3))
@@ -238,7 +239,30 @@ def test_published_statistics_give_the_distance_of_their_moments(
     expected = sum(frechet_parts(torch.from_numpy(other), torch.from_numpy(one)))
     assert record["value"] == pytest.approx(expected, rel=1e-9)
     assert (record["name"], record["n_real"], record["n_fake"]) == ("fid_inception", None, 30)
+    assert record["params"]["rank_deficient"] is False
     assert "30 images against statistics; reference statistics.npz" in capsys.readouterr().out
+
+
+def test_as_many_pictures_as_asked_for_are_compared_with_statistics_and_few_are_flagged(
+    checkout, tmp_path, monkeypatch, capsys
+) -> None:
+    pictures = str(write_pictures(tmp_path / "samples", 30))
+    path = tmp_path / "statistics.npz"
+    np.savez(path, mu=np.zeros(3), sigma=np.eye(3))
+    monkeypatch.setattr(score, "open_inception", lambda settings: Means())
+    run(monkeypatch, "--images", pictures, "--reference", str(path), "--max-samples", "3")
+    printed = capsys.readouterr().out
+    assert "3 images against statistics" in printed
+    assert "fewer images than features: mostly bias" in printed
+
+
+def test_statistics_that_no_data_has_are_one_line(checkout, tmp_path, monkeypatch) -> None:
+    pictures = str(write_pictures(tmp_path / "samples", 30))
+    path = tmp_path / "statistics.npz"
+    np.savez(path, mu=np.zeros(3), sigma=np.diag([1.0, 1.0, -1.0]))
+    monkeypatch.setattr(score, "open_inception", lambda settings: Means())
+    with pytest.raises(SystemExit, match=r"^error: --reference: .*npz: .* a negative eigenvalue"):
+        run(monkeypatch, "--images", pictures, "--reference", str(path))
 
 
 @pytest.mark.parametrize(
