@@ -22,6 +22,10 @@ from evaluation.protocols import (
 
 _T = TypeVar("_T")
 
+#: How far samples may leave [0, 1]: half an 8-bit level, which rounding takes to the border anyway.
+#: It leaves room for the rounding of what a model computes, not for another range.
+_SLACK = 0.5 / 255
+
 
 class UnavailableError(Exception):
     """A metric has no value; the message is the `reason` of its record."""
@@ -276,14 +280,15 @@ class Context:
             for start in range(0, self.num, self.batch_size):
                 n = min(self.batch_size, self.num - start)
                 told = self.told(self.reference.labels, slice(start, start + n))
-                batch = self.model.sample(n, rng, **told).to("cpu", torch.float32)
+                batch = self.model.sample(n, rng, **told)
+                returned = f"{type(self.model).__name__}.sample({n}) returned"
                 expected = (n, *self.reference.images.shape[1:])
                 if batch.shape != expected:
                     raise ValueError(
-                        f"{type(self.model).__name__}.sample({n}) returned shape "
-                        f"{tuple(batch.shape)}, expected {tuple(expected)}"
+                        f"{returned} shape {tuple(batch.shape)}, expected {tuple(expected)}"
                     )
-                drawn.append(batch)
+                _check_range(batch, returned)
+                drawn.append(batch.to("cpu", torch.float32))
         return torch.cat(drawn)
 
     def _reconstruct(self) -> Tensor:
@@ -348,6 +353,16 @@ def _finite(features: Tensor) -> Tensor:
     if not features.isfinite().all():
         raise UnavailableError("non_finite_features")
     return features
+
+
+def _check_range(images: Tensor, returned: str) -> None:
+    """Images in bytes or in [-1, 1] would be clamped, and scored as a bad model's."""
+    finite = images[images.isfinite()]  # what is not finite is a null with its own reason
+    if not images.is_floating_point() or ((finite < -_SLACK) | (finite > 1 + _SLACK)).any():
+        raise ValueError(
+            f"{returned} {images.dtype} in [{finite.min():.4g}, {finite.max():.4g}], "
+            "expected floats in [0, 1]"
+        )
 
 
 def _checked(images: Tensor, reason: str) -> Tensor:

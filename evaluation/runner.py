@@ -98,7 +98,8 @@ def evaluate(  # noqa: PLR0913  (all but two by keyword)
         progress: Called with each metric's name before it is computed.
 
     Raises:
-        ValueError: A metric is unknown, or the model's images have a wrong shape.
+        ValueError: A metric is unknown, or the model's images have a wrong shape or are no floats
+            in [0, 1].
     """
     loaded = [registry.load(name) for name in metrics]
     reference = reference.first(settings.max_samples)
