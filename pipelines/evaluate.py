@@ -209,7 +209,8 @@ examples:
   python -m pipelines.evaluate --images samples/ --reference photos/ --metric fid c2st_pixel
 
 Folders are scored as they are: 8-bit grey or RGB pictures of one size, on both sides the same
-number of them. With a prepared split as the reference the pipeline's extractors are used.
+number of them. The pipeline's classifier knows the prepared data only, so it judges with a prepared
+split as the reference; the Inception network, if features.extractors has it, with any.
 """
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from evaluation import metric as registry
 from evaluation.comparison import number
 from evaluation.context import RealImages, Seeds
-from evaluation.features import Extractor, FeatureExtractor, MissingExtractor
+from evaluation.features import FeatureExtractor, MissingExtractor
 from evaluation.moments import covariance, frechet_from_moments, load_statistics
 from evaluation.plan import as_text, plan
 from evaluation.records import Record
@@ -82,10 +82,7 @@ def prepare(
         raise UserError(f"--metric: {error}") from None
     seeds = Seeds(None, settings.evaluate.sample_seed, settings.evaluate.metric_seed)
     pictures = read_folder(images, "--images", seeds.sample, max_samples)
-    prepared = (paths.PREPARE / "manifest.json").is_file()
-    extracted = NOTHING
-    if (paths.FEATURES / "card.json").is_file() and prepared:
-        extracted = load_extracted(settings.features)
+    extracted = _extracted(settings, reference)
     real = _real(reference, "--reference", extracted, max_samples)
     shape = tuple(pictures.shape[1:])
     if tuple(real.images.shape[1:]) != shape:
@@ -106,7 +103,7 @@ def prepare(
         real,
         known,
         metrics or sampled_metrics(settings.evaluate.metrics, labelled=False),
-        _fitting(extracted, settings, shape),
+        _extractors(extracted, settings),
         Settings(seeds, max_samples),
     )
 
@@ -267,14 +264,23 @@ def _nothing(real: RealImages) -> RealImages:
     return RealImages.of(real.images[:0], dataset="none", split="none")
 
 
-def _fitting(
-    extracted: Extracted, settings: Params, shape: tuple[int, ...]
+def _extracted(settings: Params, reference: str) -> Extracted:
+    """What `features` made, for a prepared split alone.
+
+    The classifier knows the prepared data, and the unit of its distances is the variance of their
+    features: of other data its values would look alike and mean something else.
+    """
+    if reference not in splits.SPLITS:
+        return Extracted((MissingExtractor("classifier", "classifier_of_other_data"),), (), {}, {})
+    made = (paths.PREPARE / "manifest.json", paths.FEATURES / "card.json")
+    return load_extracted(settings.features) if all(path.is_file() for path in made) else NOTHING
+
+
+def _extractors(
+    extracted: Extracted, settings: Params
 ) -> list[FeatureExtractor | MissingExtractor]:
-    """The pipeline's extractors; its classifier only looks at images of its own shape."""
-    found: list[FeatureExtractor | MissingExtractor] = []
-    for extractor in extracted.extractors:
-        other = isinstance(extractor, Extractor) and extractor.image_shape != shape
-        found.append(MissingExtractor(extractor.name, "other_image_shape") if other else extractor)
+    """The Inception network looks at any pictures, so it needs nothing that `features` made."""
+    found = list(extracted.extractors)
     names = {extractor.name for extractor in found}
     if "inception" in settings.features.extractors and "inception" not in names:
         found.append(open_inception(settings.features))

@@ -100,7 +100,7 @@ def test_two_folders_need_no_pipeline(checkout, tmp_path, monkeypatch, capsys) -
     command = ["--images", str(one), "--reference", str(other), "--metric", "nearest_neighbour"]
     run(monkeypatch, *command, "fid")
     printed = capsys.readouterr().out
-    assert "there is no feature extractor for this data set" in printed
+    assert "the pipeline's classifier knows the prepared data only" in printed
     assert "20 images on each side; reference photos folder" in printed
 
 
@@ -114,7 +114,7 @@ def test_a_dry_run_lists_what_would_be_computed_and_computes_nothing(
     run(monkeypatch, "--images", folder, "--reference", folder, "--dry-run", "--out", str(out))
     printed = capsys.readouterr().out
     assert "fid_classifier" in printed
-    assert "null: no extractor" in printed
+    assert "null: classifier of other data" in printed
     assert not out.exists()
 
 
@@ -314,14 +314,29 @@ def test_wrong_usage_is_explained(arguments, capsys) -> None:
     assert "error:" in capsys.readouterr().err
 
 
-def test_another_shape_than_the_extractors_is_null_with_the_reason(checkout, tmp_path) -> None:
+def test_the_classifier_of_the_pipeline_judges_no_foreign_data(
+    checkout, tmp_path, monkeypatch
+) -> None:
+    """Even of its own shape: it was trained on other classes. The Inception network stays."""
+    prepare(labelled=True)
+    features.make(SETTINGS)
+    monkeypatch.setattr(score, "open_inception", lambda settings: Means())
+    photos = str(write_pictures(tmp_path / "photos", 6))
+    settings = Given()
+    settings.features = SETTINGS.model_copy(update={"extractors": ["classifier", "inception"]})
+    task = score.prepare(
+        settings, images=photos, reference=photos, train="train", metrics=["fid"], max_samples=30
+    )
+    classifier, inception = score.score(task)
+    assert (classifier.name, classifier.reason) == ("fid_classifier", "classifier_of_other_data")
+    assert (inception.name, inception.reason) == ("fid_inception", None)
+    assert len(task.train.images) > 0
+
+
+def test_another_shape_than_the_references_is_refused(checkout, tmp_path) -> None:
     prepare(labelled=True)
     features.make(SETTINGS)
     large = str(write_pictures(tmp_path / "large", 6, size=(20, 20)))
-    task = score.prepare(
-        Given, images=large, reference=large, train=None, metrics=["fid"], max_samples=30
-    )
-    assert [record.reason for record in score.score(task)] == ["other_image_shape"]
     with pytest.raises(UserError, match="20x20 grey, but the reference test is 12x12 grey"):
         score.prepare(
             Given, images=large, reference="test", train=None, metrics=["fid"], max_samples=30
