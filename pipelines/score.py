@@ -6,6 +6,7 @@ Behind `python -m pipelines.evaluate --images DIR`. Pictures are measured as the
 
 import argparse
 import hashlib
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +16,24 @@ import torch
 from tqdm import tqdm
 
 from evaluation import metric as registry
-from evaluation.comparison import number
 from evaluation.context import RealImages, Seeds
 from evaluation.features import FeatureExtractor, MissingExtractor
-from evaluation.moments import covariance, frechet_from_moments, load_statistics
+from evaluation.moments import (
+    covariance,
+    frechet_floor,
+    frechet_from_moments,
+    load_statistics,
+)
 from evaluation.plan import as_text, plan
 from evaluation.records import Record
 from evaluation.runner import FixedImages, Settings, evaluate_images
-from evaluation.tables import REASONS
 from pipelines import files, paths, splits
 from pipelines.errors import UserError
 from pipelines.extracted import NOTHING, Extracted, load_extracted, open_inception, real_images
 from pipelines.params import Params
 from pipelines.picture_folder import read_folder, shape_text
 from pipelines.references import sampled_metrics
+from pipelines.score_table import held_out, table
 
 
 @dataclass(frozen=True)
@@ -182,36 +187,11 @@ def score_statistics(
             params={
                 "mean_part": parts[0],
                 "covariance_part": parts[1],
+                # Published statistics are of so many images that theirs is no error.
+                "iid_floor": frechet_floor(scatter, n, math.inf),
                 "rank_deficient": n <= d,
             },
         ),
-    )
-
-
-def table(records: Sequence[Record]) -> str:
-    """A line for each value: what it is, which direction is better, its interval or its reason."""
-    width = max(len(record.name) for record in records)
-    lines = []
-    for record in records:
-        arrow = {True: "↑", False: "↓", None: " "}[record.higher_is_better]
-        line = f"{record.name:{width}} {arrow} {number(record.value, 4):>12}"
-        if record.reason:
-            line += f"  {REASONS.get(record.reason, record.reason.replace('_', ' '))}"
-        elif record.params.get("rank_deficient"):
-            line += "  fewer images than features: mostly bias"
-        elif record.interval:
-            low, high = (number(record.interval[key], 4) for key in ("low", "high"))
-            line += f"  {low} to {high} ({record.interval['method']})"
-        lines.append(line)
-    first = records[0]
-    sides = "on each side" if first.n_real is not None else "against statistics"
-    num = first.n_real if first.n_fake is None else first.n_fake
-    return "\n".join(
-        [
-            *lines,
-            f"{num:,} images {sides}; reference {first.reference['dataset']} "
-            f"{first.reference['split']}, sha256 {first.reference['sha256'][:8]}",
-        ]
     )
 
 
@@ -248,7 +228,7 @@ def main(given: argparse.Namespace, settings: Params) -> None:
             print(planned(task))
             return
         records = score(task)
-    print(table(records))
+    print(table(records, held_out(records)))
     if given.out:
         files.write_json(Path(given.out), [record.to_dict() for record in records])
 

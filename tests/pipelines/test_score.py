@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.moments import frechet_parts
-from pipelines import datasets, evaluate, features, params, paths, score
+from evaluation.moments import covariance, frechet_floor, frechet_parts
+from pipelines import datasets, evaluate, features, files, params, paths, score
 from pipelines.errors import UserError
+from pipelines.extracted import load_extracted
 from pipelines.picture_folder import read_folder
 from tests.pipelines.test_features import SETTINGS, prepare
 
@@ -63,6 +64,42 @@ def test_a_folder_is_scored_against_a_prepared_split(
         assert (record["n_real"], record["n_fake"]) == (40, 40)
         assert record["seed"]["train"] is None
         assert record["extractor"].startswith("sha256:")
+
+
+def test_values_stand_beside_those_of_held_out_images_at_the_same_number(
+    checkout, tmp_path, monkeypatch, capsys
+) -> None:
+    prepare(labelled=True)
+    features.make(SETTINGS)
+    pictures, out = write_pictures(tmp_path / "samples", 40), tmp_path / "scores.json"
+    command = ["--images", str(pictures), "--metric", "fid", "kid", "--out", str(out)]
+    run(monkeypatch, *command)
+    assert "held-out 7" not in capsys.readouterr().out
+    fid, kid = json.loads(out.read_text())
+    rows = {"fid_classifier": fid | {"value": 7.5}, "kid_classifier": kid | {"n_fake": 20}}
+    content = {"rows": {"held_out": {"records": rows, "reason": None}}}
+    files.write_json(paths.REFERENCES / "rows.json", content)
+    run(monkeypatch, *command)
+    fid_line, kid_line, *_ = capsys.readouterr().out.splitlines()
+    assert "held-out 7.5000  by theory" in fid_line
+    assert "held-out" not in kid_line
+
+
+def test_a_distance_stands_beside_that_of_two_sets_of_real_images(
+    checkout, tmp_path, monkeypatch, capsys
+) -> None:
+    prepare(labelled=True)
+    features.make(SETTINGS)
+    pictures, out = write_pictures(tmp_path / "samples", 40), tmp_path / "scores.json"
+    run(monkeypatch, "--images", str(pictures), "--metric", "fid", "--out", str(out))
+    (record,) = json.loads(out.read_text())
+    extracted = load_extracted(SETTINGS)
+    of_test = extracted.features["test"][extracted.extractors[0].sha256][:40]
+    floor = frechet_floor(covariance(of_test), 40, 40)
+    assert record["params"]["iid_floor"] == pytest.approx(floor, rel=1e-6)
+    printed = capsys.readouterr().out
+    assert f"by theory {floor:.4f}" in printed
+    assert "by theory: as many real images as these, on average" in printed
 
 
 def test_real_pictures_score_better_than_noise(checkout, tmp_path, monkeypatch) -> None:
@@ -240,6 +277,8 @@ def test_published_statistics_give_the_distance_of_their_moments(
     assert record["value"] == pytest.approx(expected, rel=1e-9)
     assert (record["name"], record["n_real"], record["n_fake"]) == ("fid_inception", None, 30)
     assert record["params"]["rank_deficient"] is False
+    alone = frechet_floor(torch.from_numpy(np.cov(other, rowvar=False)), 30, 10**9)
+    assert record["params"]["iid_floor"] == pytest.approx(alone, rel=1e-6)
     assert "30 images against statistics; reference statistics.npz" in capsys.readouterr().out
 
 
