@@ -42,6 +42,9 @@ class RealImages:
         dataset: The data set's name.
         split: `train`, `valid` or `test`.
         sha256: Of the split's pixels.
+
+    Raises:
+        ValueError: There is not one label from 0 for each image.
     """
 
     images: Tensor
@@ -50,6 +53,10 @@ class RealImages:
     dataset: str
     split: str
     sha256: str
+
+    def __post_init__(self) -> None:
+        """Labels index classes everywhere: -1 for an unknown one would fail deep in a metric."""
+        check_labels(self.labels, len(self.images))
 
     @classmethod
     def of(
@@ -65,7 +72,8 @@ class RealImages:
         They should be in random order: of a larger set the first ones are taken.
 
         Raises:
-            ValueError: A pixel is outside [0, 1], NaN or infinite, or no float.
+            ValueError: A pixel is outside [0, 1], NaN or infinite, or no float, or there is not
+                one label from 0 for each image.
         """
         if not images.is_floating_point() or ((images < 0) | (images > 1)).any():
             raise ValueError(
@@ -326,6 +334,20 @@ class Context:
         if isinstance(self.extractor, MissingExtractor):
             raise UnavailableError(self.extractor.reason)
         return self.extractor
+
+
+def check_labels(labels: Tensor | None, num: int) -> None:
+    """Refuses labels that are not (num,) integers from 0; None, for no labels, is fine.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if labels is None:
+        return
+    if labels.shape != (num,):
+        raise ValueError(f"{num} images, but labels of shape {tuple(labels.shape)}")
+    if labels.is_floating_point() or (labels < 0).any():
+        raise ValueError(f"labels are integers from 0, got {labels.dtype} from {labels.min()}")
 
 
 @contextlib.contextmanager

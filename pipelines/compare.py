@@ -3,7 +3,6 @@
 import argparse
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from evaluation import pairwise, verdict
@@ -14,6 +13,7 @@ from pipelines.compared_models import Compared
 from pipelines.compared_text import as_text, differing
 from pipelines.complaints import suggest
 from pipelines.errors import UserError, exit_on_user_error
+from pipelines.out_file import out_file
 from pipelines.text_table import allowed_width
 
 EPILOG = """\
@@ -159,15 +159,14 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Compares as the command line says."""
     given = parse()
-    if given.json and Path(given.json).is_dir():
-        raise UserError(f"--json: {given.json}: a folder; name a file")
+    out = out_file(given.json, "--json") if given.json else None
     settings = params.load_part(_Settings)
     models = read(given.models, list(settings.models), given.store)
     rows = [model.row for model in models]
     found = pairwise.compare(rows, choose(rows, given.metric, settings.report.rank_by))
     print(as_text(found, models, allowed_width(), bool(given.metric)))
-    if given.json:
-        files.write_json(Path(given.json), as_data(found, models))
+    if out:
+        files.write_json(out, as_data(found, models))
 
 
 if __name__ == "__main__":

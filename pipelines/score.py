@@ -30,6 +30,7 @@ from evaluation.runner import FixedImages, Settings, evaluate_images
 from pipelines import files, paths, splits
 from pipelines.errors import UserError
 from pipelines.extracted import NOTHING, Extracted, load_extracted, open_inception, real_images
+from pipelines.out_file import out_file
 from pipelines.params import Params
 from pipelines.picture_folder import read_folder, shape_text
 from pipelines.references import sampled_metrics
@@ -88,6 +89,9 @@ def prepare(
     seeds = Seeds(None, settings.evaluate.sample_seed, settings.evaluate.metric_seed)
     pictures = read_folder(images, "--images", seeds.sample, max_samples)
     extracted = _extracted(settings, reference)
+    chosen = metrics or sampled_metrics(settings.evaluate.metrics, labelled=False)
+    if not chosen:
+        raise UserError("evaluate.metrics: none that pictures alone can have; name some: --metric")
     real = _real(reference, "--reference", extracted, max_samples)
     shape = tuple(pictures.shape[1:])
     if tuple(real.images.shape[1:]) != shape:
@@ -107,7 +111,7 @@ def prepare(
         pictures,
         real,
         known,
-        metrics or sampled_metrics(settings.evaluate.metrics, labelled=False),
+        chosen,
         _extractors(extracted, settings),
         Settings(seeds, max_samples),
     )
@@ -211,8 +215,7 @@ def main(given: argparse.Namespace, settings: Params) -> None:
     Raises:
         UserError: See `prepare` and `score_statistics`.
     """
-    if given.out and Path(given.out).is_dir():
-        raise UserError(f"--out: {given.out}: a folder; name a file")
+    out = out_file(given.out, "--out") if given.out else None
     if given.reference.endswith(".npz"):
         records = score_statistics(settings, given.images, given.reference, given.max_samples)
     else:
@@ -229,8 +232,8 @@ def main(given: argparse.Namespace, settings: Params) -> None:
             return
         records = score(task)
     print(table(records, held_out(records)))
-    if given.out:
-        files.write_json(Path(given.out), [record.to_dict() for record in records])
+    if out:
+        files.write_json(out, [record.to_dict() for record in records])
 
 
 def _real(name: str, option: str, extracted: Extracted, most: int | None) -> RealImages:

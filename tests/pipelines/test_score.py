@@ -399,5 +399,18 @@ def test_a_folder_to_write_to_is_refused_before_anything_is_scored(
 ) -> None:
     pictures = str(write_pictures(tmp_path / "few", 3))
     monkeypatch.setattr(score, "score", None)
+    command = ["--images", pictures, "--reference", pictures, "--out"]
     with pytest.raises(SystemExit, match=r"^error: --out: .*: a folder; name a file"):
-        run(monkeypatch, "--images", pictures, "--reference", pictures, "--out", str(tmp_path))
+        run(monkeypatch, *command, str(tmp_path))
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(SystemExit, match=r"^error: --out: .*file.txt is a file, no folder"):
+        run(monkeypatch, *command, str(tmp_path / "file.txt" / "new" / "scores.json"))
+
+
+def test_metrics_that_pictures_alone_cannot_have_are_one_line(
+    checkout, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(Given, "evaluate", Given.evaluate.model_copy(update={"metrics": ["mse"]}))
+    pictures = str(write_pictures(tmp_path / "few", 3))
+    with pytest.raises(SystemExit, match=r"^error: evaluate.metrics: none .*: --metric"):
+        run(monkeypatch, "--images", pictures, "--reference", pictures)
