@@ -49,9 +49,10 @@ class Column:
     """One column: a metric under one protocol, so that its values are comparable.
 
     Attributes:
-        key: Unique name: the metric's, with the observation model behind it where models differ.
+        key: Unique name: the metric's, with the likelihood behind it where models differ.
         metric: Name of the metric.
-        observation: The observation model the column is restricted to, or None.
+        observation: The likelihood that the column is restricted to (`protocols.LIKELIHOODS`), or
+            None.
         protocol: The record of the first value, which stands for all (see `SAME`).
     """
 
@@ -111,7 +112,7 @@ class Leaderboard:
             return Cell(None, None, 0, "not_measured")
         other = _observation(row, column.metric)
         if column.observation is not None and other not in {None, column.observation}:
-            return Cell(None, None, 0, "other_observation_model")
+            return Cell(None, None, 0, "other_likelihood")
         reason = found.get("reason") if found["mean"] is None else None
         return Cell(found["mean"], found["std"], found["n"], reason)
 
@@ -271,7 +272,7 @@ def _find(records: Sequence[RecordDict], metric: str) -> RecordDict | None:
 
 
 def _observation(row: Row, metric: str) -> str | None:
-    """Values of different observation models are not comparable; the records name theirs."""
+    """Values of different likelihoods are not comparable; the records name theirs."""
     for records in row.records.values():
         record = _find(records, metric)
         if record is not None and record["value"] is not None:

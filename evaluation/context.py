@@ -22,6 +22,10 @@ from evaluation.protocols import (
 
 _T = TypeVar("_T")
 
+#: How far samples may leave [0, 1]: half an 8-bit level, which rounding takes to the border anyway.
+#: It leaves room for the rounding of what a model computes, not for another range.
+_SLACK = 0.5 / 255
+
 
 class UnavailableError(Exception):
     """A metric has no value; the message is the `reason` of its record."""
@@ -38,6 +42,9 @@ class RealImages:
         dataset: The data set's name.
         split: `train`, `valid` or `test`.
         sha256: Of the split's pixels.
+
+    Raises:
+        ValueError: There is not one label from 0 for each image.
     """
 
     images: Tensor
@@ -46,6 +53,10 @@ class RealImages:
     dataset: str
     split: str
     sha256: str
+
+    def __post_init__(self) -> None:
+        """Labels index classes everywhere: -1 for an unknown one would fail deep in a metric."""
+        check_labels(self.labels, len(self.images))
 
     @classmethod
     def of(
@@ -61,7 +72,8 @@ class RealImages:
         They should be in random order: of a larger set the first ones are taken.
 
         Raises:
-            ValueError: A pixel is outside [0, 1], NaN or infinite, or no float.
+            ValueError: A pixel is outside [0, 1], NaN or infinite, or no float, or there is not
+                one label from 0 for each image.
         """
         if not images.is_floating_point() or ((images < 0) | (images > 1)).any():
             raise ValueError(
@@ -192,10 +204,12 @@ class Context:
         """(N, d) features of real images, as they were stored or made now."""
         extractor = self._need_extractor()
         stored = real.features.get(extractor.sha256)
-        if stored is not None:
-            return stored
+
+        def make() -> Tensor:
+            return _finite(extractor.features(real.images) if stored is None else stored)
+
         key = ("features", extractor.sha256, real.split, real.sha256, len(real.images))
-        return self.once(key, lambda: _finite(extractor.features(real.images)))
+        return self.once(key, make)
 
     @property
     def reconstructions(self) -> Tensor:
@@ -274,14 +288,15 @@ class Context:
             for start in range(0, self.num, self.batch_size):
                 n = min(self.batch_size, self.num - start)
                 told = self.told(self.reference.labels, slice(start, start + n))
-                batch = self.model.sample(n, rng, **told).to("cpu", torch.float32)
+                batch = self.model.sample(n, rng, **told)
+                returned = f"{type(self.model).__name__}.sample({n}) returned"
                 expected = (n, *self.reference.images.shape[1:])
                 if batch.shape != expected:
                     raise ValueError(
-                        f"{type(self.model).__name__}.sample({n}) returned shape "
-                        f"{tuple(batch.shape)}, expected {tuple(expected)}"
+                        f"{returned} shape {tuple(batch.shape)}, expected {tuple(expected)}"
                     )
-                drawn.append(batch)
+                _check_range(batch, returned)
+                drawn.append(batch.to("cpu", torch.float32))
         return torch.cat(drawn)
 
     def _reconstruct(self) -> Tensor:
@@ -321,6 +336,20 @@ class Context:
         return self.extractor
 
 
+def check_labels(labels: Tensor | None, num: int) -> None:
+    """Refuses labels that are not (num,) integers from 0; None, for no labels, is fine.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if labels is None:
+        return
+    if labels.shape != (num,):
+        raise ValueError(f"{num} images, but labels of shape {tuple(labels.shape)}")
+    if labels.is_floating_point() or (labels < 0).any():
+        raise ValueError(f"labels are integers from 0, got {labels.dtype} from {labels.min()}")
+
+
 @contextlib.contextmanager
 def judged(model: object) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards every submodule's mode is as it was."""
@@ -346,6 +375,16 @@ def _finite(features: Tensor) -> Tensor:
     if not features.isfinite().all():
         raise UnavailableError("non_finite_features")
     return features
+
+
+def _check_range(images: Tensor, returned: str) -> None:
+    """Images in bytes or in [-1, 1] would be clamped, and scored as a bad model's."""
+    finite = images[images.isfinite()]  # what is not finite is a null with its own reason
+    if not images.is_floating_point() or ((finite < -_SLACK) | (finite > 1 + _SLACK)).any():
+        raise ValueError(
+            f"{returned} {images.dtype} in [{finite.min():.4g}, {finite.max():.4g}], "
+            "expected floats in [0, 1]"
+        )
 
 
 def _checked(images: Tensor, reason: str) -> Tensor:

@@ -117,7 +117,7 @@ def frechet_parts(reference: Tensor, generated: Tensor) -> tuple[float, float]:
     return (mean_1 - mean_2).square().sum().item(), (traces - 2 * cross).item()
 
 
-def frechet_floor(covariance: Tensor, n: int, m: int) -> float:
+def frechet_floor(covariance: Tensor, n: int, m: float) -> float:
     """What the Frechet distance of two iid sets from one Gaussian is on average.
 
     tr S (1/n + 1/m) + sum_ij l_i l_j (1 + delta_ij) / (2 (l_i + l_j)) (1/(n-1) + 1/(m-1)), with l
@@ -126,7 +126,7 @@ def frechet_floor(covariance: Tensor, n: int, m: int) -> float:
     Args:
         covariance: (d, d), S.
         n: Size of one set, at least 2.
-        m: Size of the other, at least 2.
+        m: Size of the other, at least 2; infinite for the Gaussian itself.
     """
     values = torch.linalg.eigvalsh(covariance.to("cpu", torch.float64)).clamp(min=0)
     sums = values[:, None] + values[None, :]

@@ -53,6 +53,10 @@ class Side:
     def __len__(self) -> int:
         return len(self.own)
 
+    def covers_nothing(self, k: int) -> bool:
+        """Whether all balls of the k-th radius are without radius: not even a centre is inside."""
+        return not (self.own[:, k - 1] > 0).any()
+
 
 @dataclass(frozen=True, eq=False)
 class Overlap:

@@ -136,7 +136,7 @@ def compare(rows: Sequence[Row], metrics: Sequence[str] = ()) -> Comparison:
             continue
         if len(board.columns) > 1:
             names = ", ".join(str(column.observation) for column in board.columns)
-            found.refused[metric] = f"the observation models differ: {names}"
+            found.refused[metric] = f"likelihoods of different things: {names}"
             continue
         found.boards[metric] = (board, board.columns[0])
     return found

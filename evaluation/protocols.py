@@ -25,6 +25,12 @@ OBSERVATIONS = (
     "dequantised",
 )
 
+#: Behind an observation model's name where the likelihood is that of images given their classes.
+GIVEN_CLASS = "_given_class"
+
+#: The likelihoods that `likelihood_of` tells apart: values of two of them do not compare.
+LIKELIHOODS = (*OBSERVATIONS, *(f"{name}{GIVEN_CLASS}" for name in OBSERVATIONS))
+
 
 def is_conditional(model: object) -> bool:
     """Whether a model's methods take `labels`."""
@@ -116,6 +122,15 @@ class ImportanceBound(Protocol):
         memory, whose k sum up to `num_importance`; no value depends on how they are cut.
         """
         ...
+
+
+def likelihood_of(model: LikelihoodBound | ImportanceBound) -> str:
+    """Which of `LIKELIHOODS` a model bounds.
+
+    Of K classes, log p(x | y) exceeds log p(x) by up to ln K nats: what the label tells about an
+    image is no merit of the model.
+    """
+    return f"{model.observation}{GIVEN_CLASS if is_conditional(model) else ''}"
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evaluation import metric as registry
-from evaluation.context import Context, RealImages, Seeds, UnavailableError
+from evaluation.context import Context, RealImages, Seeds, UnavailableError, check_labels
 from evaluation.features import FeatureExtractor, MissingExtractor
 from evaluation.metric import Measurement, Metric, ValueSpec, failure
 from evaluation.records import Record
@@ -98,8 +98,11 @@ def evaluate(  # noqa: PLR0913  (all but two by keyword)
         progress: Called with each metric's name before it is computed.
 
     Raises:
-        ValueError: A metric is unknown, or the model's images have a wrong shape.
+        ValueError: A metric is unknown, there is no extractor, or the model's images have a wrong
+            shape or are no floats in [0, 1].
     """
+    if not extractors:
+        raise ValueError("no extractor: a MissingExtractor stands for none")
     loaded = [registry.load(name) for name in metrics]
     reference = reference.first(settings.max_samples)
     seeds = settings.seeds
@@ -139,11 +142,10 @@ def evaluate_images(  # noqa: PLR0913  (all but two by keyword)
     classes of the images, for the metrics that need them. For the other arguments see `evaluate`.
 
     Raises:
-        ValueError: A metric is unknown, the shapes differ, a pixel is outside [0, 1], or there is
-            not one label for each image.
+        ValueError: A metric is unknown, there is no extractor, the shapes differ, a pixel is
+            outside [0, 1], or there is not one label from 0 for each image.
     """
-    if labels is not None and labels.shape != images.shape[:1]:
-        raise ValueError(f"{len(images)} images, but labels of shape {tuple(labels.shape)}")
+    check_labels(labels, len(images))
     if images.shape[1:] != reference.images.shape[1:]:
         shapes = f"{tuple(images.shape[1:])} and {tuple(reference.images.shape[1:])}"
         raise ValueError(f"images and reference differ in shape: {shapes}")

@@ -22,7 +22,7 @@ REFERENCE_NAMES = {
 REASONS = {
     "not_supported": "the model cannot do what this metric needs",
     "not_measured": "not measured",
-    "other_observation_model": "another observation model, whose values are not comparable",
+    "other_likelihood": "a likelihood of something else, whose values are not comparable",
     "no_extractor": "there is no feature extractor for this data set",
     "no_weights": "the extractor's weights are not here",
     "too_few_samples": "too few images",
@@ -51,7 +51,7 @@ REASONS = {
     "constant_scores": "the discriminator gives all images the same score",
     "non_finite_scores": "the discriminator gives scores that are not finite",
     "non_finite_reconstructions": "the model made reconstructions that are not finite",
-    "other_image_shape": "the extractor takes images of another shape",
+    "classifier_of_other_data": "the pipeline's classifier knows the prepared data only",
     "fewer_images_than_the_reference": "fewer images than the models are measured on",
     "held_out_copies": "so many held-out images are also training images that none can be closer",
     "fewer_held_out_images": "fewer held-out images than the models are measured on",

@@ -3,7 +3,6 @@
 import argparse
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from evaluation import pairwise, verdict
@@ -14,6 +13,7 @@ from pipelines.compared_models import Compared
 from pipelines.compared_text import as_text, differing
 from pipelines.complaints import suggest
 from pipelines.errors import UserError, exit_on_user_error
+from pipelines.out_file import out_file
 from pipelines.text_table import allowed_width
 
 EPILOG = """\
@@ -85,7 +85,7 @@ def choose(rows: Sequence[Row], asked: Sequence[str], rank_by: str) -> list[str]
                 f"--metric: {name}: not measured{suggest(name, known)}; "
                 f"there are {', '.join(known)}"
             )
-    # In a report of several observation models, elbo_gaussian is elbo.
+    # In a report of several likelihoods, elbo_gaussian is elbo.
     ranking = [name for name in known if rank_by == name or rank_by.startswith(f"{name}_")]
     had = [name for name in known if any(row.summary.get(name, NOTHING)["n"] for row in rows)]
     return list(dict.fromkeys(asked or [*ranking[-1:], *had]))
@@ -162,18 +162,17 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Compares as the command line says."""
     given = parse()
-    if given.json and Path(given.json).is_dir():
-        raise UserError(f"--json {given.json}: a folder; name a file")
+    out = out_file(given.json, "--json") if given.json else None
     settings = params.load_part(_Settings)
     models = read(given.models, list(settings.models), given.store)
     rows = [model.row for model in models]
     found = pairwise.compare(rows, choose(rows, given.metric, settings.report.rank_by))
     print(as_text(found, models, allowed_width(), bool(given.metric)))
-    if given.json:
+    if out:
         try:
-            files.write_json(Path(given.json), as_data(found, models))
+            files.write_json(out, as_data(found, models))
         except OSError as error:
-            raise UserError(f"--json {given.json}: {error.strerror or error}") from None
+            raise UserError(f"--json: {given.json}: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":

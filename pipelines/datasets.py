@@ -99,7 +99,7 @@ def _as_nchw(data: Any) -> npt.NDArray[np.uint8]:
 def image_folder(settings: params.Prepare) -> Source:
     """The user's own pictures: one subfolder a class; a single folder has no labels.
 
-    Any size and mode; `read_picture` brings them to one square shape.
+    Any size and any mode that says what white is; `read_picture` brings them to one square shape.
     """
     try:
         folder = paths.ROOT / Path(settings.folder).expanduser()
@@ -111,7 +111,7 @@ def image_folder(settings: params.Prepare) -> Source:
     below = [d for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")]
     classes = [d for d in below if _pictures(d)]
     for lost in (d for d in below if d not in classes):
-        deeper = next((p for p in sorted(lost.rglob("*")) if p.suffix.lower() in SUFFIXES), None)
+        deeper = next((p for p in sorted(lost.rglob("*")) if is_picture(p, lost)), None)
         if deeper:
             raise UserError(
                 f"prepare.folder: {settings.folder}: {deeper.relative_to(folder)} lies too deep; "
@@ -138,11 +138,20 @@ def image_folder(settings: params.Prepare) -> Source:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES)
+    return sorted(p for p in folder.iterdir() if p.is_file() and is_picture(p, folder))
+
+
+def is_picture(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder has the suffix of a picture and is not hidden.
+
+    Hidden files and folders are no data: thumbnails, and `._001.png` beside 001.png in archives.
+    """
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
 
 
 def read_picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Brings a picture of any size and mode to a shape.
+    """Brings a picture of any size to a shape.
 
     It is turned as the EXIF tag says, flattened onto black where transparent, reduced to 8 bits,
     resized so that it just covers the shape and cropped around its centre.
@@ -155,7 +164,7 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint
         (C, H, W).
 
     Raises:
-        UserError: The file is missing or no picture.
+        UserError: The file is missing or no picture, or its mode leaves open what white is.
     """
     channels, height, width = shape
     picture = _read(path).convert("L" if channels == 1 else "RGB")
@@ -168,7 +177,7 @@ def read_as_it_is(path: Path) -> npt.NDArray[np.uint8]:
     Turned, flattened onto black and reduced to 8 bits as by `read_picture`.
 
     Raises:
-        UserError: The file is missing or no picture.
+        UserError: The file is missing or no picture, or its mode leaves open what white is.
     """
     picture = _read(path)
     return _channels_first(picture.convert("L" if picture.mode in {"1", "L"} else "RGB"))
@@ -189,17 +198,17 @@ def _channels_first(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Pillow clips deep pictures at 255 and drops transparency; both are handled here."""
-    if picture.mode.startswith(("I", "F")):
+    """Pillow clips deep pictures at 255 and drops transparency; both are handled here.
+
+    Raises:
+        ValueError: The mode leaves open what white is: to guess it from the brightest pixel would
+            give equal scenes unequal greys.
+    """
+    if picture.mode in {"I", "F"}:
+        raise ValueError(f"mode {picture.mode} does not say what white is; save 8 or 16 bits")
+    if picture.mode.startswith("I;16"):
         deep = np.asarray(picture, dtype=np.float64)
-        if not np.isfinite(deep).all():
-            raise ValueError("a pixel is not a finite number")
-        top = float(deep.max(initial=0.0))
-        # 16-bit modes use 65535 as white. Mode I and F do not say: take the smallest usual white
-        # that no pixel exceeds.
-        usual = (65535.0,) if picture.mode.startswith("I;16") else (1.0, 255.0, 65535.0)
-        white = next((value for value in usual if top <= value), top)
-        return Image.fromarray((deep.clip(0, white) / white * 255).round().astype(np.uint8))
+        return Image.fromarray((deep / 65535 * 255).round().astype(np.uint8))
     if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
         black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         flat = Image.alpha_composite(black, picture.convert("RGBA"))

@@ -209,7 +209,8 @@ examples:
   python -m pipelines.evaluate --images samples/ --reference photos/ --metric fid c2st_pixel
 
 Folders are scored as they are: 8-bit grey or RGB pictures of one size, on both sides the same
-number of them. With a prepared split as the reference the pipeline's extractors are used.
+number of them. The pipeline's classifier knows the prepared data only, so it judges with a prepared
+split as the reference; the Inception network, if features.extractors has it, with any.
 """
 
 
@@ -234,7 +235,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--train",
         metavar="DIR|SPLIT",
-        help="what copies would be copies of; by default the train split beside a prepared split",
+        help="what copies would be copies of; by default the train split beside valid or test",
     )
     parser.add_argument(
         "--metric", nargs="+", default=[], metavar="NAME", help="files of evaluation/metrics/"

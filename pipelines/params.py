@@ -283,9 +283,9 @@ def _check_metrics(params: Params, file: str) -> None:
         raise UserError(f"{file}: evaluate.metrics: {error}") from None
     values = [name for name, higher_is_better in found.items() if higher_is_better is not None]
     rank_by = params.report.rank_by
-    # Where models differ in their observation model, its name is a suffix: elbo_gaussian.
-    observations = importlib.import_module("evaluation.protocols").OBSERVATIONS
-    suffixed = {f"{value}_{observation}" for value in values for observation in observations}
+    # Where models differ in what their likelihood is of, that is a suffix: elbo_gaussian.
+    likelihoods = importlib.import_module("evaluation.protocols").LIKELIHOODS
+    suffixed = {f"{value}_{likelihood}" for value in values for likelihood in likelihoods}
     if rank_by not in suffixed.union(values):
         raise UserError(
             f"{file}: report.rank_by: {rank_by!r} is nothing to rank by"

@@ -147,24 +147,24 @@ def _samples(results: Results, settings: Params) -> str:
 
 
 def _likelihoods(results: Results, settings: Params) -> list[str]:
-    """A table for each observation model: likelihoods of different data are not compared."""
+    """A table for each likelihood: those of different things are not compared."""
     observed: dict[str, list[str]] = {}
     for row, seeds in results.items():
         observation = next(iter(seeds.values()))["observation"]
         if observation and _mean(results, row, "rate") is not None:
-            observed.setdefault(observation, []).append(row)
+            given = ", given their classes" if settings.models[row].get("conditional") else ""
+            observed.setdefault(f"{observation.replace('_', ' ')} images{given}", []).append(row)
     parts = []
-    for observation, rows in observed.items():
+    for images, rows in observed.items():
         cells = pages.columns({row: results[row] for row in rows}, LIKELIHOOD)
         means = {row: _mean(results, row, "elbo") for row in rows}
         ranked = sorted(rows, key=lambda row: -(means[row] or -torch.inf))
         lines = [[pages.code(row), _kind(settings, row), *cells[row]] for row in ranked]
-        parts.append(f"## Likelihood of {observation.replace('_', ' ')} images\n")
+        parts.append(f"## Likelihood of {images}\n")
         parts.append(pages.table(["preset", "kind", "rate", "distortion ↓", "elbo ↑"], lines))
     if parts:
         parts.append(
-            "Nats per image, from one draw of the latent. A conditional model's likelihood is that "
-            "of the images given their classes. Values of two tables are not comparable.\n"
+            "Nats per image, from one draw of the latent. Values of two tables do not compare.\n"
         )
     return parts
 

@@ -42,7 +42,7 @@ examples:
 
 
 def read(files: list[str], trained: Trained) -> Tensor:
-    """Pictures of any size and mode in the model's shape.
+    """Pictures of any size in the model's shape.
 
     Returns:
         (N, C, H, W) in [0, 1].
@@ -125,7 +125,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         out="reconstructions.png",
     )
     parser.add_argument(
-        "pictures", nargs="+", metavar="PICTURE", help="files that Pillow reads, any size and mode"
+        "pictures",
+        nargs="+",
+        metavar="PICTURE",
+        help="files that Pillow reads, of any size and of 8 or 16 bits",
     )
     return parser.parse_args(arguments)
 

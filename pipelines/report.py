@@ -53,7 +53,9 @@ LIMITS = (
     "of each class by construction, which any other model has to learn, and its distances can be "
     "lower than those of real images drawn at random, which the held-out row is.",
     "Discriminators of two models are not comparable: a low accuracy is a good generator or a bad "
-    "discriminator. Likelihoods compare only within one observation model.",
+    "discriminator. Likelihoods compare only within one observation model, and those of images "
+    "given their classes (given_class in a column's name) not with those of images alone: telling "
+    "one of ten classes is worth up to ln 10 nats.",
     "A distance to the test images rewards copies of the training images as much as new images of "
     "the same quality.",
 )

@@ -38,7 +38,7 @@ def tradeoffs(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> li
 
 
 def _rate_distortion(board: Leaderboard, marks: Mapping[str, Look]) -> list[Plots]:
-    """A plane for each observation model: nats of one are no nats of another."""
+    """A plane for each likelihood: nats of one are no nats of another."""
     plots: list[str] = []
     names: list[str] = []
     rates, distortions = (
@@ -65,7 +65,8 @@ def _rate_distortion(board: Leaderboard, marks: Mapping[str, Look]) -> list[Plot
         "What the code tells about an image, and what remains untold. Dotted lines join equal sums "
         "of the two, which is minus the ELBO: nearer the lower left corner is a tighter bound; "
         f"along a line, nats move between the code and the decoder. Solid line: {FRONTIER}. "
-        f"{SEEDS} Only models of one observation model share a plane."
+        f"{SEEDS} Only models of one likelihood share a plane: one observation model, and the "
+        "class given to all of them or to none."
     )
     return [Plots("Rate-distortion plane", caption, names, plots)] if plots else []
 

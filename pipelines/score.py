@@ -1,35 +1,40 @@
 """Scores any folder of pictures against real ones, whoever made them.
 
-Behind `python -m pipelines.evaluate --images DIR`. Pictures are measured as they are: nothing is
-resized, cropped or turned from colour to grey, since that would measure something else.
+Behind `python -m pipelines.evaluate --images DIR`. Pictures are measured as they are (see
+`pipelines.picture_folder`).
 """
 
 import argparse
 import hashlib
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
 from evaluation import metric as registry
-from evaluation.comparison import number
 from evaluation.context import RealImages, Seeds
-from evaluation.features import Extractor, FeatureExtractor, MissingExtractor
-from evaluation.moments import covariance, frechet_from_moments, load_statistics
+from evaluation.features import FeatureExtractor, MissingExtractor
+from evaluation.moments import (
+    covariance,
+    frechet_floor,
+    frechet_from_moments,
+    load_statistics,
+)
 from evaluation.plan import as_text, plan
 from evaluation.records import Record
 from evaluation.runner import FixedImages, Settings, evaluate_images
-from evaluation.tables import REASONS
-from pipelines import datasets, files, paths, splits
+from pipelines import files, paths, splits
 from pipelines.errors import UserError
 from pipelines.extracted import NOTHING, Extracted, load_extracted, open_inception, real_images
+from pipelines.out_file import out_file
 from pipelines.params import Params
+from pipelines.picture_folder import read_folder, shape_text
 from pipelines.references import sampled_metrics
+from pipelines.score_table import held_out, table
 
 
 @dataclass(frozen=True)
@@ -53,39 +58,6 @@ class Task:
     settings: Settings
 
 
-def read_folder(name: str, option: str) -> torch.Tensor:
-    """All pictures in a folder and below it, as they are.
-
-    Args:
-        name: The folder.
-        option: The option that names it, for an error.
-
-    Returns:
-        (N, C, H, W) in [0, 1], in the order of their paths.
-
-    Raises:
-        UserError: There is no such folder or no picture in it, or they differ in shape.
-    """
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"{option}: {name}: no such folder")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in datasets.SUFFIXES)
-    if not found:
-        allowed = ", ".join(sorted(datasets.SUFFIXES))
-        raise UserError(f"{option}: {name}: no picture in it ({allowed})")
-    bar = tqdm(found, desc=f"reading {name}", unit="file", disable=not sys.stderr.isatty())
-    arrays: list[npt.NDArray[np.uint8]] = []
-    for path in bar:
-        array = datasets.read_as_it_is(path)
-        if arrays and array.shape != arrays[0].shape:
-            raise UserError(
-                f"{path}: {_shape(array.shape)}, but {found[0].name} is {_shape(arrays[0].shape)}; "
-                "all pictures of a folder have to have one shape"
-            )
-        arrays.append(array)
-    return torch.from_numpy(np.stack(arrays)).to(torch.float32).div_(255)
-
-
 def prepare(
     settings: Params,
     *,
@@ -101,7 +73,8 @@ def prepare(
         settings: All of params.yaml.
         images: A folder of pictures.
         reference: A folder of pictures, or a prepared split.
-        train: Likewise; None for the train split beside a prepared split, otherwise nothing.
+        train: Likewise; None for the train split beside the valid or the test split, otherwise
+            nothing.
         metrics: Names of metrics; empty for all of `evaluate.metrics` that images alone can have.
         max_samples: At most so many images on each side.
 
@@ -113,31 +86,33 @@ def prepare(
             registry.load(name)
     except ValueError as error:
         raise UserError(f"--metric: {error}") from None
-    pictures = read_folder(images, "--images")
-    prepared = (paths.PREPARE / "manifest.json").is_file()
-    extracted = NOTHING
-    if (paths.FEATURES / "card.json").is_file() and prepared:
-        extracted = load_extracted(settings.features)
-    real = _real(reference, "--reference", extracted)
+    seeds = Seeds(None, settings.evaluate.sample_seed, settings.evaluate.metric_seed)
+    pictures = read_folder(images, "--images", seeds.sample, max_samples)
+    extracted = _extracted(settings, reference)
+    chosen = metrics or sampled_metrics(settings.evaluate.metrics, labelled=False)
+    if not chosen:
+        raise UserError("evaluate.metrics: none that pictures alone can have; name some: --metric")
+    real = _real(reference, "--reference", extracted, max_samples)
     shape = tuple(pictures.shape[1:])
     if tuple(real.images.shape[1:]) != shape:
         raise UserError(
-            f"--images: {images}: {_shape(shape)}, but the reference {reference} is "
-            f"{_shape(real.images.shape[1:])}; nothing is resized"
+            f"--images: {images}: {shape_text(shape)}, but the reference {reference} is "
+            f"{shape_text(real.images.shape[1:])}; nothing is resized"
         )
-    if train is None and reference in splits.SPLITS:
+    if train is None and reference in {"valid", "test"}:  # beside itself it would hide all copies
         train = "train"
-    known = _real(train, "--train", extracted) if train else _nothing(real)
+    # All of it: a copy may be one of any.
+    known = _real(train, "--train", extracted, None) if train else _nothing(real)
     if tuple(known.images.shape[1:]) != shape:
-        raise UserError(f"--train: {train}: {_shape(known.images.shape[1:])}, not {_shape(shape)}")
-    seeds = Seeds(None, settings.evaluate.sample_seed, settings.evaluate.metric_seed)
+        raise UserError(
+            f"--train: {train}: {shape_text(known.images.shape[1:])}, not {shape_text(shape)}"
+        )
     return Task(
-        # In random order, as every real set is: a folder is often sorted by class.
-        _shuffled(pictures, seeds.sample),
+        pictures,
         real,
         known,
-        metrics or sampled_metrics(settings.evaluate.metrics, labelled=False),
-        _fitting(extracted, settings, shape),
+        chosen,
+        _extractors(extracted, settings),
         Settings(seeds, max_samples),
     )
 
@@ -161,16 +136,20 @@ def score(task: Task) -> tuple[Record, ...]:
         ).records
 
 
-def score_statistics(settings: Params, images: str, path: str) -> tuple[Record, ...]:
+def score_statistics(
+    settings: Params, images: str, path: str, max_samples: int
+) -> tuple[Record, ...]:
     """The Inception distance of a folder to published statistics of real images.
 
     Args:
         settings: All of params.yaml.
         images: A folder of pictures.
         path: A file of `mu` and `sigma`, as other packages write them (.npz).
+        max_samples: At most so many pictures.
 
     Raises:
-        UserError: A file is missing or no such file, or the network's weights are not here.
+        UserError: A file is missing or no such file, sigma is no covariance, or the network's
+            weights are not here.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -182,14 +161,19 @@ def score_statistics(settings: Params, images: str, path: str) -> tuple[Record, 
     extractor = open_inception(settings.features)
     if isinstance(extractor, MissingExtractor):
         raise UserError(f"--reference: {path}: statistics need the Inception network's weights")
-    features = extractor.features(read_folder(images, "--images")).double()
+    chosen = settings.evaluate
+    pictures = read_folder(images, "--images", chosen.sample_seed, max_samples)
+    features = extractor.features(pictures).double()
     if len(features) < 2 or features.shape[1] != len(mean):
         raise UserError(
             f"--reference: {path}: of {len(mean)} features, and {images} has {len(features)} "
             f"images of {features.shape[1]}; at least 2 images and as many features are needed"
         )
-    parts = frechet_from_moments(mean, scatter, features.mean(0), covariance(features))
-    chosen = settings.evaluate
+    try:
+        parts = frechet_from_moments(mean, scatter, features.mean(0), covariance(features))
+    except ValueError as error:
+        raise UserError(f"--reference: {path}: {error}") from None
+    n, d = features.shape
     identity = {"dataset": file.name, "split": "statistics"}
     return (
         Record(
@@ -197,42 +181,21 @@ def score_statistics(settings: Params, images: str, path: str) -> tuple[Record, 
             value=sum(parts),
             unit=extractor.unit,
             n_real=None,
-            n_fake=len(features),
+            n_fake=n,
             reference={**identity, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
             extractor=f"sha256:{extractor.sha256}",
             seed={"train": None, "sample": chosen.sample_seed, "metric": chosen.metric_seed},
             higher_is_better=False,
             ideal=0.0,
             order="quality",
-            params={"mean_part": parts[0], "covariance_part": parts[1]},
+            params={
+                "mean_part": parts[0],
+                "covariance_part": parts[1],
+                # Published statistics are of so many images that theirs is no error.
+                "iid_floor": frechet_floor(scatter, n, math.inf),
+                "rank_deficient": n <= d,
+            },
         ),
-    )
-
-
-def table(records: Sequence[Record]) -> str:
-    """A line for each value: what it is, which direction is better, its interval or its reason."""
-    width = max(len(record.name) for record in records)
-    lines = []
-    for record in records:
-        arrow = {True: "↑", False: "↓", None: " "}[record.higher_is_better]
-        line = f"{record.name:{width}} {arrow} {number(record.value, 4):>12}"
-        if record.reason:
-            line += f"  {REASONS.get(record.reason, record.reason.replace('_', ' '))}"
-        elif record.params.get("rank_deficient"):
-            line += "  fewer images than features: mostly bias"
-        elif record.interval:
-            low, high = (number(record.interval[key], 4) for key in ("low", "high"))
-            line += f"  {low} to {high} ({record.interval['method']})"
-        lines.append(line)
-    first = records[0]
-    sides = "on each side" if first.n_real is not None else "against statistics"
-    num = first.n_real if first.n_fake is None else first.n_fake
-    return "\n".join(
-        [
-            *lines,
-            f"{num:,} images {sides}; reference {first.reference['dataset']} "
-            f"{first.reference['split']}, sha256 {first.reference['sha256'][:8]}",
-        ]
     )
 
 
@@ -252,10 +215,9 @@ def main(given: argparse.Namespace, settings: Params) -> None:
     Raises:
         UserError: See `prepare` and `score_statistics`.
     """
-    if given.out and Path(given.out).is_dir():
-        raise UserError(f"--out: {given.out}: a folder; name a file")
+    out = out_file(given.out, "--out") if given.out else None
     if given.reference.endswith(".npz"):
-        records = score_statistics(settings, given.images, given.reference)
+        records = score_statistics(settings, given.images, given.reference, given.max_samples)
     else:
         task = prepare(
             settings,
@@ -269,15 +231,15 @@ def main(given: argparse.Namespace, settings: Params) -> None:
             print(planned(task))
             return
         records = score(task)
-    print(table(records))
-    if given.out:
-        files.write_json(Path(given.out), [record.to_dict() for record in records])
+    print(table(records, held_out(records)))
+    if out:
+        files.write_json(out, [record.to_dict() for record in records])
 
 
-def _real(name: str, option: str, extracted: Extracted) -> RealImages:
+def _real(name: str, option: str, extracted: Extracted, most: int | None) -> RealImages:
     if name in splits.SPLITS:
         return real_images(name, splits.load_split(name), extracted)
-    images = _shuffled(read_folder(name, option), 0)
+    images = read_folder(name, option, 0, most)
     return RealImages.of(images, dataset=Path(name).name, split="folder")
 
 
@@ -285,25 +247,24 @@ def _nothing(real: RealImages) -> RealImages:
     return RealImages.of(real.images[:0], dataset="none", split="none")
 
 
-def _shuffled(images: torch.Tensor, seed: int) -> torch.Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    return images[torch.randperm(len(images), generator=rng)]
+def _extracted(settings: Params, reference: str) -> Extracted:
+    """What `features` made, for a prepared split alone.
+
+    The classifier knows the prepared data, and the unit of its distances is the variance of their
+    features: of other data its values would look alike and mean something else.
+    """
+    if reference not in splits.SPLITS:
+        return Extracted((MissingExtractor("classifier", "classifier_of_other_data"),), (), {}, {})
+    made = (paths.PREPARE / "manifest.json", paths.FEATURES / "card.json")
+    return load_extracted(settings.features) if all(path.is_file() for path in made) else NOTHING
 
 
-def _fitting(
-    extracted: Extracted, settings: Params, shape: tuple[int, ...]
+def _extractors(
+    extracted: Extracted, settings: Params
 ) -> list[FeatureExtractor | MissingExtractor]:
-    """The pipeline's extractors; its classifier only looks at images of its own shape."""
-    found: list[FeatureExtractor | MissingExtractor] = []
-    for extractor in extracted.extractors:
-        other = isinstance(extractor, Extractor) and extractor.image_shape != shape
-        found.append(MissingExtractor(extractor.name, "other_image_shape") if other else extractor)
+    """The Inception network looks at any pictures, so it needs nothing that `features` made."""
+    found = list(extracted.extractors)
     names = {extractor.name for extractor in found}
     if "inception" in settings.features.extractors and "inception" not in names:
         found.append(open_inception(settings.features))
     return found
-
-
-def _shape(shape: Sequence[int]) -> str:
-    channels, height, width = shape
-    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"

@@ -12,6 +12,7 @@ from pipelines import mlmodel, params, paths, registry, tracking
 from pipelines.complaints import suggest
 from pipelines.errors import UserError
 from pipelines.evaluate import MADE_BY, read_model
+from pipelines.out_file import out_file
 from pipelines.params import Params
 
 ARGUMENT_HELP = (
@@ -179,11 +180,8 @@ def output(path: str) -> Path:
     """The option --out, checked before anything is computed.
 
     Raises:
-        UserError: It is no PNG file, or a folder.
+        UserError: It is no PNG file, or a folder, or lies below a file.
     """
-    chosen = Path(path)
-    if chosen.suffix.lower() != ".png":
+    if Path(path).suffix.lower() != ".png":
         raise UserError(f"--out {path}: only .png is written, without loss")
-    if chosen.is_dir():
-        raise UserError(f"--out {path}: is a folder; name a file in it")
-    return chosen
+    return out_file(path, "--out")

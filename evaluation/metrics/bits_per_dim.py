@@ -3,7 +3,7 @@
 It is a code length only for a probability mass on the pixels' levels, or for a density of
 dequantised pixels. A density on undequantised pixels is unbounded, and Bernoulli on grey pixels is
 no likelihood: null. The number of levels is in `params`: bits of binarised pixels do not compare
-with bits of 8-bit ones.
+with bits of 8-bit ones, nor bits of images with bits of images given their classes.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evaluation.context import Context
 from evaluation.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
-from evaluation.protocols import LikelihoodBound
+from evaluation.protocols import LikelihoodBound, likelihood_of
 
 #: For each observation model that codes pixels: the levels of a pixel, and the bits to add.
 CODES: dict[str, tuple[int, float]] = {
@@ -36,11 +36,11 @@ def bits_per_dim(nll: Tensor, num_dims: int, added_bits: float = 0.0) -> Tensor:
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
     assert isinstance(context.model, LikelihoodBound)
-    observation = context.model.observation
-    if observation not in CODES:
-        reason = "no_likelihood" if observation == "bernoulli_grey" else "undequantised_density"
+    model, observation = context.model.observation, likelihood_of(context.model)
+    if model not in CODES:
+        reason = "no_likelihood" if model == "bernoulli_grey" else "undequantised_density"
         return {"bits_per_dim": failure(reason, observation=observation)}
-    levels, added = CODES[observation]
+    levels, added = CODES[model]
     rate, distortion = context.rate_distortion
     values = bits_per_dim(rate + distortion, context.reference.images[0].numel(), added)
     measured = mean_over_images(values, context, observation=observation, levels=levels)

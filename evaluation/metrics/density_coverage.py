@@ -44,8 +44,7 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     params: dict[str, Any] = {"k": K}
     if sets.neighbours < K:
         return dict.fromkeys((DENSITY, COVERAGE), failure("fewer_images_than_neighbours", **params))
-    if not any((side.own[:, K - 1] > 0).any() for side in (sets.reference, sets.generated)):
-        # Balls without radius hold nothing, not even their own centre.
+    if sets.reference.covers_nothing(K):  # not even the same images again
         return dict.fromkeys((DENSITY, COVERAGE), failure("identical_images", **params))
     expected = expected_coverage(len(sets.reference), len(sets.generated))
     return {

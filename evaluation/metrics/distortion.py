@@ -1,18 +1,19 @@
 """Distortion: -E_q log p(x|z) in nats per image, the mean over images.
 
 One posterior draw per image, at beta = 1 whatever was trained. Values of different observation
-models are not comparable, so the model's is in `params`.
+models are not comparable, nor are those with and without the class given, so `params` says what
+they are of.
 """
 
 from evaluation.context import Context
 from evaluation.metric import Measurement, Metric, ValueSpec, mean_over_images
-from evaluation.protocols import LikelihoodBound
+from evaluation.protocols import LikelihoodBound, likelihood_of
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
     assert isinstance(context.model, LikelihoodBound)
     _, distortion = context.rate_distortion
-    observation = context.model.observation
+    observation = likelihood_of(context.model)
     return {"distortion": mean_over_images(distortion, context, observation=observation, draws=1)}
 
 

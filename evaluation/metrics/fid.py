@@ -1,24 +1,32 @@
 """Frechet distance of features (Heusel et al. 2017), in percent of the real feature variance.
 
 Its bias grows as 1/n, so values at different n are different metrics. `params` says how much is
-the difference of the means and how much that of the covariances.
+the difference of the means and how much that of the covariances, and in `iid_floor` what two sets
+of real images of this size would get on average.
 """
 
 from evaluation.context import Context
+from evaluation.features import MissingExtractor
 from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.moments import frechet_parts
+from evaluation.moments import covariance, frechet_floor, frechet_parts
 from evaluation.protocols import Sampler
 
 NAME = "fid_{extractor}"
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
-    generated = context.sample_features
-    mean_part, covariance_part = frechet_parts(context.reference_features, generated)
+    generated, reference = context.sample_features, context.reference_features
+    assert not isinstance(context.extractor, MissingExtractor)  # it would have no features
+    mean_part, covariance_part = frechet_parts(reference, generated)
     n, d = generated.shape
+    floor = context.once(
+        ("frechet floor", context.extractor.sha256),
+        lambda: frechet_floor(covariance(reference), n, n),
+    )
     params = {
         "mean_part": mean_part,
         "covariance_part": covariance_part,
+        "iid_floor": floor,
         # Legal, since the route is exact for any rank, but the value is then mostly bias.
         "rank_deficient": n <= d,
     }

@@ -1,18 +1,19 @@
 """Rate: KL(q(z|x) || p(z)) in nats per image, the mean over images.
 
 A diagnostic: it has no direction. One posterior draw per image, at beta = 1 whatever was trained.
-Values of different observation models are not comparable, so the model's is in `params`.
+Values of different observation models are not comparable, nor are those with and without the
+class given, so `params` says what they are of.
 """
 
 from evaluation.context import Context
 from evaluation.metric import Measurement, Metric, ValueSpec, mean_over_images
-from evaluation.protocols import LikelihoodBound
+from evaluation.protocols import LikelihoodBound, likelihood_of
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
     assert isinstance(context.model, LikelihoodBound)
     rate, _ = context.rate_distortion
-    observation = context.model.observation
+    observation = likelihood_of(context.model)
     return {"rate": mean_over_images(rate, context, observation=observation, draws=1)}
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import evaluation
-from evaluation.context import RealImages
+from evaluation.context import RealImages, Seeds
+from evaluation.runner import Settings, evaluate_images
 
 
 def test_the_example_of_the_package_runs_as_it_is_printed() -> None:
@@ -50,3 +51,38 @@ def test_images_of_another_shape_are_named(make_pictures, reference, train, extr
             extractors=[extractor],
             settings=evaluation.Settings(evaluation.Seeds(None, 0, 0), 10),
         )
+
+
+SETTINGS = Settings(Seeds(None, 0, 0), max_samples=5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 1, -1, 0, 1]), "labels are integers from 0, got torch.int64 from -1"),
+        (torch.zeros(5), "labels are integers from 0, got torch.float32"),
+        (torch.zeros(4, dtype=torch.int64), r"5 images, but labels of shape \(4,\)"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(
+    make_pictures, extractor, reference, train, labels, message: str
+) -> None:
+    images = make_pictures(5, 0)
+    with pytest.raises(ValueError, match=message):
+        RealImages.of(images, labels)
+    with pytest.raises(ValueError, match=message):
+        evaluate_images(
+            images,
+            ["fid_per_class"],
+            labels=labels,
+            reference=reference,
+            train=train,
+            extractors=[extractor],
+            settings=SETTINGS,
+        )
+
+
+def test_no_extractor_at_all_is_refused(make_pictures, reference, train) -> None:
+    given = {"reference": reference, "train": train, "settings": SETTINGS}
+    with pytest.raises(ValueError, match="a MissingExtractor stands for none"):
+        evaluate_images(make_pictures(5, 0), ["c2st_pixel"], extractors=[], **given)

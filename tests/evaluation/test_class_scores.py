@@ -40,7 +40,7 @@ class Painter:
     def sample(self, n: int, rng: torch.Generator, labels: Tensor) -> Tensor:
         other = torch.rand(n, generator=rng) < self.wrong
         drawn = squares(torch.where(other, (labels + 1) % 4, labels), 77 + n)
-        return drawn + self.noise * torch.randn(drawn.shape, generator=rng)
+        return quantise(drawn + self.noise * torch.randn(drawn.shape, generator=rng))
 
 
 @pytest.fixture
@@ -52,6 +52,14 @@ def measure(make_context):
         return value
 
     return run
+
+
+def test_of_one_class_there_is_nothing_to_learn(measure) -> None:
+    """A network that has seen one class calls everything that class: accuracy 1, of any model."""
+    one = real(200, 1, "test")
+    one = replace(one, labels=torch.zeros_like(one.labels))
+    with pytest.raises(UnavailableError, match="one_class"):
+        measure(class_accuracy, reference=one)
 
 
 def test_the_images_of_a_good_model_teach_as_much_as_real_ones(measure) -> None:

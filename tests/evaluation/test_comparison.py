@@ -96,9 +96,26 @@ def test_observation_models_never_share_a_column() -> None:
     first, second = board.columns
     assert board.best(first) == {"a"}
     assert board.best(second) == {"b"}
-    assert board.cell(rows[1], first) == Cell(None, None, 0, "other_observation_model")
+    assert board.cell(rows[1], first) == Cell(None, None, 0, "other_likelihood")
     assert board.cell(rows[2], first) == Cell(None, None, 0, "not_supported")
     assert math.isnan(board.frame().loc["a", "elbo_gaussian_mean"])
+
+
+def test_a_model_that_is_told_the_class_wins_nothing_by_the_label() -> None:
+    directions = {"elbo": UP}
+    rows = [
+        make_row(name, {"elbo": [value]}, directions, params={"observation": observation})
+        for name, value, observation in (
+            ("alone", -90.0, "bernoulli_binary"),
+            ("worse", -91.0, "bernoulli_binary"),
+            ("told", -88.0, "bernoulli_binary_given_class"),
+        )
+    ]
+    board = comparison.leaderboard(rows, [])
+    assert {column.key: board.best(column) for column in board.columns} == {
+        "elbo_bernoulli_binary": {"alone"},
+        "elbo_bernoulli_binary_given_class": {"told"},
+    }
 
 
 @pytest.mark.parametrize(

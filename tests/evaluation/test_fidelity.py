@@ -291,6 +291,26 @@ def test_records_say_k_and_what_iid_images_have(judge, make_pictures) -> None:
         assert records[name].ideal == 0.5
 
 
+def test_a_reference_of_one_image_covers_nothing_that_a_model_could_draw(
+    make_context, model, reference
+) -> None:
+    """With balls that hold nothing precision, density and coverage were 0, whatever was drawn."""
+    same = replace(reference, images=reference.images[:1].expand(40, -1, -1, -1))
+    context = make_context(model, reference=same)
+    found = {
+        name.removesuffix("_{extractor}"): measured.reason
+        for metric in (precision_recall, density_coverage)
+        for name, measured in metric.METRIC.compute(context).items()
+    }
+    identical = "identical_images"
+    assert found == {
+        "precision": identical,
+        "recall": None,
+        "density": identical,
+        "coverage": identical,
+    }
+
+
 def test_sets_of_one_and_the_same_image_have_no_balls_to_lie_in(make_context, reference) -> None:
     same = replace(reference, images=reference.images[:1].expand(40, -1, -1, -1))
     context = make_context(FixedImages(same.images), reference=same)

@@ -174,8 +174,19 @@ def test_where_held_out_images_are_train_images_no_copy_is_close() -> None:
     distances = torch.cat([torch.zeros(5), torch.ones(95)]).double()
     assert copy_share(torch.zeros(10).double(), distances) is None
     train = torch.arange(100.0)[:, None]
-    value = measured(train[:30], train, train[:30])["copy_share"]
-    assert (value.value, value.reason) == (None, "held_out_copies")
+    values = measured(train[:30], train, train[:30])
+    for name in ("ct", "copy_share"):
+        assert (values[name].value, values[name].reason) == (None, "held_out_copies")
+
+
+def test_of_the_train_set_as_held_out_set_copies_get_no_perfect_score(rng) -> None:
+    """A rank sum of distances 0 on both sides is 0, the ideal."""
+    train = normal(200, 3, rng)
+    values = measured(train[:100], train, train[100:])
+    assert rank_z(torch.zeros(100), torch.zeros(100)) == 0
+    assert (values["ct"].value, values["ct"].reason) == (None, "held_out_copies")
+    assert values["authpct"].value == 0
+    assert "held_out" not in values["authpct"].params
 
 
 # Nearest images

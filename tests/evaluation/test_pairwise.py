@@ -110,14 +110,14 @@ def test_one_incomparable_metric_is_refused_and_the_others_stay(changes, told):
     assert found.refused["fid"].startswith("a and b are not comparable")
 
 
-def test_other_observation_models_are_refused():
+def test_likelihoods_of_different_things_are_refused():
     rows = [
         make_row(name, {"elbo": LOW}, elbo={"params": {"observation": observation}})
         for name, observation in (("a", "gaussian"), ("b", "bernoulli_binary"))
     ]
     found = pairwise.compare(rows)
     assert not found.boards
-    assert found.refused["elbo"] == "the observation models differ: gaussian, bernoulli_binary"
+    assert found.refused["elbo"] == "likelihoods of different things: gaussian, bernoulli_binary"
 
 
 def test_what_a_model_lacks_is_told_with_the_reason():

@@ -1,6 +1,8 @@
-"""Faults of known evaluations, planted one by one: each has a check that catches it.
+"""Faults of known evaluations: each has a check that catches it.
 
-Every test runs the check twice: it holds as the code is, and it fails with the fault planted.
+A check runs twice: it holds as the code is, and it fails with the fault planted below the code that
+it calls. Where an identity is the guard, of images or of an extractor, the fault is in what is
+given, and the code as it is has to refuse it or to leave it aside.
 """
 
 import contextlib
@@ -19,26 +21,24 @@ from evaluation.runner import Settings, evaluate
 SETTINGS = Settings(Seeds(train=0, sample=1, metric=2), max_samples=30, batch_size=16)
 
 
-def check_that_dropped_modes_cost_recall_and_not_precision(measure) -> None:
+def check_that_dropped_modes_cost_recall_and_not_precision() -> None:
     rng = torch.Generator().manual_seed(0)
     reference = torch.cat([torch.randn(200, 4, generator=rng) + 20 * i for i in range(4)])
     generated = torch.cat([torch.randn(400, 4, generator=rng) + 20 * i for i in range(2)])
-    precision, recall = measure(reference, generated)
-    assert precision > 0.8
-    assert recall < 0.6
+    sets = neighbours.overlap(reference, generated)
+    assert precision_recall.precision(sets) > 0.8
+    assert precision_recall.recall(sets) < 0.6
 
 
-def test_swapped_arguments_are_caught_by_dropped_modes() -> None:
-    def measure(reference: Tensor, generated: Tensor) -> tuple[float, float]:
-        sets = neighbours.overlap(reference, generated)
-        return precision_recall.precision(sets), precision_recall.recall(sets)
-
-    check_that_dropped_modes_cost_recall_and_not_precision(measure)
+def test_swapped_sides_are_caught_by_dropped_modes(monkeypatch) -> None:
+    check_that_dropped_modes_cost_recall_and_not_precision()
+    sides = neighbours.Overlap
+    monkeypatch.setattr(neighbours, "Overlap", lambda one, other: sides(other, one))
     with pytest.raises(AssertionError):
-        check_that_dropped_modes_cost_recall_and_not_precision(lambda a, b: measure(b, a))
+        check_that_dropped_modes_cost_recall_and_not_precision()
 
 
-def test_features_of_the_wrong_split_or_of_another_extractor_are_caught_by_their_identity(
+def test_features_of_the_wrong_split_or_of_another_extractor_are_refused_by_their_identity(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "test.pt"
@@ -63,7 +63,7 @@ def test_stored_features_of_another_extractor_are_not_taken(
     assert found.std() > 0
 
 
-def test_values_of_two_extractors_are_caught_where_they_would_be_compared(
+def test_values_of_two_extractors_are_refused_where_they_would_be_compared(
     model, reference, train, make_extractor
 ) -> None:
     rows = []
@@ -88,7 +88,7 @@ def test_values_of_two_extractors_are_caught_where_they_would_be_compared(
 def check_that_8_bit_images_survive() -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     there = levels.float() / 255 * 2 - 1
-    assert torch.equal(images.to_uint8((there + 1) / 2), levels)
+    assert torch.equal(images.quantise((there + 1) / 2), levels.float() / 255)
 
 
 def test_truncation_instead_of_rounding_is_caught_by_the_256_levels(monkeypatch) -> None:
@@ -114,25 +114,40 @@ def test_a_generator_in_train_mode_is_caught_by_its_own_repetition(
         check()
 
 
-def check_that_doubled_rows_shrink_the_covariance() -> None:
-    """Every row twice: the unbiased covariance is 2 (N - 1) / (2 N - 1) of what it was."""
+def spread_cloud() -> tuple[Tensor, float]:
+    """Features (12, 3) and their total variance, ddof=1, by its definition."""
     x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    once = moments.covariance(x)
-    twice = moments.covariance(x.repeat(2, 1))
-    assert torch.allclose(twice, once * 2 * 11 / 23, rtol=1e-12)
+    return x, ((x - x.mean(0)).square().sum() / 11).item()
 
 
-def test_a_biased_covariance_is_caught_by_doubled_rows(monkeypatch) -> None:
-    check_that_doubled_rows_shrink_the_covariance()
-    monkeypatch.setattr(moments, "covariance", lambda x: x.T.cov(correction=0))
+def check_that_a_cloud_is_its_variance_away_from_its_mean() -> None:
+    """The distance goes through roots: of a point and a cloud it is the trace of one square."""
+    x, variance = spread_cloud()
+    _, covariance_part = moments.frechet_parts(x, x.mean(0).expand(12, 3))
+    assert covariance_part == pytest.approx(variance, rel=1e-12)
+
+
+def test_a_biased_root_is_caught_by_the_distance_to_a_point(monkeypatch) -> None:
+    check_that_a_cloud_is_its_variance_away_from_its_mean()
+    unbiased = moments.Moments.mean_and_root
+
+    def biased(self: moments.Moments) -> tuple[Tensor, Tensor]:
+        mean, root = unbiased(self)
+        return mean, root * ((self.count - 1) / self.count) ** 0.5
+
+    monkeypatch.setattr(moments.Moments, "mean_and_root", biased)
     with pytest.raises(AssertionError):
-        check_that_doubled_rows_shrink_the_covariance()
+        check_that_a_cloud_is_its_variance_away_from_its_mean()
 
 
-def test_a_biased_factor_is_caught_by_the_covariance(monkeypatch) -> None:
-    """The distance itself goes through factors: of a point and a cloud it is the cloud's trace."""
-    x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    point = x.mean(0).expand(12, 3)
-    _, spread = moments.frechet_parts(x, point)
-    assert spread == pytest.approx(moments.covariance(x).trace().item(), rel=1e-12)
-    assert spread != pytest.approx(x.T.cov(correction=0).trace().item(), rel=1e-3)
+def check_that_the_covariance_is_unbiased() -> None:
+    x, variance = spread_cloud()
+    assert moments.covariance(x).trace().item() == pytest.approx(variance, rel=1e-12)
+
+
+def test_a_biased_covariance_is_caught_by_its_definition(monkeypatch) -> None:
+    check_that_the_covariance_is_unbiased()
+    cov = Tensor.cov
+    monkeypatch.setattr(Tensor, "cov", lambda self, correction: cov(self, correction=0))
+    with pytest.raises(AssertionError):
+        check_that_the_covariance_is_unbiased()

@@ -93,6 +93,40 @@ def test_images_of_another_shape_are_refused(sets) -> None:
         evaluate(Wrong(), ["fid"], settings=SETTINGS, **sets)
 
 
+@pytest.mark.parametrize(
+    ("turn", "found"),
+    [
+        (lambda x: 2 * x - 1, r"torch.float32 in \[-0.\d+, 0.\d+\]"),
+        (lambda x: 255 * x, r"torch.float32 in \[0.\d+, 2\d\d.\d\]"),
+        (lambda x: (255 * x).byte(), r"torch.uint8 in \[0, 2\d\d\]"),
+        (lambda x: x.index_fill(0, torch.tensor(0), torch.nan) + 1, r"torch.float32 in \[1, 2\]"),
+    ],
+)
+def test_images_of_another_range_are_refused(sets, turn, found: str) -> None:
+    class Wrong:
+        def sample(self, n, rng):
+            return turn(torch.rand(n, 1, 12, 12, generator=rng))
+
+    with pytest.raises(ValueError, match=rf"Wrong.sample\(16\) returned {found}, expected floats"):
+        evaluate(Wrong(), ["fid"], settings=SETTINGS, **sets)
+
+
+def test_rounding_of_what_a_model_computes_is_no_other_range(sets) -> None:
+    class Exact:
+        def sample(self, n, rng):
+            return torch.rand(n, 1, 12, 12, generator=rng).round()
+
+    class Rounded(Exact):
+        def sample(self, n, rng):
+            return (super().sample(n, rng) - 0.5) * 1.001 + 0.5
+
+    exact, rounded = (
+        evaluate(model, ["fid"], settings=SETTINGS, **sets).records[0].value
+        for model in (Exact(), Rounded())
+    )
+    assert exact == rounded
+
+
 def test_stored_features_are_used_and_equal_fresh_ones(sets, model) -> None:
     reference, extractor = sets["reference"], sets["extractors"][0]
     fresh = evaluate(model, ["fid", "kid"], settings=SETTINGS, **sets).records
@@ -103,6 +137,15 @@ def test_stored_features_are_used_and_equal_fresh_ones(sets, model) -> None:
     # Features of a slice and slices of features differ in the last bits of float32 at most.
     for one, two in zip(fresh, again, strict=True):
         assert one.value == pytest.approx(two.value, rel=1e-4)
+
+
+def test_stored_features_that_are_not_finite_give_a_null_with_the_reason(sets, model) -> None:
+    reference, extractor = sets["reference"], sets["extractors"][0]
+    stored = extractor.features(reference.images)
+    stored[3, 0] = torch.nan
+    sets["reference"] = replace(reference, features={extractor.sha256: stored})
+    records = evaluate(model, ["fid", "kid"], settings=SETTINGS, **sets).records
+    assert {(r.value, r.reason) for r in records} == {(None, "non_finite_features")}
 
 
 def test_fixed_images_are_dealt_in_order(make_pictures, rng) -> None:

@@ -124,8 +124,8 @@ def test_the_json_file_says_the_same(
         (["vae", "unselected"], "unselected: not evaluated; `dvc repro evaluate@unselected`"),
         (["vae", "gan", "--metric", "fid"], "--metric: fid: not measured; there are fid_cl"),
         (["vae", "gan", "--metric", "kid_clasifier"], "did you mean 'kid_classifier'?"),
-        (["vae", "gan", "--json", "/dev/null/x.json"], "--json /dev/null/x.json: "),
-        (["vae", "gan", "--json", "."], "--json .: a folder; name a file"),
+        (["vae", "gan", "--json", "/proc/x.json"], "--json: /proc/x.json: No such file"),
+        (["vae", "gan", "--json", "."], "--json: .: a folder; name a file"),
     ],
 )
 def test_a_mistake_is_one_line(

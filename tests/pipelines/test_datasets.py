@@ -26,13 +26,11 @@ def test_mnist5k_is_five_thousand_real_digits():
     assert source.num_pool == 5000
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16", "F", "YCbCr"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16", "YCbCr"])
 @pytest.mark.parametrize("image_mode", ["grey", "rgb"])
 def test_pictures_of_any_mode_are_read(tmp_path, mode, image_mode):
     if mode == "I;16":
         picture = Image.fromarray(np.full((30, 20), 32768, dtype=np.uint16))
-    elif mode == "F":
-        picture = Image.fromarray(np.full((30, 20), 0.5, dtype=np.float32))
     else:
         picture = Image.new("L", (20, 30), 128).convert(mode)
     picture.save(tmp_path / "picture.tiff")
@@ -129,12 +127,19 @@ def test_pictures_that_lie_too_deep_are_named(tmp_path):
         datasets.image_folder(settings(tmp_path))
 
 
-def test_a_pixel_that_is_no_number_is_refused(tmp_path):
-    array = np.full((9, 9), 0.5, dtype=np.float32)
-    array[0, 0] = np.nan
-    Image.fromarray(array).save(tmp_path / "nan.tiff")
-    with pytest.raises(UserError, match=r"nan.tiff: .* not a finite number"):
+@pytest.mark.parametrize(("dtype", "mode"), [(np.float32, "F"), (np.int32, "I")])
+def test_a_mode_that_leaves_white_open_is_refused(tmp_path, dtype, mode):
+    Image.fromarray(np.ones((9, 9), dtype)).save(tmp_path / "deep.tiff")
+    with pytest.raises(UserError, match=rf"deep.tiff: .*mode {mode} does not say what white is"):
         datasets.image_folder(settings(tmp_path))
+
+
+def test_hidden_files_are_no_pictures(tmp_path):
+    for folder in ("a", "b", ".thumbnails"):
+        (tmp_path / folder).mkdir()
+        gradient(9, 9).save(tmp_path / folder / "1.png")
+        (tmp_path / folder / "._1.png").write_text("what an archive adds")
+    assert len(datasets.image_folder(settings(tmp_path)).images) == 2
 
 
 def test_a_data_set_that_cannot_be_downloaded_is_named(tmp_path, monkeypatch):

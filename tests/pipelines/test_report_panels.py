@@ -4,12 +4,14 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evaluation import comparison
-from pipelines import paths, report
+from pipelines import paths, report, report_plots, report_tradeoffs
+from tests.evaluation.test_comparison import make_row
 from tests.pipelines.report_project import (
     CHECKOUT,
     MODELS,
@@ -87,6 +89,26 @@ def test_the_rate_distortion_plane_has_every_model_that_has_a_rate(page: str) ->
         assert f"{name} {rate:.3g}, {distortion:.3g}" in told
     assert "gan" not in told
     assert "ELBO \N{MINUS SIGN}" in gallery(page, "tradeoffs")
+
+
+def test_models_that_are_told_the_class_have_a_plane_of_their_own() -> None:
+    values = {"rate": [20.0], "distortion": [80.0], "mse": [0.1]}
+    directions = {"rate": None, "distortion": False, "mse": False}
+    rows = [
+        replace(
+            make_row(name, values, directions, params={"observation": observation}),
+            cost={"multiply_adds_run": 1, "num_parameters": 1},
+        )
+        for name, observation in (("alone", "gaussian"), ("told", "gaussian_given_class"))
+    ]
+    board = comparison.leaderboard(rows, [])
+    ranking = next(column.key for column in board.columns if column.metric == "mse")
+    planes = report_tradeoffs.tradeoffs(board, ranking, report_plots.looks(board))[0]
+    assert planes.names == ["alone", "told"]
+    for svg, title, name in zip(
+        planes.plots, ("gaussian", "gaussian_given_class"), planes.names, strict=True
+    ):
+        assert f"{name} 20, 80" in label_of(svg, f"Rate and distortion, {title}")
 
 
 def test_quality_stands_against_reconstruction_and_the_cost_of_the_whole_training(

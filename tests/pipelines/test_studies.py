@@ -457,12 +457,17 @@ def test_the_verdict_is_about_the_mean(low, high, found, expected):
 
 @pytest.fixture
 def two_presets(checkout, monkeypatch):
-    """Tiny presets of two observation models, and data with an extractor."""
+    """Tiny presets of three likelihoods, and data with an extractor."""
     settings = params.load(Path(__file__).parents[2] / "params.yaml")
     grey = vae(likelihood="gaussian", sigma=0.3, binarize="none")
     settings = settings.model_copy(
         update={
-            "models": {"binary": vae(), "grey": grey, "ae": autoencoder()},
+            "models": {
+                "binary": vae(),
+                "told": vae(conditional=True),
+                "grey": grey,
+                "ae": autoencoder(),
+            },
             "train": params.Train(**TRAIN),
         }
     )
@@ -479,20 +484,23 @@ def test_presets_stand_side_by_side(two_presets, capsys):
     page = paths.PRESETS.read_text()
     assert "training seeds 0, 1" in page
     assert "120 training" in page
-    assert "Likelihood of bernoulli binary images" in page
-    assert "Likelihood of gaussian images" in page
     samples = page[page.index("## Samples") : page.index("## Likelihood")]
-    assert samples.count("| `") == 3
-    binary = page[page.index("bernoulli binary") : page.index("## Likelihood of gaussian")]
-    assert "`binary`" in binary
-    assert "`grey`" not in binary
+    assert samples.count("| `") == 4
+    tables = page[: page.index("## Cost")].split("## Likelihood of ")[1:]
+    assert [table.splitlines()[0] for table in tables] == [
+        "bernoulli binary images",
+        "bernoulli binary images, given their classes",
+        "gaussian images",
+    ]
+    for table, name in zip(tables, ("binary", "told", "grey"), strict=True):
+        assert [line.split("`")[1] for line in table.splitlines() if "| `" in line] == [name]
     assert "`ae`" not in page[page.index("## Likelihood") : page.index("## Cost")]
     assert "of the worst seed" in samples
     with Image.open(paths.PRESETS_PICTURE) as picture:
         assert picture.width > 3 * 10 * 28
-        rows = 2 * 28 + 1  # one for each seed, with a line between them
-        assert picture.height == 2 * presets.MARGIN + presets.LABEL + rows
-    assert "3 presets" in capsys.readouterr().out
+        rows = 2 * 28 + 1  # one for each seed, with a line between them; two sheets
+        assert picture.height == presets.MARGIN + 2 * (presets.MARGIN + presets.LABEL + rows)
+    assert "4 presets" in capsys.readouterr().out
 
 
 def test_one_preset_can_be_asked_for(two_presets):

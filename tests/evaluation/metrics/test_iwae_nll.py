@@ -124,7 +124,7 @@ def test_the_record_tells_how_many_images_and_draws_and_how_tight_it_is(make_con
         "effective_samples_q05": pytest.approx(effective.quantile(0.05).item()),
     }
     assert -measured.value > measured.params["elbo"]
-    assert measured.n_real == iwae_nll.NUM_IMAGES
+    assert measured.num == iwae_nll.NUM_IMAGES
 
 
 def test_a_wider_posterior_wastes_draws(make_context) -> None:

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from evaluation.metrics import bits_per_dim, distortion, elbo, rate
+from evaluation.metrics import bits_per_dim, distortion, elbo, iwae_nll, rate
+from evaluation.protocols import LIKELIHOODS
 
 
 def test_minus_elbo_is_rate_plus_distortion(make_context, model) -> None:
@@ -21,6 +22,19 @@ def test_the_interval_holds_the_mean_and_the_observation_model_is_named(
     measured = elbo.METRIC.compute(make_context(model))["elbo"]
     assert measured.interval["low"] < measured.value < measured.interval["high"]
     assert measured.params["observation"] == "bernoulli_binary"
+
+
+@pytest.mark.parametrize("metric", [elbo, iwae_nll, rate, distortion, bits_per_dim])
+def test_a_likelihood_given_the_class_is_another_one(
+    make_context, model, make_conditional, metric
+) -> None:
+    name = metric.METRIC.name
+    alone, told = (
+        metric.METRIC.compute(make_context(one))[name].params["observation"]
+        for one in (model, make_conditional())
+    )
+    assert (alone, told) == ("bernoulli_binary", "bernoulli_binary_given_class")
+    assert {alone, told} <= set(LIKELIHOODS)
 
 
 def test_a_uniform_model_of_256_levels_takes_eight_bits() -> None:
