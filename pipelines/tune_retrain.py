@@ -61,7 +61,7 @@ def chosen(study: Study, trials: Sequence[Ended], front: Sequence[int]) -> list[
 
 
 def retrain(study: Study, best: Sequence[Ended], at_once: int | None) -> list[Retrained]:
-    """Trains and measures; what was done before is not done again.
+    """Trains and measures; what this code has done before is not done again.
 
     Args:
         study: The study.
@@ -92,6 +92,7 @@ def retrain(study: Study, best: Sequence[Ended], at_once: int | None) -> list[Re
             code=code_version(entry["kind"]),
             split="valid",
             may_diverge=True,
+            code_counts=True,
         )
         for row, entry in entries.items()
         for seed in study.settings.retrain.seeds

@@ -7,7 +7,17 @@ from statistics import fmean
 import pytest
 from mlflow import MlflowClient  # noqa: TID251
 
-from pipelines import params, paths, studies, tune, tune_apply, tune_files, tune_page
+from pipelines import (
+    params,
+    paths,
+    studies,
+    tune,
+    tune_apply,
+    tune_files,
+    tune_page,
+    tune_retrain,
+    tune_study,
+)
 from pipelines.errors import UserError
 from pipelines.runs import ROW_MARK
 from tests.pipelines.tiny_study import BETA, RAW, TINY, search
@@ -54,6 +64,19 @@ def test_a_study_ends_with_a_verdict_a_page_and_an_entry(project, no_store, monk
     before = paths.PARAMS.read_text()
     assert "already" in tune_apply.apply("s", number, None)
     assert paths.PARAMS.read_text() == before
+
+
+def test_after_a_change_of_code_all_rows_are_of_the_new_code(project, no_store, monkeypatch):
+    tune.finish(search(project()), 1, retrained=True)
+    for module in (tune_study, tune_retrain):
+        monkeypatch.setattr(module, "code_version", lambda kind: "new")
+    changed = tune_study.load("s", params.load())
+    tune.finish(search(changed), 1, retrained=True)
+    rows = tune_page.load(paths.TUNE / "s").best["retrained"]
+    results = [
+        paths.STUDIES / "tune_s" / row / seed / "result.json" for row in rows for seed in "78"
+    ]
+    assert [json.loads(path.read_text())["code"] for path in results] == ["new"] * 4
 
 
 BRANCHES = {
