@@ -12,21 +12,21 @@ from ruamel.yaml.comments import CommentedMap  # noqa: TID251
 from ruamel.yaml.error import CommentMark  # noqa: TID251
 from ruamel.yaml.tokens import CommentToken  # noqa: TID251
 
-from pipelines import files, params, paths, tune_space
+from pipelines import files, params, paths
 from pipelines.errors import UserError
 
 _OF_A_TRIAL = re.compile(r"# trial \d+ of study .*\n")
 
 
 def write_model(
-    name: str, model: str, values: Mapping[str, Any], comment: str, path: Path | None = None
+    name: str, model: str, entry: Mapping[str, Any], comment: str, path: Path | None = None
 ) -> str:
     """Writes settings into an entry of `models:` and selects it.
 
     Args:
         name: The entry; where there is none it is made, behind `model`.
         model: The entry that a new one is a copy of.
-        values: By dotted key what is set in it.
+        entry: What is set in it, by key.
         comment: Stands beside a new entry, and beside one that had such a comment.
         path: The file; by default the one of this checkout.
 
@@ -40,7 +40,7 @@ def write_model(
     before = path.read_text(encoding="utf-8")
     yaml = _yaml()
     document = yaml.load(before)
-    if not _change(document, name, model, values, comment):
+    if not _change(document, name, model, entry, comment):
         return ""
     out = io.StringIO()
     yaml.dump(document, out)
@@ -51,7 +51,7 @@ def write_model(
     return "".join(difflib.unified_diff(old, new, f"a/{path.name}", f"b/{path.name}"))
 
 
-def _change(document: Any, name: str, model: str, values: Mapping[str, Any], comment: str) -> bool:
+def _change(document: Any, name: str, model: str, entry: Mapping[str, Any], comment: str) -> bool:
     """Changes what differs; returns whether anything does."""
     models, selected = document["models"], document["selected"]
     is_new, is_unselected = name not in models, name not in selected
@@ -61,10 +61,9 @@ def _change(document: Any, name: str, model: str, values: Mapping[str, Any], com
         # A blank line behind it, as behind the others.
         gap = CommentToken("\n\n", CommentMark(0), None)
         copy.ca.items[list(copy)[-1]] = [None, None, gap, None]
-    changed = tune_space.changed(models[name], values)
-    differing = [key for key, value in changed.items() if models[name][key] != value]
+    differing = [key for key, value in entry.items() if models[name][key] != value]
     for key in differing:
-        models[name][key] = changed[key]
+        models[name][key] = entry[key]
     if differing and not is_new:
         _say_anew(models, name, comment)
     if is_unselected:

@@ -222,6 +222,23 @@ def test_apply_leaves_nothing_of_another_trial_behind(project, no_store):
         assert params.load().models["vae_tuned"] == expected
 
 
+def test_apply_leaves_nothing_of_another_study_behind(project, no_store):
+    space = {"latent_dim": {"type": "int", "low": 3, "high": 9, "step": 1, "log": False}}
+    tune.finish(search(project(space=space)), 1, retrained=False)
+    tune_apply.apply("s", 1, None)
+    of_another = params.load().models["vae_tuned"]
+    assert of_another["latent_dim"] != TINY["latent_dim"]
+    one = project()
+    tune.finish(search(one), 1, retrained=False)
+    settings = json.loads(paths.PARAMS.read_text())
+    settings["models"]["vae_tuned"] = of_another
+    paths.PARAMS.write_text(json.dumps(settings))
+    difference = tune_apply.apply("s", 1, None)
+    trial = tune_page.load(paths.TUNE / "s").trials[1]
+    assert params.load().models["vae_tuned"] == one.full_entry(trial.settings)
+    assert "latent_dim" in difference
+
+
 SHIPPED_TEXT = paths.PARAMS.read_text()
 
 
