@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import filelock
@@ -262,12 +263,14 @@ def create(study: Study, url: str, grace: int = GRACE) -> Storage:
         grace: Seconds after its last heartbeat until a trial is taken for lost.
 
     Raises:
-        UserError: The storage does not answer.
+        UserError: The storage does not answer, or no other process could see it.
     """
     with contextlib.ExitStack() as stack:
         with _refused(url):  # tables that two processes make at once crash one another
             engine = sqlalchemy.create_engine(url)
             stack.callback(engine.dispose)
+            if engine.dialect.name == "sqlite" and engine.url.database in (None, "", ":memory:"):
+                raise ValueError("names no file, and workers share none of their memory")
             stack.enter_context(_turn(engine))
         return _created(study, _database(url, grace), grace)
 
@@ -308,11 +311,20 @@ def _turn(engine: sqlalchemy.Engine) -> Iterator[None]:
             connection.execute(sqlalchemy.text(limit))
             connection.execute(sqlalchemy.text(f"select pg_advisory_xact_lock({_TURN})"))
             yield
-    else:
-        path = paths.OPTUNA_DB.with_name(paths.OPTUNA_DB.name + ".lock")
+    else:  # beside the database, which checkouts may share
+        database = Path(str(engine.url.database)).absolute()
+        path = database.with_name(database.name + ".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path, timeout=SQLITE_TIMEOUT):
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(SQLITE_TIMEOUT)
+        except filelock.Timeout:
+            told = f"{path}: another process has had this lock for {SQLITE_TIMEOUT} s"
+            raise UserError(f"{told}; is it stopped?") from None
+        try:
             yield
+        finally:
+            lock.release()
 
 
 def _database(url: str, grace: int) -> RDBStorage:

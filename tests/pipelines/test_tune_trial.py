@@ -2,6 +2,7 @@
 
 from statistics import median
 
+import filelock
 import pytest
 
 from genmodels.training import LoopSettings
@@ -152,6 +153,21 @@ def test_a_storage_that_does_not_answer_is_one_line_without_the_password(project
         tune_storage.create(project(), "postgresql+psycopg://me:secret@127.0.0.1:1/none")
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_checkouts_that_share_a_file_wait_for_one_another_and_not_for_ever(
+    project, tmp_path, monkeypatch
+):
+    one, url = project(), f"sqlite:///{tmp_path / 'shared.db'}"
+    storage = tune_storage.create(one, url)
+    monkeypatch.setattr(tune_storage, "SQLITE_TIMEOUT", 0.2)
+    monkeypatch.setattr(paths, "OPTUNA_DB", tmp_path / "elsewhere" / "optuna.db")
+    with (
+        filelock.FileLock(tmp_path / "shared.db.lock"),
+        pytest.raises(UserError, match=r"shared\.db\.lock: another process has had this lock"),
+    ):
+        storage.next_trial()
+    assert storage.next_trial() is not None
 
 
 def test_a_hash_does_not_depend_on_the_order_of_keys(project):

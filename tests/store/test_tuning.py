@@ -63,8 +63,7 @@ def test_every_point_ends_once_though_a_worker_and_a_host_are_killed(
     assert (hosts[1].checkout / f"outputs/tune/{STUDY}/index.html").is_file()
 
 
-def _create(study: Study, url: str, home: Path, start: Event, out: "Queue[str]") -> None:
-    paths.OPTUNA_DB = home / "optuna.db"  # beside which the lock of one host lies
+def _create(study: Study, url: str, start: Event, out: "Queue[str]") -> None:
     start.wait()
     try:
         tune_storage.create(study, url).close()
@@ -75,13 +74,12 @@ def _create(study: Study, url: str, home: Path, start: Event, out: "Queue[str]")
 
 @pytest.mark.slow
 @on_postgresql
-def test_hosts_may_begin_at_once_on_an_empty_database(study: Study, tmp_path: Path) -> None:
+def test_hosts_may_begin_at_once_on_an_empty_database(study: Study) -> None:
     context = multiprocessing.get_context("fork")
     start, out = context.Event(), context.Queue()
     with cluster() as url:
         processes = [
-            context.Process(target=_create, args=(study, url, tmp_path / str(i), start, out))
-            for i in range(4)
+            context.Process(target=_create, args=(study, url, start, out)) for _ in range(4)
         ]
         for process in processes:
             process.start()
