@@ -153,7 +153,8 @@ def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
 def _run(given: argparse.Namespace) -> None:
     settings = params.load()
     study = tune_study.load(given.study, settings, given.trials, given.seed)
-    at_once = given.workers or workers.num_cores()
+    device = workers.choose_device(study.train.device)
+    at_once = given.workers or tune_worker.default_workers(device)
     seconds = study.settings.seconds if given.timeout is None else given.timeout
     url = _url(given)
     with tune_storage.lost(url):
@@ -192,7 +193,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run = commands.add_parser("run", help="run or go on with a study, retrain its best, show it")
     run.add_argument("study", help="a key of tune: in params.yaml")
     run.add_argument("--trials", type=positive, metavar="N", help="in all, instead of its own")
-    run.add_argument("--workers", type=positive, metavar="N", help="processes (default: cores)")
+    run.add_argument(
+        "--workers", type=positive, metavar="N", help="processes (default: cores; 1 on CUDA)"
+    )
     run.add_argument("--timeout", type=float, metavar="S", help="begin no trial after so long")
     run.add_argument("--seed", type=int, metavar="N", help="of the sampler, instead of its own")
     run.add_argument(

@@ -145,10 +145,11 @@ class Run:
 
     def _trained(self, send: workers.Send) -> Trainer:
         bench, study = self.bench, self.bench.study
-        model = build(self.entry, study.shape, study.num_classes)
-        self.outcome.num_parameters = num_parameters(model)
+        with torch.device("meta"):  # counted before it is made: a large one may not fit
+            self.outcome.num_parameters = num_parameters(self._built())
         if self.outcome.excess(study).get("num_parameters", 0) > 0:
             raise StoppedError("num_parameters")
+        model = self._built()
         shown = min(len(bench.real.reference.images), study.measures.max_samples)
         seed, precision = study.settings.training_seed, study.train.precision
         parts = study.settings.pruner.parts
@@ -174,6 +175,9 @@ class Run:
         finally:
             self._note(trainer, clock)
         return trainer
+
+    def _built(self) -> GenerativeModel:
+        return build(self.entry, self.bench.study.shape, self.bench.study.num_classes)
 
     def _note(self, trainer: Trainer, clock: _Clock) -> None:
         outcome = self.outcome

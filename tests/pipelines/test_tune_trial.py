@@ -129,6 +129,43 @@ def test_a_diverging_trial_fails_with_its_reason_and_counts(project, monkeypatch
     assert "nan is not finite" in trials[0].reason
 
 
+WIDTHS = {"width": {"type": "categorical", "choices": [8, 10**11]}}
+
+
+def test_a_trial_without_memory_fails_and_the_study_goes_on(project):
+    random = {"name": "random", "startup_trials": 1}
+    trials = tune_files.ended(search(project(space=WIDTHS, trials=5, sampler=random)))
+    assert {(t.point["width"], t.state, t.reason) for t in trials} == {
+        (8, "complete", None),
+        (10**11, "failed", "out of memory"),
+    }
+
+
+def test_a_mistake_of_ours_is_not_taken_for_memory(project, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(tune_trial.Trainer, "run", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        search(project())
+
+
+def test_a_model_that_does_not_fit_is_counted_before_it_is_made(project):
+    limits = {"num_parameters": 30_000, "cpu_seconds": None}
+    random = {"name": "random", "startup_trials": 1}
+    one = project(space=WIDTHS, trials=5, sampler=random, constraints=limits)
+    trials = tune_files.ended(search(one))
+    large = [t for t in trials if t.point["width"] == 10**11]
+    assert large
+    assert {t.state for t in large} == {"infeasible"}
+    assert large[0].num_parameters > 10**12
+
+
+def test_a_gpu_has_one_worker(monkeypatch):
+    monkeypatch.setattr(workers, "num_cores", lambda: 16)
+    assert [tune_worker.default_workers(device) for device in ("cpu", "cuda")] == [16, 1]
+
+
 def test_overhead_beyond_training_and_scoring_is_small(project):
     storage = search(project(trials=6))
     spent = [t.user_attrs["seconds"] for t in storage.trials]
