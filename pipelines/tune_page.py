@@ -59,7 +59,7 @@ class Found:
         if self.best.get("winner"):
             number = self.best["winner"]["trial"]
             if number is None:
-                return next((trial for trial in self.trials if trial.is_start), None)
+                return next((trial for trial in self.complete if trial.is_start), None)
         return next(trial for trial in self.trials if trial.number == number)
 
     @property
