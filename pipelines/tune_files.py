@@ -41,7 +41,7 @@ class Ended:
         intermediate: By step the objective, where trials are pruned.
         num_parameters: Of the model; 0 where none was built.
         steps: Trained.
-        is_start: Whether these are the settings that the study started from.
+        is_start: Whether these are the settings of the entry that the study started from.
         first: The number of the trial that it retries, or its own.
         same_as: The number of an equal trial, from which the values were taken.
     """
@@ -158,7 +158,7 @@ def describe(study: Study) -> dict[str, Any]:
         "sampler": settings.sampler.name,
         "pruner": settings.pruner.name,
         "space": settings.model_dump(include={"space"})["space"],
-        "start": tune_space.starting_point(settings.space, study.base),
+        "start": tune_space.present(settings.space, study.base),
     }
 
 

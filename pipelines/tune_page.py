@@ -240,8 +240,10 @@ def _means(found: Found, axis: Axis, name: str) -> list[Interval]:
     marks = []
     for one in found.best["retrained"].values():
         value = one["values"].get(name)
-        if value and value["interval"]:
-            x = one["settings"].get(axis.name, found.study["start"].get(axis.name))
+        x = one["settings"].get(axis.name, found.study["start"].get(axis.name))
+        # The present setting need not have a place there: a capacity may be null, a sigma learned.
+        is_placed = isinstance(x, int | float) and (x > 0 or not axis.log)
+        if value and value["interval"] and is_placed:
             low, high = value["interval"]
             chosen = winner is not None and winner["trial"] == one["trial"]
             told = "now" if one["trial"] is None else f"trial {one['trial']}"

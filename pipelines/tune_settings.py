@@ -184,7 +184,8 @@ class Tune(Section):
     """One study.
 
     Attributes:
-        model: The entry of `models:` that it starts from, which is its first trial.
+        model: The entry of `models:` that it starts from. It is the first trial, moved into the
+            space where it lies outside.
         objectives: One, or two for a Pareto front.
         watch: Further values that are measured of every trial.
         trials: How many, retries of lost ones not counted.

@@ -255,7 +255,9 @@ def _retry(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def create(study: Study, url: str, grace: int = GRACE) -> Storage:
-    """Makes the study where it is missing and queues its first trial, the present settings.
+    """Makes the study where it is missing and queues its first trial.
+
+    That is the present settings, or the point of the space that is next to them.
 
     Args:
         study: The study.
@@ -287,9 +289,10 @@ def _created(study: Study, storage: RDBStorage, grace: int) -> Storage:
         with _quietly():
             inner.set_metric_names(study.values)
         inner.set_user_attr("model", study.settings.model)
+        space, base = study.settings.space, study.base
         inner.enqueue_trial(
-            tune_space.starting_point(study.settings.space, study.base),
-            user_attrs={"is_start": True},
+            tune_space.starting_point(space, base),
+            user_attrs={"is_start": True} if tune_space.holds(space, base) else {},
         )
     return Storage(study, inner, storage, grace)
 

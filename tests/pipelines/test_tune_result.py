@@ -79,6 +79,19 @@ def test_after_a_change_of_code_all_rows_are_of_the_new_code(project, no_store, 
     assert [json.loads(path.read_text())["code"] for path in results] == ["new"] * 4
 
 
+def test_present_settings_outside_the_space_are_told_as_they_are(project, no_store, monkeypatch):
+    monkeypatch.setitem(TINY, "beta", 20.0)
+    one = project()
+    monkeypatch.setattr(tune_retrain, "verdict", lambda *_: {"trial": None, "apart": False})
+    told = tune.finish(search(one), 1, retrained=True)
+    assert "nothing beats the present settings (beta 20)" in told
+    found = tune_page.load(paths.TUNE / "s")
+    assert (found.trials[0].point["beta"], found.trials[0].is_start) == (10.0, False)
+    assert found.winner is None
+    now, *_ = tune_page._means(found, found.axes["beta"], "fid_classifier")
+    assert (now.x, now.name) == (20.0, "now")
+
+
 BRANCHES = {
     "architecture": {"type": "categorical", "choices": ["mlp", "conv"]},
     "width": [

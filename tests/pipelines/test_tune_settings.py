@@ -198,6 +198,28 @@ def test_the_first_trial_is_the_present_settings(architecture):
     assert (outside["latent_dim"], outside["width@conv,resnet"]) == (64, 16)
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_held"),
+    [
+        ({}, True),
+        ({"latent_dim": 500}, False),
+        ({"width": 17}, False),
+        ({"architecture": "rnn"}, False),  # no choice
+        ({"architecture": "mlp", "head_depth": 0, "width": 100}, True),
+        ({"architecture": "mlp", "head_depth": 1, "width": 100}, False),  # is fixed to 0
+    ],
+)
+def test_settings_outside_the_space_are_told_as_they_are_and_are_no_point_of_it(
+    architecture, changes, is_held
+):
+    space, base = architecture
+    base = {**base, **changes}
+    assert tune_space.holds(space, base) == is_held
+    told = tune_space.present(space, base)
+    assert {key.partition("@")[0]: value for key, value in told.items()}.items() <= base.items()
+    assert (told == tune_space.starting_point(space, base)) or not is_held
+
+
 def test_a_dotted_key_lies_inside_a_list():
     entry = {"a": [{"step": 3, "factor": 0.5}], "b": 1}
     assert tune_space.look_up(entry, "a.0.factor") == 0.5
