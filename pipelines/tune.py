@@ -152,15 +152,14 @@ def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
 
 def _run(given: argparse.Namespace) -> None:
     settings = params.load()
-    study = tune_study.load(given.study, settings, given.trials, given.seed)
+    study = tune_study.load(given.study, settings, given.trials, given.seed, given.timeout)
     device = workers.choose_device(study.train.device)
     at_once = given.workers or tune_worker.default_workers(device)
-    seconds = study.settings.seconds if given.timeout is None else given.timeout
     url = _url(given)
     with tune_storage.lost(url):
         storage = tune_storage.create(study, url, given.grace)
         try:
-            search(storage, url, at_once, seconds, to_the_end=not given.search_only)
+            search(storage, url, at_once, study.settings.seconds, to_the_end=not given.search_only)
             if given.search_only:
                 return
             told = finish(storage, at_once, retrained=True)

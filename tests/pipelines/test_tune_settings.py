@@ -106,6 +106,24 @@ MALFORMED = [
         study(retrain={"top": 1, "seeds": [0, 1]}),
         "tune.s: retrain.seeds [0, 1] holds training_seed 0",
     ),
+    (
+        study(retrain={"top": 1, "seeds": [1, 101]}),
+        "tune.s.retrain.seeds: 1 also in seeds:, so the report would show trainings that",
+    ),
+    (study(space={"beta": BETA | {"type": ["float"]}}), "space.beta: type ['float'] is not one of"),
+    (study(space={"beta": BETA | {"type": {}}}), "space.beta: type {} is not one of float, int"),
+    (
+        study(space={"beta": []}),
+        "tune.s.space.beta: [] is not allowed: list should have at least 1",
+    ),
+    (
+        study(space={"beta": {"type": "fixed", "value": 2.0}}),
+        "tune.s: space has fixed parts alone, so there is nothing to search",
+    ),
+    (
+        study(space={"beta": BETA | {"when": {}}}),
+        "tune.s.space.beta.when: {} is not allowed: dictionary should have at least 1 item",
+    ),
 ]
 
 
@@ -116,6 +134,21 @@ def test_a_malformed_study_is_one_line(tmp_path, wrong, message):
     assert message in str(error.value)
     assert str(error.value).startswith("params.yaml: tune.s")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seconds": float("nan")}, "--timeout: seconds: nan is not allowed: input should be"),
+        ({"seconds": -1.0}, "--timeout: seconds: -1.0 is not allowed: input should be greater"),
+        ({"seed": -1}, "--seed: seed: -1 is not allowed: input should be greater"),
+        ({"seed": 2**70}, f"--seed: seed: {2**70} is not allowed: input should be less"),
+    ],
+)
+def test_a_number_of_the_command_line_is_held_to_the_same(given, message):
+    with pytest.raises(UserError) as error:
+        tune_study.load("vae_beta", params.load(), **given)
+    assert str(error.value).startswith(message)
 
 
 def test_the_shipped_studies_are_accepted():

@@ -207,6 +207,12 @@ def test_checkouts_that_share_a_file_wait_for_one_another_and_not_for_ever(
     assert storage.next_trial() is not None
 
 
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_storage_in_memory_is_refused_in_one_line(project, url):
+    with pytest.raises(UserError, match=rf"^--storage {url}: names no file, and workers share"):
+        tune_storage.create(project(), url)
+
+
 def test_a_hash_does_not_depend_on_the_order_of_keys(project):
     one = project()
     assert one.digest == project().digest
