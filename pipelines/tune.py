@@ -27,7 +27,6 @@ from pipelines import (
 from pipelines.errors import exit_on_user_error
 from pipelines.studies import positive
 from pipelines.train import Trained
-from pipelines.tune_retrain import Retrained
 from pipelines.tune_storage import Storage
 from pipelines.tune_worker import Begun, Ended
 
@@ -126,25 +125,26 @@ def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
     Args:
         storage: The study.
         at_once: Processes at most, for the trainings at the full budget.
-        retrained: Whether there are any; without them the report keeps what it has.
+        retrained: Whether those are done that are missing; else the report keeps what it has.
 
     Raises:
         UserError: A training failed.
     """
     study = storage.study
-    done: list[Retrained] = []
     trials = tune_files.ended(storage)
     best = tune_retrain.chosen(study, trials, tune_files.front(storage))
     if retrained and best:
         print(f"{study.name}: the best {len(best)} and the starting entry at the full budget")
         done = tune_retrain.retrain(study, best, at_once)
+    else:
+        done = tune_retrain.done(study, best) if best else []
     with files.new_folder(paths.TUNE / study.name) as folder:
         tune_files.write(folder, storage, tune_best.summary(study, best, done))
         for one in done:
             tune_best.draw(study, one, folder / "retrained" / f"{one.row}.png")
         files.write_text(folder / "index.html", tune_page.render(tune_page.load(folder)))
     found = tune_page.load(paths.TUNE / study.name)
-    if done:
+    if retrained and done:
         files.write_json(paths.STUDY_SUMMARIES / f"{study.name}.json", tune_page.summary(found))
     tune_tracking.log(storage, found)
     return tune_best.told(found.study, found.best)
@@ -164,7 +164,8 @@ def _run(given: argparse.Namespace) -> None:
                 return
             told = finish(storage, at_once, retrained=True)
         except KeyboardInterrupt:
-            finish(storage, at_once, retrained=False)
+            if not given.search_only:
+                finish(storage, at_once, retrained=False)
             print(f"{study.name}: stopped; the same command goes on with it", file=sys.stderr)
             raise
     print(told)

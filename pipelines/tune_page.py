@@ -190,7 +190,7 @@ def _retrained(found: Found) -> list[dict[str, Any]]:
         trial, picture = one["trial"], found.folder / "retrained" / f"{row}.png"
         lines.append(
             {
-                "name": "present settings" if trial is None else f"trial {trial}",
+                "name": tune_best.called(trial),
                 "settings": tune_best.settings(one),
                 "as_trial": [] if trial is None else objectives[trial],
                 "values": [tune_best.value(one, name) for name in names],

@@ -22,6 +22,7 @@ from genmodels.build import build
 from genmodels.cost import num_parameters
 from genmodels.training import Callbacks, LoopSettings, Row, Trainer
 from pipelines import workers
+from pipelines.errors import UserError
 from pipelines.extracted import Extracted
 from pipelines.study_measures import Real, measure
 from pipelines.train import Data, _Clock, load_images
@@ -158,7 +159,7 @@ class Run:
         data = bench.data
         trainer = Trainer(model.to(bench.device), data.train, data.valid, loop)
         clock = _Clock(trainer, self.checkpoint, bench.device, send)
-        clock.resume()
+        self._resume(clock)
         limit = study.settings.constraints.cpu_seconds
 
         def progress(step: int, loss: Tensor) -> None:
@@ -175,6 +176,12 @@ class Run:
         finally:
             self._note(trainer, clock)
         return trainer
+
+    def _resume(self, clock: _Clock) -> None:
+        try:
+            clock.resume()
+        except UserError:  # unreadable: its disk was full, say. The trial starts anew.
+            self.checkpoint.unlink()
 
     def _built(self) -> GenerativeModel:
         return build(self.entry, self.bench.study.shape, self.bench.study.num_classes)

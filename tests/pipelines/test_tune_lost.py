@@ -212,6 +212,15 @@ def test_a_retry_goes_on_from_the_checkpoint(project, monkeypatch):
     assert list(plain.seen) == [2, 4]
 
 
+def test_a_retry_starts_anew_where_the_checkpoint_cannot_be_read(project):
+    one = project()
+    bench, entry = Bench.load(one, "cpu"), one.entry({"beta": 2.0})
+    expected = Run(bench, entry, 1, Watcher())(lambda message: None)
+    one.checkpoint(2, entry).parent.mkdir(parents=True)
+    one.checkpoint(2, entry).write_bytes(b"")
+    assert Run(bench, entry, 2, Watcher())(lambda message: None).values == expected.values
+
+
 def test_a_trial_does_not_go_on_from_another_one_of_its_number(project, monkeypatch):
     monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     one = project(pruner={"name": "median", "startup_trials": 9, "checks": 2})

@@ -48,8 +48,9 @@ def test_a_study_ends_with_a_verdict_a_page_and_an_entry(project, no_store, monk
     assert len(csv) == 5
     summary = paths.STUDY_SUMMARIES / "s.json"
     assert json.loads(summary.read_text()) == tune_page.summary(found)
-    tune.finish(storage, 1, retrained=False)  # Ctrl-C: the report keeps the whole one
+    tune.finish(storage, 1, retrained=False)  # Ctrl-C: what was done is not forgotten
     assert json.loads(summary.read_text()) == tune_page.summary(found)
+    assert tune_page.load(paths.TUNE / "s") == found
     tune.finish(storage, 1, retrained=True)
     # Trained at the full budget of the entry, not at that of the trials.
     config = paths.STUDIES / "tune_s" / "start" / "7" / "config.json"
@@ -77,6 +78,42 @@ def test_after_a_change_of_code_all_rows_are_of_the_new_code(project, no_store, 
         paths.STUDIES / "tune_s" / row / seed / "result.json" for row in rows for seed in "78"
     ]
     assert [json.loads(path.read_text())["code"] for path in results] == ["new"] * 4
+
+
+@pytest.mark.parametrize("objectives", [["fid_classifier"], ["fid_classifier", "elbo"]])
+def test_what_is_missing_of_the_best_is_told(project, no_store, objectives):
+    one = project(objectives=[{"metric": metric, "direction": None} for metric in objectives])
+    storage = search(one)
+    tune.finish(storage, 1, retrained=True)
+    found = tune_page.load(paths.TUNE / "s")
+    row = list(found.best["retrained"])[-1]
+    (paths.STUDIES / "tune_s" / row / "8" / "result.json").unlink()
+    told = tune.finish(storage, 1, retrained=False)
+    now = tune_page.load(paths.TUNE / "s").best
+    assert list(now["retrained"]) == list(found.best["retrained"])[:-1]
+    if len(objectives) == 1:
+        assert "winner" not in now
+        assert "not all of the best were trained anew" in told
+        with pytest.raises(UserError, match="were not trained anew yet"):
+            tune_apply.apply("s", None, None)
+    else:
+        assert told.endswith("trained anew: present settings; choose with `apply --trial`")
+
+
+@pytest.mark.parametrize("options", [[], ["--search-only"]])
+def test_ctrl_c_of_a_machine_that_only_searches_writes_nothing(
+    project, no_store, monkeypatch, options
+):
+    one = project()
+
+    def interrupted(*_, **__):
+        search(one)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune, "search", interrupted)
+    with pytest.raises(SystemExit):
+        tune.main(["run", "s", *options])
+    assert (paths.TUNE / "s").is_dir() == (not options)
 
 
 def test_present_settings_outside_the_space_are_told_as_they_are(project, no_store, monkeypatch):
