@@ -1,6 +1,7 @@
 """Writes what a study has found into params.yaml."""
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ def apply(study: str, trial: int | None, name: str | None) -> str:
             entry that the study started from with the trial's settings in it.
 
     Returns:
-        The difference of params.yaml; a sentence where nothing changes.
+        The difference of params.yaml; a sentence where nothing changes. What is in doubt of the
+        winner is a line on stderr.
 
     Raises:
         UserError: There is no such trial, no winner, or the entry would be refused.
@@ -45,6 +47,8 @@ def apply(study: str, trial: int | None, name: str | None) -> str:
     comment = f"trial {number} of study {study}: {told}"
     # Whole, also where an entry is there: it may hold what another study has found.
     entry = tune_space.changed(found.study["base"], chosen.settings)
+    if trial is None and not found.best["winner"]["apart"]:
+        print(f"{study}: {tune_best.doubt(found.study, found.best)}", file=sys.stderr)
     difference = params_writer.write_model(name, model, entry, comment)
     return difference or f"models.{name} has the settings of trial {number} already\n"
 

@@ -105,17 +105,28 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
         )
     row = best["retrained"][f"trial_{best['winner']['trial']}"]
     trial = next(t for t in best["trials"] if t["trial"] == best["winner"]["trial"])
-    sure = "the intervals overlap, so these seeds do not settle it"
-    if best["winner"]["apart"]:
-        sure = "the intervals do not overlap"
-    elif name not in start["values"]:
-        sure = "what diverges has no interval to compare with"
+    sure = "the intervals do not overlap" if best["winner"]["apart"] else doubt(study, best)
     return (
         f"{study['study']}: trial {trial['trial']} wins ({settings(trial)}): {name} "
         f"{value(row, name)} with {len(best['seeds'])} fresh seeds at the full budget, "
         f"{value(start, name)} with the present settings "
         f"({settings({'settings': study['start']})}); {sure}. As a trial, with "
         f"{study['num_steps']} steps and chosen for it, it had {trial['objectives'][0]:.4g}"
+    )
+
+
+def doubt(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """Why a trial that has won is not beyond doubt better than the present settings.
+
+    Args:
+        study: What trials.json says of the study.
+        best: What best.json holds.
+    """
+    if study["objectives"][0] not in best["retrained"][tune_retrain.START]["values"]:
+        return "what diverges has no interval to compare with"
+    return (
+        "the intervals of the winner and of the present settings overlap, so these seeds do not "
+        "settle it"
     )
 
 

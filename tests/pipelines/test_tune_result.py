@@ -80,6 +80,22 @@ def test_after_a_change_of_code_all_rows_are_of_the_new_code(project, no_store, 
     assert [json.loads(path.read_text())["code"] for path in results] == ["new"] * 4
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_apply_says_where_the_winner_is_in_doubt(project, no_store, monkeypatch, capsys, apart):
+    def verdict(study, done):
+        return {"trial": done[-1].trial, "apart": apart}
+
+    monkeypatch.setattr(tune_retrain, "verdict", verdict)
+    told = tune.finish(search(project()), 1, retrained=True)
+    line = "the intervals of the winner and of the present settings overlap"
+    assert (line in told) == (not apart)
+    capsys.readouterr()
+    for number in (tune_page.load(paths.TUNE / "s").best["winner"]["trial"], None):
+        tune_apply.apply("s", number, None)
+        said = capsys.readouterr().err
+        assert said.startswith(f"s: {line}") == (number is None and not apart)
+
+
 @pytest.mark.parametrize("objectives", [["fid_classifier"], ["fid_classifier", "elbo"]])
 def test_what_is_missing_of_the_best_is_told(project, no_store, objectives):
     one = project(objectives=[{"metric": metric, "direction": None} for metric in objectives])
