@@ -5,8 +5,9 @@ takes what has been trained with the same settings, then it measures. A job leav
 `outputs/studies/<study>/<row>/<seed>/`: the files of a training, `trained.json` and `result.json`.
 
 A job is done again where its settings or its data have changed, not where the code has: hours of
-work should not be lost to a comment. The result holds a hash of the code instead, and pages say
-which results another version has made; `--force` does them anew.
+work should not be lost to a change that decides nothing. The result holds a hash of the code
+instead, and pages say which results another version has made; `--force` does them anew. Where rows
+decide something between them, `code_counts`: results of two versions do not compare.
 """
 
 import argparse
@@ -94,6 +95,7 @@ class Job:
         taken: A folder with the same training, done elsewhere; None to train.
         split: What it is measured on: `valid` where the result chooses anything.
         may_diverge: Whether a loss that is not finite is a result, `diverged`, and no error.
+        code_counts: Whether what other code has trained is done again.
     """
 
     study: str
@@ -107,6 +109,7 @@ class Job:
     taken: Path | None = None
     split: Literal["valid", "test"] = "test"
     may_diverge: bool = False
+    code_counts: bool = False
 
     @property
     def folder(self) -> Path:
@@ -146,8 +149,17 @@ class Job:
 
     def result(self) -> dict[str, Any] | None:
         """What it has found, with these settings; None where it is to be done."""
-        found = _read(self.folder / "result.json")
-        return found if found and found["settings"] == self.settings else None
+        return self._found("result.json", "settings")
+
+    def trained(self) -> dict[str, Any] | None:
+        """What is told of its training, with these settings; None where it is to be done."""
+        return self._found("trained.json", "training")
+
+    def _found(self, file: str, key: str) -> dict[str, Any] | None:
+        found = _read(self.folder / file)
+        if found is None or found[key] != getattr(self, key):
+            return None
+        return found if found["code"] == self.code or not self.code_counts else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -216,9 +228,7 @@ def _do(jobs: Sequence[Job], device: str, index: int, send: workers.Send) -> Non
 
 def _measured(job: Job, device: str, send: workers.Send) -> dict[str, Any]:
     """Trains, or takes what is trained, and measures."""
-    trained = _read(job.folder / "trained.json")
-    if trained is None or trained["training"] != job.training:
-        trained = _take(job) if job.taken else _train(job, device, send)
+    trained = job.trained() or (_take(job) if job.taken else _train(job, device, send))
     start, cpu = time.monotonic(), time.process_time()
     model = read_model(job.folder, "--force", device)
     extracted = job.data.extracted()

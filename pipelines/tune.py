@@ -27,7 +27,6 @@ from pipelines import (
 from pipelines.errors import exit_on_user_error
 from pipelines.studies import positive
 from pipelines.train import Trained
-from pipelines.tune_retrain import Retrained
 from pipelines.tune_storage import Storage
 from pipelines.tune_worker import Begun, Ended
 
@@ -126,25 +125,26 @@ def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
     Args:
         storage: The study.
         at_once: Processes at most, for the trainings at the full budget.
-        retrained: Whether there are any; without them the report keeps what it has.
+        retrained: Whether those are done that are missing; else the report keeps what it has.
 
     Raises:
         UserError: A training failed.
     """
     study = storage.study
-    done: list[Retrained] = []
     trials = tune_files.ended(storage)
     best = tune_retrain.chosen(study, trials, tune_files.front(storage))
     if retrained and best:
         print(f"{study.name}: the best {len(best)} and the starting entry at the full budget")
         done = tune_retrain.retrain(study, best, at_once)
+    else:
+        done = tune_retrain.done(study, best) if best else []
     with files.new_folder(paths.TUNE / study.name) as folder:
         tune_files.write(folder, storage, tune_best.summary(study, best, done))
         for one in done:
             tune_best.draw(study, one, folder / "retrained" / f"{one.row}.png")
         files.write_text(folder / "index.html", tune_page.render(tune_page.load(folder)))
     found = tune_page.load(paths.TUNE / study.name)
-    if done:
+    if retrained and done:
         files.write_json(paths.STUDY_SUMMARIES / f"{study.name}.json", tune_page.summary(found))
     tune_tracking.log(storage, found)
     return tune_best.told(found.study, found.best)
@@ -152,19 +152,20 @@ def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
 
 def _run(given: argparse.Namespace) -> None:
     settings = params.load()
-    study = tune_study.load(given.study, settings, given.trials, given.seed)
-    at_once = given.workers or workers.num_cores()
-    seconds = study.settings.seconds if given.timeout is None else given.timeout
+    study = tune_study.load(given.study, settings, given.trials, given.seed, given.timeout)
+    device = workers.choose_device(study.train.device)
+    at_once = given.workers or tune_worker.default_workers(device)
     url = _url(given)
     with tune_storage.lost(url):
         storage = tune_storage.create(study, url, given.grace)
         try:
-            search(storage, url, at_once, seconds, to_the_end=not given.search_only)
+            search(storage, url, at_once, study.settings.seconds, to_the_end=not given.search_only)
             if given.search_only:
                 return
             told = finish(storage, at_once, retrained=True)
         except KeyboardInterrupt:
-            finish(storage, at_once, retrained=False)
+            if not given.search_only:
+                finish(storage, at_once, retrained=False)
             print(f"{study.name}: stopped; the same command goes on with it", file=sys.stderr)
             raise
     print(told)
@@ -192,7 +193,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     run = commands.add_parser("run", help="run or go on with a study, retrain its best, show it")
     run.add_argument("study", help="a key of tune: in params.yaml")
     run.add_argument("--trials", type=positive, metavar="N", help="in all, instead of its own")
-    run.add_argument("--workers", type=positive, metavar="N", help="processes (default: cores)")
+    run.add_argument(
+        "--workers", type=positive, metavar="N", help="processes (default: cores; 1 on CUDA)"
+    )
     run.add_argument("--timeout", type=float, metavar="S", help="begin no trial after so long")
     run.add_argument("--seed", type=int, metavar="N", help="of the sampler, instead of its own")
     run.add_argument(

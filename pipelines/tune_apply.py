@@ -1,6 +1,7 @@
 """Writes what a study has found into params.yaml."""
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +16,12 @@ def apply(study: str, trial: int | None, name: str | None) -> str:
     Args:
         study: A key of `tune:` that was run.
         trial: Its number; None for the winner.
-        name: The entry; None for `<model>_tuned`. One that is there is changed.
+        name: The entry; None for `<model>_tuned`. One that is there is changed as a whole, to the
+            entry that the study started from with the trial's settings in it.
 
     Returns:
-        The difference of params.yaml; a sentence where nothing changes.
+        The difference of params.yaml; a sentence where nothing changes. What is in doubt of the
+        winner is a line on stderr.
 
     Raises:
         UserError: There is no such trial, no winner, or the entry would be refused.
@@ -39,30 +42,25 @@ def apply(study: str, trial: int | None, name: str | None) -> str:
         raise UserError(f"--trial {number}: is {chosen.state}{why}, not complete")
     if name in settings.models and settings.models[name]["kind"] != found.study["base"]["kind"]:
         raise UserError(f"--as {name}: is of another kind than {model}")
-    values = _complete(found, chosen.settings)
-    _check_unchanged(settings.models[model], found, values, f"models.{model}")
+    _check_unchanged(settings.models[model], found, f"models.{model}")
     told = tune_best.settings({"settings": chosen.settings})
     comment = f"trial {number} of study {study}: {told}"
-    difference = params_writer.write_model(name, model, values, comment)
+    # Whole, also where an entry is there: it may hold what another study has found.
+    entry = tune_space.changed(found.study["base"], chosen.settings)
+    if trial is None and not found.best["winner"]["apart"]:
+        print(f"{study}: {tune_best.doubt(found.study, found.best)}", file=sys.stderr)
+    difference = params_writer.write_model(name, model, entry, comment)
     return difference or f"models.{name} has the settings of trial {number} already\n"
 
 
-def _complete(found: tune_page.Found, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's settings, and for what its conditions leave out the value that it was trained with.
+def _check_unchanged(now: Mapping[str, Any], found: tune_page.Found, where: str) -> None:
+    """Refuses where the study's model is no longer the one that its trials were of.
 
-    An entry that is there may hold another trial's: a network without a head, say.
+    What the space searches may differ: an earlier `apply --as` of the model itself wrote it.
     """
-    base = found.study["base"]
-    left = {key: tune_space.look_up(base, key) for key in found.study["space"]}
-    return {**left, **settings}
-
-
-def _check_unchanged(
-    now: Mapping[str, Any], found: tune_page.Found, values: Mapping[str, Any], where: str
-) -> None:
-    """Refuses where the study's model is no longer the one that its trials were of."""
-    then = tune_space.changed(found.study["base"], values)
-    now = tune_space.changed(now, values)
+    then = found.study["base"]
+    searched = {key: tune_space.look_up(then, key) for key in found.study["space"]}
+    now = tune_space.changed(now, searched)
     differing = [key for key in then | now if then.get(key) != now.get(key)]
     if differing:
         name = found.study["study"]

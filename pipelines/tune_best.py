@@ -20,12 +20,13 @@ def summary(study: Study, best: Sequence[Ended], done: Sequence[Retrained]) -> d
     Args:
         study: The study.
         best: The best trials, best first.
-        done: Those trained anew, the starting entry first; empty where nothing was.
+        done: Those trained anew, the starting entry first; some or none of them where that was
+            interrupted.
 
     Returns:
         `trials` (number, settings and objective values of the best), `retrained` (by row: trial,
-        settings, why it `diverged`, and by value seeds, mean and interval) and, of one objective,
-        `winner`.
+        settings, why it `diverged`, and by value seeds, mean and interval) and, of one objective
+        of which all were trained anew, `winner`.
     """
     settings = {trial.number: trial.settings for trial in best}
     told: dict[str, Any] = {
@@ -50,7 +51,8 @@ def summary(study: Study, best: Sequence[Ended], done: Sequence[Retrained]) -> d
             for one in done
         },
     }
-    if done and len(study.values) == 1:
+    rows = list(tune_retrain.entries(study, best))
+    if best and len(study.values) == 1 and [one.row for one in done] == rows:
         told["winner"] = tune_retrain.verdict(study, done)
     return told
 
@@ -77,16 +79,18 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     if not best["trials"]:
         return f"{study['study']}: no trial is complete"
     first = best["trials"][0]
-    if not best["retrained"]:
+    is_front = len(study["objectives"]) > 1
+    if not best["retrained"] or not (is_front or "winner" in best):
+        whether = "not all of the best were" if best["retrained"] else "it was not"
         return (
             f"{study['study']}: best so far is trial {first['trial']} ({settings(first)}), {name} "
-            f"{first['objectives'][0]:.4g}; it was not trained anew, so expect less of it"
+            f"{first['objectives'][0]:.4g}; {whether} trained anew, so expect less of it"
         )
-    if len(study["objectives"]) > 1:
-        numbers = ", ".join(str(trial["trial"]) for trial in best["trials"])
+    if is_front:
+        rows = ", ".join(called(row["trial"]) for row in best["retrained"].values())
         return (
-            f"{study['study']}: two objectives have a front, not a winner; trained anew: trials "
-            f"{numbers}; choose with `apply --trial`"
+            f"{study['study']}: two objectives have a front, not a winner; trained anew: {rows}; "
+            "choose with `apply --trial`"
         )
     start = best["retrained"][tune_retrain.START]
     if best["winner"] is None:
@@ -101,11 +105,7 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
         )
     row = best["retrained"][f"trial_{best['winner']['trial']}"]
     trial = next(t for t in best["trials"] if t["trial"] == best["winner"]["trial"])
-    sure = "the intervals overlap, so these seeds do not settle it"
-    if best["winner"]["apart"]:
-        sure = "the intervals do not overlap"
-    elif name not in start["values"]:
-        sure = "what diverges has no interval to compare with"
+    sure = "the intervals do not overlap" if best["winner"]["apart"] else doubt(study, best)
     return (
         f"{study['study']}: trial {trial['trial']} wins ({settings(trial)}): {name} "
         f"{value(row, name)} with {len(best['seeds'])} fresh seeds at the full budget, "
@@ -113,6 +113,26 @@ def told(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
         f"({settings({'settings': study['start']})}); {sure}. As a trial, with "
         f"{study['num_steps']} steps and chosen for it, it had {trial['objectives'][0]:.4g}"
     )
+
+
+def doubt(study: Mapping[str, Any], best: Mapping[str, Any]) -> str:
+    """Why a trial that has won is not beyond doubt better than the present settings.
+
+    Args:
+        study: What trials.json says of the study.
+        best: What best.json holds.
+    """
+    if study["objectives"][0] not in best["retrained"][tune_retrain.START]["values"]:
+        return "what diverges has no interval to compare with"
+    return (
+        "the intervals of the winner and of the present settings overlap, so these seeds do not "
+        "settle it"
+    )
+
+
+def called(trial: int | None) -> str:
+    """A row of those trained anew, for people."""
+    return "present settings" if trial is None else f"trial {trial}"
 
 
 def settings(trial: Mapping[str, Any]) -> str:

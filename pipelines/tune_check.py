@@ -51,7 +51,7 @@ def check_form(raw: Any, file: str) -> None:
 
 def _check_part(part: Any, where: str) -> None:
     kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or kind not in PARTS:
+    if not isinstance(part, dict) or not isinstance(kind, str) or kind not in PARTS:
         raise UserError(f"{where}: type {kind!r} is not one of {', '.join(PARTS)}")
     section = PARTS[kind]
     check(functools.partial(section.model_validate, part), section, where)
@@ -72,6 +72,11 @@ def check_study(settings: Params, name: str, where: str) -> None:
     if study.model not in settings.models:
         raise UserError(
             f"{where}.model: {study.model!r} is no key of models: ({', '.join(settings.models)})"
+        )
+    if shared := [seed for seed in study.retrain.seeds if seed in settings.seeds]:
+        raise UserError(
+            f"{where}.retrain.seeds: {', '.join(map(str, shared))} also in seeds:, so the report "
+            "would show trainings that something was chosen by: they have to be fresh"
         )
     base = settings.models[study.model]
     fields = list(config_class(base["kind"]).model_fields)

@@ -22,6 +22,8 @@ from pipelines import files, tune_space, tune_storage
 from pipelines.tune_storage import Storage
 from pipelines.tune_study import DIGITS, PRUNED, Study
 
+#: The best tenth is held against all: of fewer it is one trial against as good as none.
+FEWEST_FOR_IMPORTANCE = 5
 MADE_BY = "python -m pipelines.tune run"
 
 
@@ -41,7 +43,7 @@ class Ended:
         intermediate: By step the objective, where trials are pruned.
         num_parameters: Of the model; 0 where none was built.
         steps: Trained.
-        is_start: Whether these are the settings that the study started from.
+        is_start: Whether these are the settings of the entry that the study started from.
         first: The number of the trial that it retries, or its own.
         same_as: The number of an equal trial, from which the values were taken.
     """
@@ -124,9 +126,12 @@ def importances(storage: Storage) -> dict[str, dict[str, float]]:
     """By objective, by part of the space, its share of what the settings decide.
 
     Optuna's default: PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255), how differently the best
-    trials are distributed from all of them. Empty where there are too few trials to tell.
+    trials are distributed from all of them. Empty where there are too few trials to tell, or where
+    the best ones are all of them.
     """
     study = storage.study
+    if sum(trial.state == TrialState.COMPLETE for trial in storage.trials) < FEWEST_FOR_IMPORTANCE:
+        return {name: {} for name in study.values}
     found: dict[str, dict[str, float]] = {}
     for index, (name, direction) in enumerate(zip(study.values, study.directions, strict=True)):
         sign = 1 if is_minimised(direction) else -1  # of several objectives it looks at low ones
@@ -134,8 +139,10 @@ def importances(storage: Storage) -> dict[str, dict[str, float]]:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
+                # Of equal trials, say; Optuna would go on and call all settings equally important.
+                warnings.filterwarnings("error", message="Target and region quantiles select")
                 found[name] = optuna.importance.get_param_importances(storage.inner, target=target)
-        except (RuntimeError, ValueError):  # fewer than two trials, or all of them equal
+        except (RuntimeError, ValueError, UserWarning):
             found[name] = {}
     return found
 
@@ -158,7 +165,7 @@ def describe(study: Study) -> dict[str, Any]:
         "sampler": settings.sampler.name,
         "pruner": settings.pruner.name,
         "space": settings.model_dump(include={"space"})["space"],
-        "start": tune_space.starting_point(settings.space, study.base),
+        "start": tune_space.present(settings.space, study.base),
     }
 
 

@@ -59,7 +59,7 @@ class Found:
         if self.best.get("winner"):
             number = self.best["winner"]["trial"]
             if number is None:
-                return next((trial for trial in self.trials if trial.is_start), None)
+                return next((trial for trial in self.complete if trial.is_start), None)
         return next(trial for trial in self.trials if trial.number == number)
 
     @property
@@ -190,7 +190,7 @@ def _retrained(found: Found) -> list[dict[str, Any]]:
         trial, picture = one["trial"], found.folder / "retrained" / f"{row}.png"
         lines.append(
             {
-                "name": "present settings" if trial is None else f"trial {trial}",
+                "name": tune_best.called(trial),
                 "settings": tune_best.settings(one),
                 "as_trial": [] if trial is None else objectives[trial],
                 "values": [tune_best.value(one, name) for name in names],
@@ -240,8 +240,10 @@ def _means(found: Found, axis: Axis, name: str) -> list[Interval]:
     marks = []
     for one in found.best["retrained"].values():
         value = one["values"].get(name)
-        if value and value["interval"]:
-            x = one["settings"].get(axis.name, found.study["start"].get(axis.name))
+        x = one["settings"].get(axis.name, found.study["start"].get(axis.name))
+        # The present setting need not have a place there: a capacity may be null, a sigma learned.
+        is_placed = isinstance(x, int | float) and (x > 0 or not axis.log)
+        if value and value["interval"] and is_placed:
             low, high = value["interval"]
             chosen = winner is not None and winner["trial"] == one["trial"]
             told = "now" if one["trial"] is None else f"trial {one['trial']}"

@@ -5,6 +5,7 @@ among the best is made by values that nobody chose by: fresh training seeds, the
 The entry that the study started from is trained with the same seeds, beside them.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -60,8 +61,23 @@ def chosen(study: Study, trials: Sequence[Ended], front: Sequence[int]) -> list[
     return sorted(able, key=lambda t: sign * t.objectives[0])[:top]
 
 
+def entries(study: Study, best: Sequence[Ended]) -> dict[str, tuple[int | None, dict[str, Any]]]:
+    """By row the trial's number, None for the starting entry, and the settings at the full budget.
+
+    Args:
+        study: The study.
+        best: The trials, of `chosen`; one that is the starting entry is no row beside it.
+    """
+    start = dict(study.base)
+    found: dict[str, tuple[int | None, dict[str, Any]]] = {START: (None, start)}
+    for trial in best:
+        if (entry := study.full_entry(trial.settings)) != start:
+            found[f"trial_{trial.number}"] = trial.number, entry
+    return found
+
+
 def retrain(study: Study, best: Sequence[Ended], at_once: int | None) -> list[Retrained]:
-    """Trains and measures; what was done before is not done again.
+    """Trains and measures; what this code has done before is not done again.
 
     Args:
         study: The study.
@@ -74,33 +90,41 @@ def retrain(study: Study, best: Sequence[Ended], at_once: int | None) -> list[Re
     Raises:
         UserError: A training failed.
     """
-    entries: dict[str, dict[str, Any]] = {START: dict(study.base)}
-    numbers: dict[str, int | None] = {START: None}
-    for trial in best:
-        if (entry := study.full_entry(trial.settings)) != entries[START]:
-            entries[f"trial_{trial.number}"] = entry
-            numbers[f"trial_{trial.number}"] = trial.number
-    jobs = [
-        Job(
-            study=f"tune_{study.name}",
-            row=row,
-            seed=seed,
-            entry=entry,
-            train=study.train,
-            data=study.data,
-            measures=study.measures,
-            code=code_version(entry["kind"]),
-            split="valid",
-            may_diverge=True,
-        )
-        for row, entry in entries.items()
-        for seed in study.settings.retrain.seeds
-    ]
-    results = studies.run(jobs, at_once=at_once)
-    return [
-        Retrained(numbers[row], _values(seeds), row, _diverged(seeds))
-        for row, seeds in results.items()
-    ]
+    studies.run(list(itertools.chain(*_jobs(study, best).values())), at_once=at_once)
+    return done(study, best)
+
+
+def done(study: Study, best: Sequence[Ended]) -> list[Retrained]:
+    """The rows of which every seed has been trained and measured, in the order of `retrain`."""
+    found = []
+    numbers = {row: number for row, (number, _) in entries(study, best).items()}
+    for row, jobs in _jobs(study, best).items():
+        seeds = {job.seed: result for job in jobs if (result := job.result()) is not None}
+        if len(seeds) == len(jobs):
+            found.append(Retrained(numbers[row], _values(seeds), row, _diverged(seeds)))
+    return found
+
+
+def _jobs(study: Study, best: Sequence[Ended]) -> dict[str, list[Job]]:
+    return {
+        row: [
+            Job(
+                study=f"tune_{study.name}",
+                row=row,
+                seed=seed,
+                entry=entry,
+                train=study.train,
+                data=study.data,
+                measures=study.measures,
+                code=code_version(entry["kind"]),
+                split="valid",
+                may_diverge=True,
+                code_counts=True,
+            )
+            for seed in study.settings.retrain.seeds
+        ]
+        for row, (_, entry) in entries(study, best).items()
+    }
 
 
 def _values(seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, list[float]]:

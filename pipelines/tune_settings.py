@@ -14,7 +14,7 @@ Value = bool | int | float | str | None
 #: Dotted where the setting lies inside another one, as in `learning_rate_schedule.0.factor`.
 Key = Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
 #: For a part that is not always searched: by key the values of another part that switch it on.
-When = dict[Key, Annotated[list[Value], Field(min_length=1)]] | None
+When = Annotated[dict[Key, Annotated[list[Value], Field(min_length=1)]], Field(min_length=1)] | None
 
 
 class _Part(Section):
@@ -105,7 +105,7 @@ PARTS: dict[str, type[FloatRange | IntRange | Categorical | Fixed]] = {
     "fixed": Fixed,
 }
 #: By key its part, or several of which at most one counts at a time.
-Space = Annotated[dict[Key, list[Part]], Field(min_length=1)]
+Space = Annotated[dict[Key, Annotated[list[Part], Field(min_length=1)]], Field(min_length=1)]
 
 
 class Objective(Section):
@@ -173,7 +173,8 @@ class Retrain(Section):
 
     Attributes:
         top: How many of them.
-        seeds: Fresh ones: the trials were chosen for doing well with `training_seed`.
+        seeds: Fresh ones: the trials were chosen for doing well with `training_seed`, and what is
+            chosen here is trained with `seeds` of params.yaml next.
     """
 
     top: Annotated[int, Field(ge=1, le=10)]
@@ -184,7 +185,8 @@ class Tune(Section):
     """One study.
 
     Attributes:
-        model: The entry of `models:` that it starts from, which is its first trial.
+        model: The entry of `models:` that it starts from. It is the first trial, moved into the
+            space where it lies outside.
         objectives: One, or two for a Pareto front.
         watch: Further values that are measured of every trial.
         trials: How many, retries of lost ones not counted.
@@ -221,6 +223,12 @@ class Tune(Section):
             return raw
         space = {k: p if isinstance(p, list) else [p] for k, p in raw["space"].items()}
         return {**raw, "space": space}
+
+    @model_validator(mode="after")
+    def _something_is_searched(self) -> Self:
+        if all(part.type == "fixed" for parts in self.space.values() for part in parts):
+            raise ValueError("space has fixed parts alone, so there is nothing to search")
+        return self
 
     @model_validator(mode="after")
     def _two_objectives_are_not_pruned(self) -> Self:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from pipelines.tune_settings import Categorical, FloatRange, IntRange, Part, Space
+from pipelines.tune_settings import Categorical, Fixed, FloatRange, IntRange, Part, Space
 
 
 class Suggests(Protocol):
@@ -62,7 +62,7 @@ def _draw(trial: Suggests, name: str, part: Part) -> Any:
 
 
 def starting_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any]:
-    """The present settings as a point of the space, by the names of its parts.
+    """The point of the space that is next to the present settings, by the names of its parts.
 
     What lies outside a range is moved to its end, and where the present value is no choice, the
     study chooses.
@@ -78,10 +78,33 @@ def starting_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any]:
                 value = _moved(part, value)
             elif isinstance(part, Categorical) and value not in part.choices:
                 continue
+            elif isinstance(part, Fixed):
+                value = part.value
             values[key] = value
-            if part.type != "fixed":
+            if not isinstance(part, Fixed):
                 point[name_of(key, index, parts)] = value
     return point
+
+
+def present(space: Space, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The present settings themselves, inside the space or not, by the names of its parts."""
+    return {
+        name_of(key, index, parts): look_up(base, key)
+        for key, parts in space.items()
+        for index, part in enumerate(parts)
+        if not isinstance(part, Fixed) and counts(part, _seen({}, base, part))
+    }
+
+
+def holds(space: Space, base: Mapping[str, Any]) -> bool:
+    """Whether the present settings are a point of the space, which is then the first trial."""
+    fixed = (
+        look_up(base, key) == part.value
+        for key, parts in space.items()
+        for part in parts
+        if isinstance(part, Fixed) and counts(part, _seen({}, base, part))
+    )
+    return all(fixed) and starting_point(space, base) == present(space, base)
 
 
 def _moved(part: FloatRange | IntRange, value: Any) -> Any:

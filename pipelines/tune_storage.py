@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import filelock
@@ -34,9 +35,13 @@ GRACE = 90
 SQLITE_TIMEOUT = 60
 #: A point whose worker is lost so often is not tried again: it may be the reason.
 MOST_ATTEMPTS = 4
+#: Seconds after which PostgreSQL ends a turn in which nothing is said: a machine that vanishes in
+#: its turn leaves its connection open, for hours. A turn takes seconds at most: those in which a
+#: Gaussian process is fitted.
+TURN_TIMEOUT = 60
 #: Of PostgreSQL's advisory locks: one turn at a time in a database.
-_GONE = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 _TURN = 7_402_311
+_GONE = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -250,7 +255,9 @@ def _retry(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def create(study: Study, url: str, grace: int = GRACE) -> Storage:
-    """Makes the study where it is missing and queues its first trial, the present settings.
+    """Makes the study where it is missing and queues its first trial.
+
+    That is the present settings, or the point of the space that is next to them.
 
     Args:
         study: The study.
@@ -258,12 +265,14 @@ def create(study: Study, url: str, grace: int = GRACE) -> Storage:
         grace: Seconds after its last heartbeat until a trial is taken for lost.
 
     Raises:
-        UserError: The storage does not answer.
+        UserError: The storage does not answer, or no other process could see it.
     """
     with contextlib.ExitStack() as stack:
         with _refused(url):  # tables that two processes make at once crash one another
             engine = sqlalchemy.create_engine(url)
             stack.callback(engine.dispose)
+            if engine.dialect.name == "sqlite" and engine.url.database in (None, "", ":memory:"):
+                raise ValueError("names no file, and workers share none of their memory")
             stack.enter_context(_turn(engine))
         return _created(study, _database(url, grace), grace)
 
@@ -280,9 +289,10 @@ def _created(study: Study, storage: RDBStorage, grace: int) -> Storage:
         with _quietly():
             inner.set_metric_names(study.values)
         inner.set_user_attr("model", study.settings.model)
+        space, base = study.settings.space, study.base
         inner.enqueue_trial(
-            tune_space.starting_point(study.settings.space, study.base),
-            user_attrs={"is_start": True},
+            tune_space.starting_point(space, base),
+            user_attrs={"is_start": True} if tune_space.holds(space, base) else {},
         )
     return Storage(study, inner, storage, grace)
 
@@ -300,13 +310,24 @@ def _turn(engine: sqlalchemy.Engine) -> Iterator[None]:
     """One process at a time, on all hosts: counting trials and beginning one is one act."""
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:  # the lock goes with the transaction, however it ends
+            limit = f"set local idle_in_transaction_session_timeout = '{TURN_TIMEOUT}s'"
+            connection.execute(sqlalchemy.text(limit))
             connection.execute(sqlalchemy.text(f"select pg_advisory_xact_lock({_TURN})"))
             yield
-    else:
-        path = paths.OPTUNA_DB.with_name(paths.OPTUNA_DB.name + ".lock")
+    else:  # beside the database, which checkouts may share
+        database = Path(str(engine.url.database)).absolute()
+        path = database.with_name(database.name + ".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path, timeout=SQLITE_TIMEOUT):
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(SQLITE_TIMEOUT)
+        except filelock.Timeout:
+            told = f"{path}: another process has had this lock for {SQLITE_TIMEOUT} s"
+            raise UserError(f"{told}; is it stopped?") from None
+        try:
             yield
+        finally:
+            lock.release()
 
 
 def _database(url: str, grace: int) -> RDBStorage:

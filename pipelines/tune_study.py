@@ -10,7 +10,7 @@ from evaluation.metric import Metric
 from genmodels.shape import ImageShape
 from pipelines import fingerprint, params, paths, splits, tune_check, tune_space
 from pipelines.code_version import code_version
-from pipelines.complaints import suggest
+from pipelines.complaints import check, suggest
 from pipelines.errors import UserError
 from pipelines.params import Params, Train
 from pipelines.studies import Prepared
@@ -19,6 +19,8 @@ from pipelines.tune_settings import Direction, Tune
 
 #: Hexadecimal digits of the hash in a study's name.
 DIGITS = 8
+#: By setting the option of the command line that stands in for it.
+OPTIONS = {"trials": "--trials", "seed": "--seed", "seconds": "--timeout"}
 #: Why a trial that its pruner gave up has no values; other reasons are sentences.
 PRUNED = "pruned"
 
@@ -124,7 +126,13 @@ class Study:
         return paths.CHECKPOINTS / key / "checkpoint.pt"
 
 
-def load(name: str, settings: Params, trials: int | None = None, seed: int | None = None) -> Study:
+def load(
+    name: str,
+    settings: Params,
+    trials: int | None = None,
+    seed: int | None = None,
+    seconds: float | None = None,
+) -> Study:
     """A study of params.yaml.
 
     Args:
@@ -132,9 +140,11 @@ def load(name: str, settings: Params, trials: int | None = None, seed: int | Non
         settings: All of params.yaml.
         trials: Instead of its own number.
         seed: Instead of its own seed.
+        seconds: Instead of its own time.
 
     Raises:
-        UserError: There is no such study, or it contradicts its model.
+        UserError: There is no such study, it contradicts its model, or a value that is given
+            instead of its own would be refused there.
     """
     if name not in settings.tune:
         raise UserError(
@@ -142,9 +152,12 @@ def load(name: str, settings: Params, trials: int | None = None, seed: int | Non
             f"there are {', '.join(settings.tune) or 'none'}"
         )
     tune_check.check_study(settings, name, f"params.yaml: tune.{name}")
-    given = {"trials": trials, "seed": seed}
-    changed = {key: value for key, value in given.items() if value is not None}
-    tune = settings.tune[name].model_copy(update=changed)
+    tune = settings.tune[name]
+    given = {"trials": trials, "seed": seed, "seconds": seconds}
+    for key, value in given.items():
+        if value is not None:
+            changed = tune.model_dump() | {key: value}
+            tune = check(functools.partial(Tune.model_validate, changed), Tune, OPTIONS[key])
     metrics: dict[str, Metric] = {}
     directions: list[Direction] = []
     for objective in tune.objectives:

@@ -22,6 +22,7 @@ from genmodels.build import build
 from genmodels.cost import num_parameters
 from genmodels.training import Callbacks, LoopSettings, Row, Trainer
 from pipelines import workers
+from pipelines.errors import UserError
 from pipelines.extracted import Extracted
 from pipelines.study_measures import Real, measure
 from pipelines.train import Data, _Clock, load_images
@@ -145,10 +146,11 @@ class Run:
 
     def _trained(self, send: workers.Send) -> Trainer:
         bench, study = self.bench, self.bench.study
-        model = build(self.entry, study.shape, study.num_classes)
-        self.outcome.num_parameters = num_parameters(model)
+        with torch.device("meta"):  # counted before it is made: a large one may not fit
+            self.outcome.num_parameters = num_parameters(self._built())
         if self.outcome.excess(study).get("num_parameters", 0) > 0:
             raise StoppedError("num_parameters")
+        model = self._built()
         shown = min(len(bench.real.reference.images), study.measures.max_samples)
         seed, precision = study.settings.training_seed, study.train.precision
         parts = study.settings.pruner.parts
@@ -157,7 +159,7 @@ class Run:
         data = bench.data
         trainer = Trainer(model.to(bench.device), data.train, data.valid, loop)
         clock = _Clock(trainer, self.checkpoint, bench.device, send)
-        clock.resume()
+        self._resume(clock)
         limit = study.settings.constraints.cpu_seconds
 
         def progress(step: int, loss: Tensor) -> None:
@@ -174,6 +176,15 @@ class Run:
         finally:
             self._note(trainer, clock)
         return trainer
+
+    def _resume(self, clock: _Clock) -> None:
+        try:
+            clock.resume()
+        except UserError:  # unreadable: its disk was full, say. The trial starts anew.
+            self.checkpoint.unlink()
+
+    def _built(self) -> GenerativeModel:
+        return build(self.entry, self.bench.study.shape, self.bench.study.num_classes)
 
     def _note(self, trainer: Trainer, clock: _Clock) -> None:
         outcome = self.outcome

@@ -130,8 +130,8 @@ def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> En
         outcome = run.outcome
         run(send)
         reason = outcome.stopped
-    except (ValueError, FloatingPointError) as error:
-        reason = str(error)
+    except (ValueError, FloatingPointError, RuntimeError, MemoryError) as error:
+        reason = _told(error)
     missing = [name for name in study.values if outcome.values.get(name) is None]
     if reason is None and missing:
         reason = f"{missing[0]} has no value"
@@ -153,6 +153,26 @@ def _one(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> En
     if reason == PRUNED:
         reason = f"after {outcome.steps:,} of {study.settings.num_steps:,} steps"
     return Ended(trial.number, state.name, tuple(found or ()), reason)
+
+
+def _told(error: Exception) -> str:
+    """Why a trial has failed; what no setting of it can have caused is raised again."""
+    if isinstance(error, ValueError | FloatingPointError):
+        return str(error)
+    if not _is_out_of_memory(error):
+        raise error
+    return "out of memory"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether there is not enough memory, of the CPU or of a GPU.
+
+    `workers` asks the same of the seeds of a stage. It is not shared from there, because the bytes
+    of that file identify every training of the pipeline.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(told in str(error) for told in ("allocate memory", "Storage size calculation"))
 
 
 def _same(storage: Storage, trial: Trial) -> optuna.trial.FrozenTrial | None:
@@ -267,6 +287,11 @@ def run(
 def threads_of(num_workers: int) -> int:
     """Torch's threads in each of so many workers: two processes of two on two cores collapse."""
     return max(1, workers.num_cores() // num_workers)
+
+
+def default_workers(device: str) -> int:
+    """How many workers share a device: one a core, but one a GPU, whose memory is one trial's."""
+    return workers.num_cores() if device == "cpu" else 1
 
 
 def _check_ending(exitcode: int, lost: int) -> None:

@@ -166,6 +166,18 @@ def test_other_code_keeps_the_result_which_names_its_own(data):
     assert weights(job(data)) != before
 
 
+def test_where_code_counts_what_other_code_has_done_is_done_again(data, monkeypatch):
+    studies.run([job(data)])
+    studies.run([job(data, code_counts=True)])
+    with monkeypatch.context() as patch:
+        patch.setattr(studies, "fit", None)
+        assert studies.run([job(data, code_counts=True)])["vae"][0]["code"] == "one"
+    assert studies.run([job(data, code="two", code_counts=True)])["vae"][0]["code"] == "two"
+    # A training that was interrupted before it was measured is one of its code, too.
+    (job(data).folder / "result.json").unlink()
+    assert studies.run([job(data, code="three", code_counts=True)])["vae"][0]["code"] == "three"
+
+
 def test_an_interrupted_training_goes_on_and_ends_in_the_same_place(data, monkeypatch):
     plain = studies.run([job(data, study="plain")])["vae"][0]
     with monkeypatch.context() as patched:

@@ -10,7 +10,16 @@ import pytest
 import sqlalchemy
 
 from genmodels import checkpoint
-from pipelines import train, tune_files, tune_storage, tune_worker
+from pipelines import (
+    paths,
+    train,
+    tune,
+    tune_files,
+    tune_page,
+    tune_retrain,
+    tune_storage,
+    tune_worker,
+)
 from pipelines.tune_trial import Bench, Run, Watcher
 from tests.pipelines.tiny_study import URL, search
 
@@ -94,6 +103,22 @@ def test_the_start_is_not_lost_with_a_worker_that_had_suggested_nothing(project)
     search(one)
     *_, last = tune_files.ended(storage)
     assert (last.state, last.point, last.is_start) == ("complete", {"beta": 1.0}, True)
+
+
+def test_a_start_that_was_lost_before_it_suggested_anything_is_shown_by_its_retry(
+    project, monkeypatch
+):
+    storage = tune_storage.create(project(trials=2), URL())
+    with monkeypatch.context() as patch:
+        patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+        storage.next_trial()
+        storage.reap()
+    search(storage.study)
+    monkeypatch.setattr(tune_retrain, "verdict", lambda *_: {"trial": None, "apart": False})
+    monkeypatch.setattr(tune.tune_tracking, "log", lambda storage, found: 0)
+    assert "nothing beats the present settings" in tune.finish(storage, 1, retrained=True)
+    found = tune_page.load(paths.TUNE / "s")
+    assert (found.winner.state, found.winner.point) == ("complete", {"beta": 1.0})
 
 
 def _silence(storage, trial):
@@ -185,6 +210,15 @@ def test_a_retry_goes_on_from_the_checkpoint(project, monkeypatch):
     assert resumed.values == whole.values
     assert again.seen == plain.seen
     assert list(plain.seen) == [2, 4]
+
+
+def test_a_retry_starts_anew_where_the_checkpoint_cannot_be_read(project):
+    one = project()
+    bench, entry = Bench.load(one, "cpu"), one.entry({"beta": 2.0})
+    expected = Run(bench, entry, 1, Watcher())(lambda message: None)
+    one.checkpoint(2, entry).parent.mkdir(parents=True)
+    one.checkpoint(2, entry).write_bytes(b"")
+    assert Run(bench, entry, 2, Watcher())(lambda message: None).values == expected.values
 
 
 def test_a_trial_does_not_go_on_from_another_one_of_its_number(project, monkeypatch):

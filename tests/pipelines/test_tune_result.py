@@ -7,7 +7,17 @@ from statistics import fmean
 import pytest
 from mlflow import MlflowClient  # noqa: TID251
 
-from pipelines import params, paths, studies, tune, tune_apply, tune_files, tune_page
+from pipelines import (
+    params,
+    paths,
+    studies,
+    tune,
+    tune_apply,
+    tune_files,
+    tune_page,
+    tune_retrain,
+    tune_study,
+)
 from pipelines.errors import UserError
 from pipelines.runs import ROW_MARK
 from tests.pipelines.tiny_study import BETA, RAW, TINY, search
@@ -38,8 +48,9 @@ def test_a_study_ends_with_a_verdict_a_page_and_an_entry(project, no_store, monk
     assert len(csv) == 5
     summary = paths.STUDY_SUMMARIES / "s.json"
     assert json.loads(summary.read_text()) == tune_page.summary(found)
-    tune.finish(storage, 1, retrained=False)  # Ctrl-C: the report keeps the whole one
+    tune.finish(storage, 1, retrained=False)  # Ctrl-C: what was done is not forgotten
     assert json.loads(summary.read_text()) == tune_page.summary(found)
+    assert tune_page.load(paths.TUNE / "s") == found
     tune.finish(storage, 1, retrained=True)
     # Trained at the full budget of the entry, not at that of the trials.
     config = paths.STUDIES / "tune_s" / "start" / "7" / "config.json"
@@ -54,6 +65,84 @@ def test_a_study_ends_with_a_verdict_a_page_and_an_entry(project, no_store, monk
     before = paths.PARAMS.read_text()
     assert "already" in tune_apply.apply("s", number, None)
     assert paths.PARAMS.read_text() == before
+
+
+def test_after_a_change_of_code_all_rows_are_of_the_new_code(project, no_store, monkeypatch):
+    tune.finish(search(project()), 1, retrained=True)
+    for module in (tune_study, tune_retrain):
+        monkeypatch.setattr(module, "code_version", lambda kind: "new")
+    changed = tune_study.load("s", params.load())
+    tune.finish(search(changed), 1, retrained=True)
+    rows = tune_page.load(paths.TUNE / "s").best["retrained"]
+    results = [
+        paths.STUDIES / "tune_s" / row / seed / "result.json" for row in rows for seed in "78"
+    ]
+    assert [json.loads(path.read_text())["code"] for path in results] == ["new"] * 4
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_apply_says_where_the_winner_is_in_doubt(project, no_store, monkeypatch, capsys, apart):
+    def verdict(study, done):
+        return {"trial": done[-1].trial, "apart": apart}
+
+    monkeypatch.setattr(tune_retrain, "verdict", verdict)
+    told = tune.finish(search(project()), 1, retrained=True)
+    line = "the intervals of the winner and of the present settings overlap"
+    assert (line in told) == (not apart)
+    capsys.readouterr()
+    for number in (tune_page.load(paths.TUNE / "s").best["winner"]["trial"], None):
+        tune_apply.apply("s", number, None)
+        said = capsys.readouterr().err
+        assert said.startswith(f"s: {line}") == (number is None and not apart)
+
+
+@pytest.mark.parametrize("objectives", [["fid_classifier"], ["fid_classifier", "elbo"]])
+def test_what_is_missing_of_the_best_is_told(project, no_store, objectives):
+    one = project(objectives=[{"metric": metric, "direction": None} for metric in objectives])
+    storage = search(one)
+    tune.finish(storage, 1, retrained=True)
+    found = tune_page.load(paths.TUNE / "s")
+    row = list(found.best["retrained"])[-1]
+    (paths.STUDIES / "tune_s" / row / "8" / "result.json").unlink()
+    told = tune.finish(storage, 1, retrained=False)
+    now = tune_page.load(paths.TUNE / "s").best
+    assert list(now["retrained"]) == list(found.best["retrained"])[:-1]
+    if len(objectives) == 1:
+        assert "winner" not in now
+        assert "not all of the best were trained anew" in told
+        with pytest.raises(UserError, match="were not trained anew yet"):
+            tune_apply.apply("s", None, None)
+    else:
+        assert told.endswith("trained anew: present settings; choose with `apply --trial`")
+
+
+@pytest.mark.parametrize("options", [[], ["--search-only"]])
+def test_ctrl_c_of_a_machine_that_only_searches_writes_nothing(
+    project, no_store, monkeypatch, options
+):
+    one = project()
+
+    def interrupted(*_, **__):
+        search(one)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune, "search", interrupted)
+    with pytest.raises(SystemExit):
+        tune.main(["run", "s", *options])
+    assert (paths.TUNE / "s").is_dir() == (not options)
+
+
+def test_present_settings_outside_the_space_are_told_as_they_are(project, no_store, monkeypatch):
+    monkeypatch.setitem(TINY, "beta", 20.0)
+    one = project()
+    monkeypatch.setattr(tune_retrain, "verdict", lambda *_: {"trial": None, "apart": False})
+    told = tune.finish(search(one), 1, retrained=True)
+    assert "nothing beats the present settings (beta 20)" in told
+    found = tune_page.load(paths.TUNE / "s")
+    assert (found.trials[0].point["beta"], found.trials[0].is_start) == (10.0, False)
+    assert found.winner is None
+    now, *_ = tune_page._means(found, found.axes["beta"], "fid_classifier")
+    assert (now.x, now.name) == (20.0, "now")
 
 
 BRANCHES = {
@@ -197,6 +286,23 @@ def test_apply_leaves_nothing_of_another_trial_behind(project, no_store):
         tune_apply.apply("s", number, "vae_tuned")
         expected = one.full_entry(trials[number].settings)
         assert params.load().models["vae_tuned"] == expected
+
+
+def test_apply_leaves_nothing_of_another_study_behind(project, no_store):
+    space = {"latent_dim": {"type": "int", "low": 3, "high": 9, "step": 1, "log": False}}
+    tune.finish(search(project(space=space)), 1, retrained=False)
+    tune_apply.apply("s", 1, None)
+    of_another = params.load().models["vae_tuned"]
+    assert of_another["latent_dim"] != TINY["latent_dim"]
+    one = project()
+    tune.finish(search(one), 1, retrained=False)
+    settings = json.loads(paths.PARAMS.read_text())
+    settings["models"]["vae_tuned"] = of_another
+    paths.PARAMS.write_text(json.dumps(settings))
+    difference = tune_apply.apply("s", 1, None)
+    trial = tune_page.load(paths.TUNE / "s").trials[1]
+    assert params.load().models["vae_tuned"] == one.full_entry(trial.settings)
+    assert "latent_dim" in difference
 
 
 SHIPPED_TEXT = paths.PARAMS.read_text()

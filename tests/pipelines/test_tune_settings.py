@@ -106,6 +106,24 @@ MALFORMED = [
         study(retrain={"top": 1, "seeds": [0, 1]}),
         "tune.s: retrain.seeds [0, 1] holds training_seed 0",
     ),
+    (
+        study(retrain={"top": 1, "seeds": [1, 101]}),
+        "tune.s.retrain.seeds: 1 also in seeds:, so the report would show trainings that",
+    ),
+    (study(space={"beta": BETA | {"type": ["float"]}}), "space.beta: type ['float'] is not one of"),
+    (study(space={"beta": BETA | {"type": {}}}), "space.beta: type {} is not one of float, int"),
+    (
+        study(space={"beta": []}),
+        "tune.s.space.beta: [] is not allowed: list should have at least 1",
+    ),
+    (
+        study(space={"beta": {"type": "fixed", "value": 2.0}}),
+        "tune.s: space has fixed parts alone, so there is nothing to search",
+    ),
+    (
+        study(space={"beta": BETA | {"when": {}}}),
+        "tune.s.space.beta.when: {} is not allowed: dictionary should have at least 1 item",
+    ),
 ]
 
 
@@ -116,6 +134,21 @@ def test_a_malformed_study_is_one_line(tmp_path, wrong, message):
     assert message in str(error.value)
     assert str(error.value).startswith("params.yaml: tune.s")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seconds": float("nan")}, "--timeout: seconds: nan is not allowed: input should be"),
+        ({"seconds": -1.0}, "--timeout: seconds: -1.0 is not allowed: input should be greater"),
+        ({"seed": -1}, "--seed: seed: -1 is not allowed: input should be greater"),
+        ({"seed": 2**70}, f"--seed: seed: {2**70} is not allowed: input should be less"),
+    ],
+)
+def test_a_number_of_the_command_line_is_held_to_the_same(given, message):
+    with pytest.raises(UserError) as error:
+        tune_study.load("vae_beta", params.load(), **given)
+    assert str(error.value).startswith(message)
 
 
 def test_the_shipped_studies_are_accepted():
@@ -196,6 +229,28 @@ def test_the_first_trial_is_the_present_settings(architecture):
     assert tune_space.changed(base, tune_space.suggest(Scripted(**start), space, base)) == base
     outside = tune_space.starting_point(space, {**base, "latent_dim": 500, "width": 17})
     assert (outside["latent_dim"], outside["width@conv,resnet"]) == (64, 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_held"),
+    [
+        ({}, True),
+        ({"latent_dim": 500}, False),
+        ({"width": 17}, False),
+        ({"architecture": "rnn"}, False),  # no choice
+        ({"architecture": "mlp", "head_depth": 0, "width": 100}, True),
+        ({"architecture": "mlp", "head_depth": 1, "width": 100}, False),  # is fixed to 0
+    ],
+)
+def test_settings_outside_the_space_are_told_as_they_are_and_are_no_point_of_it(
+    architecture, changes, is_held
+):
+    space, base = architecture
+    base = {**base, **changes}
+    assert tune_space.holds(space, base) == is_held
+    told = tune_space.present(space, base)
+    assert {key.partition("@")[0]: value for key, value in told.items()}.items() <= base.items()
+    assert (told == tune_space.starting_point(space, base)) or not is_held
 
 
 def test_a_dotted_key_lies_inside_a_list():

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -62,8 +63,7 @@ def test_every_point_ends_once_though_a_worker_and_a_host_are_killed(
     assert (hosts[1].checkout / f"outputs/tune/{STUDY}/index.html").is_file()
 
 
-def _create(study: Study, url: str, home: Path, start: Event, out: "Queue[str]") -> None:
-    paths.OPTUNA_DB = home / "optuna.db"  # beside which the lock of one host lies
+def _create(study: Study, url: str, start: Event, out: "Queue[str]") -> None:
     start.wait()
     try:
         tune_storage.create(study, url).close()
@@ -74,13 +74,12 @@ def _create(study: Study, url: str, home: Path, start: Event, out: "Queue[str]")
 
 @pytest.mark.slow
 @on_postgresql
-def test_hosts_may_begin_at_once_on_an_empty_database(study: Study, tmp_path: Path) -> None:
+def test_hosts_may_begin_at_once_on_an_empty_database(study: Study) -> None:
     context = multiprocessing.get_context("fork")
     start, out = context.Event(), context.Queue()
     with cluster() as url:
         processes = [
-            context.Process(target=_create, args=(study, url, tmp_path / str(i), start, out))
-            for i in range(4)
+            context.Process(target=_create, args=(study, url, start, out)) for _ in range(4)
         ]
         for process in processes:
             process.start()
@@ -119,6 +118,42 @@ def test_a_broken_connection_ends_neither_heartbeat_nor_turn(study: Study) -> No
             assert [t["state"] for t in trials(url)] == ["RUNNING"]
         other.close()
         storage.close()
+
+
+def _hold_a_turn(study: Study, url: str, ready: Connection) -> None:
+    with tune_storage._turn(tune_storage.join(study, url).database.engine):
+        ready.send(None)
+        time.sleep(600)
+
+
+def _take_a_turn(study: Study, url: str, done: Connection) -> None:
+    tune_storage.join(study, url).reap()
+    done.send(None)
+
+
+@pytest.mark.slow
+@on_postgresql
+def test_a_machine_that_vanishes_in_its_turn_does_not_keep_it(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune_storage, "TURN_TIMEOUT", 2)
+    context = multiprocessing.get_context("fork")
+    with cluster() as url:
+        tune_storage.create(study, url).close()
+        ours, theirs = context.Pipe()
+        holder = context.Process(target=_hold_a_turn, args=(study, url, theirs))
+        other = context.Process(target=_take_a_turn, args=(study, url, theirs))
+        holder.start()
+        ours.recv()
+        assert holder.pid is not None
+        os.kill(holder.pid, signal.SIGSTOP)  # its connection stays open, and nothing is said
+        other.start()
+        try:
+            assert ours.poll(30)
+        finally:
+            for process in (holder, other):
+                process.kill()
+                process.join()
 
 
 @pytest.mark.slow
