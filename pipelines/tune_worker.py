@@ -159,20 +159,9 @@ def _told(error: Exception) -> str:
     """Why a trial has failed; what no setting of it can have caused is raised again."""
     if isinstance(error, ValueError | FloatingPointError):
         return str(error)
-    if not _is_out_of_memory(error):
+    if not workers.is_out_of_memory(error):
         raise error
     return "out of memory"
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether there is not enough memory, of the CPU or of a GPU.
-
-    `workers` asks the same of the seeds of a stage. It is not shared from there, because the bytes
-    of that file identify every training of the pipeline.
-    """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(told in str(error) for told in ("allocate memory", "Storage size calculation"))
 
 
 def _same(storage: Storage, trial: Trial) -> optuna.trial.FrozenTrial | None:

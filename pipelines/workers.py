@@ -38,6 +38,14 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there is not enough memory, of the CPU or of a GPU."""
+    # Torch has an exception of its own for the GPU's memory and none for the CPU's.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(told in str(error) for told in ("allocate memory", "Storage size calculation"))
+
+
 def choose_device(wanted: str) -> str:
     """Turns `auto`, `cpu` or `cuda` into a device that is there.
 
@@ -132,10 +140,7 @@ def _work(job: Job[K], key: K, name: str, threads: int, connection: Connection) 
         with suppress(BrokenPipeError):
             connection.send(_FailedError(f"{name}: {error}"))
     except (RuntimeError, MemoryError) as error:
-        # Torch has an exception of its own for the GPU's memory and none for the CPU's.
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and (
-            "allocate memory" not in str(error)
-        ):
+        if not is_out_of_memory(error):
             traceback.print_exc()
             sys.exit(1)
         connection.send(_FailedError(f"{name}: out of memory; use a smaller width or batch"))
