@@ -111,7 +111,10 @@ class CompletedRun:
         }
         shown = f"![samples]({links[_SHOWN]})" if _SHOWN in links else ""
         listed = " · ".join(f"[{Path(name).stem}]({link})" for name, link in links.items())
-        return f"{self.note}\n\n{shown}\n\nPictures: {listed}. Side by side: the report."
+        # The page folds away what follows the first lines.
+        title, _, table = self.note.partition("\n\n")
+        parts = [title, shown, table, f"Pictures: {listed}. Side by side: the report."]
+        return "\n\n".join(filter(None, parts))
 
 
 def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:

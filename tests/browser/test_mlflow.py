@@ -88,7 +88,8 @@ def test_a_run_describes_itself_and_shows_its_grid(mlflow: Watched, links: dict[
     page = mlflow.open(links["leaderboard"])
     page.get_by_text("conditional_vae-s0-").first.click()
     page.get_by_text("metric (test split)").first.wait_for()
-    page.wait_for_function("() => document.querySelector('img[alt=samples]')?.naturalWidth > 100")
+    shown = "document.querySelector('img[src*=\"samples.png\"]')"
+    page.wait_for_function(f"() => {shown}?.naturalWidth > 100")
     mlflow.picture("run")
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_text("evaluate", exact=True).first.click()
