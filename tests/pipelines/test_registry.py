@@ -206,7 +206,7 @@ def test_a_server_elsewhere_gets_the_same_registry(
         found = registry.find(tracking.open_store(), "champion")
         assert found is not None
         assert found.weights is not None
-        mlmodel.check(found.weights, found.tags["sha256"])
+        mlmodel.check(found.weights, found.tags["sha256"], "champion", "no remedy")
         assert not found.weights.is_relative_to(paths.MLFLOW_ARTIFACTS)
 
 
