@@ -1,5 +1,6 @@
 """Writes what a study has found into params.yaml."""
 
+import contextlib
 import re
 import sys
 from collections.abc import Mapping
@@ -59,8 +60,11 @@ def _check_unchanged(now: Mapping[str, Any], found: tune_page.Found, where: str)
     What the space searches may differ: an earlier `apply --as` of the model itself wrote it.
     """
     then = found.study["base"]
-    searched = {key: tune_space.look_up(then, key) for key in found.study["space"]}
-    now = tune_space.changed(now, searched)
+    for key in found.study["space"]:
+        # A list that has become a word since has no places to be filled; it differs as a whole.
+        with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):
+            tune_space.look_up(now, key)
+            now = tune_space.changed(now, {key: tune_space.look_up(then, key)})
     differing = [key for key in then | now if then.get(key) != now.get(key)]
     if differing:
         name = found.study["study"]

@@ -3,6 +3,7 @@
 import json
 import re
 from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient  # noqa: TID251
@@ -318,6 +319,17 @@ def test_apply_refuses_where_the_entry_is_no_longer_that_of_the_trials(project, 
     with pytest.raises(UserError, match=r"models\.vae: learning_rate changed since study s"):
         tune_apply.apply("s", 1, None)
     assert paths.PARAMS.read_text() == before
+
+
+def test_a_list_that_became_a_word_is_a_setting_that_changed():
+    key = "learning_rate_schedule.0.factor"
+    base = {"beta": 1.0, "learning_rate_schedule": [{"step": 1, "factor": 0.1}]}
+    found = SimpleNamespace(study={"study": "s", "base": base, "space": {key: [], "beta": []}})
+    now = {"beta": 2.0, "learning_rate_schedule": "cosine"}
+    with pytest.raises(UserError, match=r"m: learning_rate_schedule changed since study s"):
+        tune_apply._check_unchanged(now, found, "m")
+    now["learning_rate_schedule"] = [{"step": 1, "factor": 0.7}]
+    tune_apply._check_unchanged(now, found, "m")
 
 
 @pytest.mark.slow
