@@ -111,13 +111,14 @@ def hosts_of(clone: Clone, folder: Path, *names: str) -> list[Host]:
 def trials(url: str) -> list[dict[str, Any]]:
     """What is in the database of every trial, in the order of numbers; read without Optuna."""
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    # The trials last: one that begins meanwhile is then one of which nothing is told yet.
     questions = (
-        "select trial_id, number, state, datetime_start, datetime_complete from trials",
         "select trial_id, key, value_json from trial_user_attributes",
         "select trial_id, param_value from trial_params",
+        "select trial_id, number, state, datetime_start, datetime_complete from trials",
     )
     with engine.connect() as connection:
-        rows, told, betas = (connection.execute(sqlalchemy.text(q)).all() for q in questions)
+        told, betas, rows = (connection.execute(sqlalchemy.text(q)).all() for q in questions)
     found = {row[0]: {**row._mapping, "told": {}} for row in rows}
     for trial, key, value in told:
         found[trial]["told"][key] = json.loads(value)
