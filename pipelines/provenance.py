@@ -35,20 +35,22 @@ def origin() -> dict[str, str]:
 
 
 def keep(fingerprint: str, tags: Mapping[str, str]) -> None:
-    """Writes down where a training was begun, for a store that is made anew from the files."""
-    files.write_json(_place(fingerprint), dict(tags))
-
-
-def _place(fingerprint: str) -> Path:
-    # No out and no dep: a training that is resumed must not make `publish` look changed.
-    return paths.OUTPUTS / "origin" / f"{fingerprint}.json"
+    """Writes down from which commit a training was begun, for a store that is made anew."""
+    of_the_process = {*process(), *sign_of_life()}
+    lasting = {key: value for key, value in tags.items() if key not in of_the_process}
+    files.write_json(_place(fingerprint), lasting)
 
 
 def recall(fingerprint: str) -> dict[str, str]:
     """From which commit a training was begun here; empty of one that came from a cache."""
     path = _place(fingerprint)
     found: dict[str, str] = files.read_json(path, "dvc repro") if path.is_file() else {}
-    return {key: value for key, value in found.items() if key not in {*process(), "seen"}}
+    return found
+
+
+def _place(fingerprint: str) -> Path:
+    # No out and no dep: a training that is resumed must not make `publish` look changed.
+    return paths.OUTPUTS / ".origin" / f"{fingerprint}.json"
 
 
 def process() -> dict[str, str]:

@@ -46,7 +46,7 @@ def outs(clone):
         path
         for top in ("outputs", "reports")
         for path in (clone.folder / top).rglob("*")
-        if path.is_file() and "timing" not in path.parts and ".locks" not in path.parts
+        if path.is_file() and not {"timing", ".locks", ".origin"} & set(path.parts)
     )
     assert files
     return {
