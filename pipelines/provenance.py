@@ -63,7 +63,7 @@ def process() -> dict[str, str]:
 
 
 def sign_of_life() -> dict[str, str]:
-    """When this process lived, as `is_alive` reads it on another host: seconds since 1970."""
+    """When this process lived, as `may_live` reads it on another host: seconds since 1970."""
     return {"seen": f"{time.time():.0f}"}
 
 
@@ -107,7 +107,7 @@ def may_live(tags: Mapping[str, str]) -> bool:
 
 
 def is_alive(tags: Mapping[str, str]) -> bool:
-    """Whether the process of a run may live: on another host nobody here can tell."""
+    """Whether a process may live, as far as this host can tell: of another one it cannot."""
     if not is_here(tags):
         return True
     try:
