@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import re
-import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -216,10 +215,15 @@ def test_the_page_is_small_enough_to_send(page: str) -> None:
     assert len(page.encode()) < 3_000_000
 
 
-def test_the_stage_starts_quickly() -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    subprocess.run([sys.executable, "-c", "import pipelines.report"], cwd=CHECKOUT, check=True)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 4
+def test_the_stage_starts_without_what_only_other_stages_need() -> None:
+    # Together they would double the start; a bound in seconds would judge the machine.
+    code = "import pipelines.report, sys; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, check=True, capture_output=True, text=True
+    )
+    loaded = set(run.stdout.split())
+    assert "matplotlib" in loaded
+    assert not loaded & {"dvc", "mlflow", "optuna", "sklearn", "torchmetrics", "torchvision"}
 
 
 def test_a_metric_that_misorders_the_reference_rows_is_marked(before_report: Path) -> None:
