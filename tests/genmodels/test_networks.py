@@ -362,7 +362,9 @@ def test_the_penalty_of_an_rnn_has_a_gradient_on_a_gpu():
         x = pictures(ODD).to(device).requires_grad_()
         (slope,) = torch.autograd.grad(network(x).sum(), x, create_graph=True)
         slope.square().sum().backward()
-        gradients.append([p.grad.cpu() for p in network.parameters() if p.grad is not None])
+        # Copies: the move of the weights to the GPU takes their gradients along.
+        grads = [p.grad for p in network.parameters() if p.grad is not None]
+        gradients.append([grad.clone().cpu() for grad in grads])
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
 
 
