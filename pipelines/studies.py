@@ -28,9 +28,9 @@ from genmodels.training import LoopSettings
 from pipelines import files, fingerprint, paths, splits, workers
 from pipelines.evaluate import read_model
 from pipelines.extracted import NOTHING, Extracted, load_extracted, real_images
+from pipelines.fitting import Started, Trained, fit, load_images, write_seed
 from pipelines.params import Features, Train
 from pipelines.study_measures import Measures, Real, measure
-from pipelines.train import Started, Trained, fit, load_images, write_seed
 
 #: Seconds between two lines where there is no terminal.
 SECONDS_BETWEEN_LINES = 30.0

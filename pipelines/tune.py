@@ -25,8 +25,8 @@ from pipelines import (
     workers,
 )
 from pipelines.errors import exit_on_user_error
+from pipelines.fitting import Trained
 from pipelines.studies import positive
-from pipelines.train import Trained
 from pipelines.tune_storage import Storage
 from pipelines.tune_worker import Begun, Ended
 

@@ -1,6 +1,6 @@
 """One trial: its settings trained for fewer steps, watched, measured on the validation split.
 
-The training is `train.fit` with one more listener, which looks at the samples that the loop keeps
+The training is `fitting.fit` with one more listener, which looks at the samples that the loop keeps
 anyway. (`fit` itself has no place for it, and its bytes identify every training that the pipeline
 has done.) A test holds the weights of both against one another.
 """
@@ -24,8 +24,8 @@ from genmodels.training import Callbacks, LoopSettings, Row, Trainer
 from pipelines import workers
 from pipelines.errors import UserError
 from pipelines.extracted import Extracted
+from pipelines.fitting import Clock, Data, load_images
 from pipelines.study_measures import Real, measure
-from pipelines.train import Data, _Clock, load_images
 from pipelines.tune_study import PRUNED, Study
 
 #: Samples in the picture of a trial, of the same latents in every trial, and how many in a row.
@@ -123,7 +123,7 @@ class Run:
         """Trains and measures.
 
         Args:
-            send: Receives what `train.fit` sends.
+            send: Receives what `fitting.fit` sends.
 
         Raises:
             ValueError: The data or the `Config` refuse the settings.
@@ -158,7 +158,7 @@ class Run:
         loop = LoopSettings(seed, precision, parts, kept)
         data = bench.data
         trainer = Trainer(model.to(bench.device), data.train, data.valid, loop)
-        clock = _Clock(trainer, self.checkpoint, bench.device, send)
+        clock = Clock(trainer, self.checkpoint, bench.device, send)
         self._resume(clock)
         limit = study.settings.constraints.cpu_seconds
 
@@ -177,7 +177,7 @@ class Run:
             self._note(trainer, clock)
         return trainer
 
-    def _resume(self, clock: _Clock) -> None:
+    def _resume(self, clock: Clock) -> None:
         try:
             clock.resume()
         except UserError:  # unreadable: its disk was full, say. The trial starts anew.
@@ -186,7 +186,7 @@ class Run:
     def _built(self) -> GenerativeModel:
         return build(self.entry, self.bench.study.shape, self.bench.study.num_classes)
 
-    def _note(self, trainer: Trainer, clock: _Clock) -> None:
+    def _note(self, trainer: Trainer, clock: Clock) -> None:
         outcome = self.outcome
         outcome.steps, outcome.rows = trainer.step, trainer.history
         outcome.cpu_seconds = clock.spent()["cpu_seconds"]

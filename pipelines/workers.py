@@ -52,10 +52,15 @@ def choose_device(wanted: str) -> str:
     Raises:
         UserError: CUDA is asked for and absent.
     """
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
+    # Without a question: the answer starts CUDA's runtime, and in a fork of that process autograd
+    # ends in an initialization error.
+    if wanted == "cpu":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
         raise UserError("params.yaml: train.device: 'cuda', but torch sees no GPU; use auto or cpu")
-    return "cuda" if available and wanted != "cpu" else "cpu"
+    return "cpu"
 
 
 def die_with_parent(signal_number: int = signal.SIGTERM) -> None:

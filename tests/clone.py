@@ -99,14 +99,14 @@ class Clone:
 #: Trains the model that is named behind it, with a checkpoint, and a second's rest, at each step.
 TRAIN_SLOWLY = """
 import time
-from pipelines import train
-train.SECONDS_BETWEEN_CHECKPOINTS = 0
-train.SECONDS_BETWEEN_MESSAGES = 0
-save = train.checkpoint.save
+from pipelines import fitting, train
+fitting.SECONDS_BETWEEN_CHECKPOINTS = 0
+fitting.SECONDS_BETWEEN_MESSAGES = 0
+save = fitting.checkpoint.save
 def slow(path, state):
     save(path, state)
     time.sleep(1)
-train.checkpoint.save = slow
+fitting.checkpoint.save = slow
 train.main()
 """
 

@@ -20,7 +20,7 @@ import torch
 from genmodels.training import LoopSettings
 from pipelines import params, prepare
 from pipelines.errors import exit_on_user_error
-from pipelines.train import fit, load_images, write_seed
+from pipelines.fitting import fit, load_images, write_seed
 
 LIMIT = 1.5 * 2**30
 

@@ -9,9 +9,9 @@ import pytest
 from genmodels.training import LoopSettings
 from pipelines import (
     fingerprint,
+    fitting,
     params,
     paths,
-    train,
     tune_files,
     tune_storage,
     tune_study,
@@ -31,8 +31,8 @@ def test_a_trial_is_trained_as_train_does_it(project, tmp_path):
     run = Run(bench, entry, 0, Watcher())
     trainer = run._train(lambda message: None)
     loop = LoopSettings(one.settings.training_seed, one.train.precision, 3, 4)
-    data = train.load_images("cpu")
-    other, _ = train.fit(entry, data, loop, tmp_path / "c.pt", "cpu", lambda m: None, "here")
+    data = fitting.load_images("cpu")
+    other, _ = fitting.fit(entry, data, loop, tmp_path / "c.pt", "cpu", lambda m: None, "here")
     for name, value in other.model.state_dict().items():
         assert value.equal(trainer.model.state_dict()[name]), name
     assert trainer.history == other.history

@@ -89,6 +89,11 @@ def test_cuda_without_a_gpu_is_refused_in_one_line(monkeypatch):
         workers.choose_device("cuda")
 
 
+def test_a_cpu_that_is_asked_for_does_not_start_cuda_before_the_fork(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("asked"))
+    assert workers.choose_device("cpu") == "cpu"
+
+
 def sleep_and_tell(key, send):
     send(os.getpid())
     time.sleep(60)
