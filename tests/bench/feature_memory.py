@@ -21,6 +21,7 @@ from evaluation.metrics.kid import kernel_distance
 from evaluation.metrics.mind import sliced_distance
 from evaluation.moments import Moments, frechet_parts
 from evaluation.neighbours import overlap
+from tests.bench.limits import verdict
 from tests.bench.memory import peak
 
 NUM, FEATURES, BATCH = 50_000, 2048, 500
@@ -95,8 +96,7 @@ def main() -> None:
             found = fresh.submit(peak, work).result()
             print(
                 f"{work.__name__}: {found / 2**30:.2f} GiB of {LIMIT / 2**30:.0f} "
-                f"in {time.perf_counter() - start:.0f} s"
-                f"{'' if found <= LIMIT else ', ABOVE the limit'}",
+                f"in {time.perf_counter() - start:.0f} s, {verdict(found, LIMIT)}",
                 flush=True,
             )
 

@@ -21,6 +21,7 @@ from genmodels.training import LoopSettings
 from pipelines import params, prepare
 from pipelines.errors import exit_on_user_error
 from pipelines.fitting import fit, load_images, write_seed
+from tests.bench.limits import verdict
 
 LIMIT = 1.5 * 2**30
 
@@ -72,7 +73,7 @@ def main() -> None:
             found = fresh.submit(peak, train, name, prepared, folder, asked.steps).result()
             print(f"{name}: {found / 2**30:.2f} GiB of {LIMIT / 2**30}", flush=True)
             largest = max(largest, found)
-    print(f"peak: {largest / 2**30:.2f} GiB, {'within' if largest <= LIMIT else 'ABOVE'} the limit")
+    print(f"peak: {largest / 2**30:.2f} GiB, {verdict(largest, LIMIT)}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from pipelines import params, paths
+from tests.bench.limits import verdict
 
 MODELS, SEEDS = 20, 5
 SECONDS, BYTES = 20.0, 3_000_000
@@ -123,7 +124,7 @@ def main() -> None:
         f"{MODELS} models of {SEEDS} seeds: {seconds:.1f} s ({worked:.1f} s of a processor), "
         f"{size / 1e6:.2f} MB"
     )
-    print(f"asked: under {SECONDS:g} s, under {BYTES / 1e6:g} MB")
+    print(f"{SECONDS:g} s: {verdict(seconds, SECONDS)}; {BYTES / 1e6:g} MB: {verdict(size, BYTES)}")
 
 
 if __name__ == "__main__":
