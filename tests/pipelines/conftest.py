@@ -21,12 +21,14 @@ from pipelines import (
     params,
     paths,
     prepare,
+    studies,
     tracking,
     tune_study,
 )
 from pipelines.tune_study import Study
 from tests.conftest import presets, small_model
 from tests.pipelines.report_project import run_stage, write_project
+from tests.pipelines.tiny_job import PREPARE
 from tests.pipelines.tiny_study import raw_params, study
 from tests.pipelines.trained import save
 
@@ -104,6 +106,19 @@ def few_digits() -> datasets.Source:
     return datasets.Source(
         source.images[::25], source.labels[::25], source.class_names, len(source.images[::25])
     )
+
+
+@pytest.fixture
+def quick_source(few_digits: datasets.Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default data set is these digits."""
+    monkeypatch.setitem(datasets.LOADERS, "mnist5k", lambda _: few_digits)
+
+
+@pytest.fixture
+def prepared(quick_source: None, checkout: Path) -> studies.Prepared:
+    """A checkout with 200 digits, prepared."""
+    prepare.make(params.Prepare(**PREPARE), paths.PREPARE)
+    return studies.Prepared(paths.PREPARE, None, None)
 
 
 @pytest.fixture(scope="session")

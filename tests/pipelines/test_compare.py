@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from pipelines import (
 from pipelines.text_table import PIPED
 from tests.evaluation.test_pairwise import make_row
 from tests.pipelines import conftest
+from tests.pipelines.opened_store import client
 from tests.pipelines.report_project import DIRECTIONS, make_record, write_project
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
@@ -184,12 +184,6 @@ def published(reproduced: Path, database: Path) -> Path:
     for model in conftest.MODELS:
         (paths.EVALUATE / model / "records.json").rename(reproduced / f"{model}.json")
     return reproduced
-
-
-def client() -> Any:
-    from mlflow import MlflowClient  # noqa: TID251
-
-    return MlflowClient(tracking.store_uri())
 
 
 def test_without_files_the_store_is_read(

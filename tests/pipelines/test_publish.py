@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pipelines import paths, publish, tracking
-from pipelines.errors import UserError
 from pipelines.runs import Identity
+from tests.pipelines.opened_store import client, runs
 from tests.servers import free_port
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
@@ -20,17 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:Deprecatio
 
 VIEW = "mlflow.sharedViewState."
 RUNS = [("vae", 0), ("vae", 1), ("gan", 0), ("gan", 1)]
-
-
-def client() -> Any:
-    from mlflow import MlflowClient  # noqa: TID251
-
-    return MlflowClient(tracking.store_uri())
-
-
-def runs(experiment: str = "pipeline") -> list[Any]:
-    found = client().get_experiment_by_name(experiment)
-    return list(client().search_runs([found.experiment_id], order_by=["attributes.run_name ASC"]))
 
 
 def run_of(model: str, seed: int) -> Any:
@@ -373,54 +362,6 @@ def test_a_server_that_is_down_costs_one_warning_and_little_time(
     tracking.open_store.cache_clear()
     publish.publish()
     assert len(runs()) == 4
-
-
-REMOVED: list[tuple[str, str]] = [
-    ("dvc.lock", "dvc.lock: no such file"),
-    ("outputs/train/vae/0/history.csv", "history.csv: no such file"),
-    ("outputs/train/vae/0/weights.pt", "weights.pt: no such file"),
-    ("outputs/evaluate/gan/records.json", "records.json: no such file"),
-    ("reports/index.html", "index.html: no such file"),
-]
-
-
-@pytest.mark.parametrize(("name", "message"), REMOVED)
-def test_a_missing_output_is_one_line_that_names_dvc_repro(
-    reproduced: Path, name: str, message: str
-) -> None:
-    (reproduced / name).unlink()
-    with pytest.raises(UserError, match=message) as error:
-        publish.publish()
-    assert "dvc repro" in str(error.value)
-    assert not paths.TRACKING.exists()
-
-
-def test_a_model_that_was_never_trained_is_named(reproduced: Path) -> None:
-    settings = json.loads(paths.PARAMS.read_text())
-    settings["selected"]["iwae"] = "iwae"
-    paths.PARAMS.write_text(json.dumps(settings))
-    with pytest.raises(UserError, match=r"model iwae is not in it; `dvc repro`"):
-        publish.publish()
-
-
-@pytest.mark.parametrize(
-    ("section", "value", "message"),
-    [
-        (
-            "selected",
-            {},
-            r"^params.yaml: selected: \{\} is not allowed: dictionary should have at l",
-        ),
-        ("report", {}, r"^params.yaml: report.rank_by: this key is missing"),
-    ],
-)
-def test_what_it_reads_of_the_settings_is_checked(
-    reproduced: Path, section: str, value: object, message: str
-) -> None:
-    settings = json.loads(paths.PARAMS.read_text())
-    paths.PARAMS.write_text(json.dumps(settings | {section: value}))
-    with pytest.raises(UserError, match=message):
-        publish.publish()
 
 
 def test_the_command_says_what_it_did(

@@ -7,18 +7,13 @@ import pytest
 from pipelines import mlmodel, paths, publish, registry, tracking
 from pipelines.completed_runs import CompletedRun
 from pipelines.runs import Identity
+from tests.pipelines.opened_store import client
 from tests.servers import served_ui
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
 
 RUNS = [("vae", 0), ("vae", 1), ("gan", 0), ("gan", 1)]
-
-
-def client() -> Any:
-    from mlflow import MlflowClient  # noqa: TID251
-
-    return MlflowClient(tracking.store_uri())
 
 
 def versions() -> list[Any]:

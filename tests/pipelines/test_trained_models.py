@@ -3,20 +3,15 @@ import re
 import pytest
 import torch
 
-from pipelines import mlmodel, params, paths, publish, tracking, trained_models
+from pipelines import mlmodel, params, paths, publish, trained_models
 from pipelines.errors import UserError
 from tests.conftest import presets, small_model
 from tests.pipelines.conftest import write_json, write_params_and_lock
+from tests.pipelines.opened_store import client
 from tests.pipelines.trained import save_trained, write_params
 
 # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
-
-def client():
-    from mlflow import MlflowClient  # noqa: TID251
-
-    return MlflowClient(tracking.store_uri())
 
 
 def published():

@@ -1,0 +1,39 @@
+"""The store as MLflow's own client sees it, and what the tests write to it."""
+
+from typing import Any
+
+from pipelines import tracking
+from pipelines.runs import Identity, Run
+
+IDENTITY = Identity("vae", "vae", "vae", 0, "0123456789abcdef" * 4)
+
+
+def client() -> Any:
+    """Of the store that this process tracks in."""
+    from mlflow import MlflowClient  # noqa: TID251
+
+    return MlflowClient(tracking.store_uri())
+
+
+def runs(experiment: str = "pipeline") -> list[Any]:
+    """Of an experiment, by name, with all that this process has logged."""
+    tracking.open_store().drain()
+    found = client().get_experiment_by_name(experiment)
+    return list(client().search_runs([found.experiment_id], order_by=["attributes.run_name ASC"]))
+
+
+def steps(key: str) -> list[int]:
+    """Of the points of a metric of the first run."""
+    return [point.step for point in client().get_metric_history(runs()[0].info.run_id, key)]
+
+
+def start(identity: Identity = IDENTITY) -> Run:
+    """A run, as a training starts it."""
+    run = tracking.open_store().start_run(identity, {"beta": 1.0}, {"version.torch": "2.13"})
+    tracking.open_store().drain()
+    return run
+
+
+def row(epoch: int, **columns: float | None) -> dict[str, float | None]:
+    """Of a history, with ten steps an epoch."""
+    return {"epoch": float(epoch), "step": epoch * 10.0} | columns
