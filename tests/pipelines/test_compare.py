@@ -23,9 +23,6 @@ from tests.pipelines import conftest
 from tests.pipelines.opened_store import client
 from tests.pipelines.report_project import DIRECTIONS, make_record, write_project
 
-# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
 
 @pytest.fixture
 def project(checkout: Path) -> Path:

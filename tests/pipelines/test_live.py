@@ -13,9 +13,6 @@ from pipelines.live import MAX_WAIT_S
 from pipelines.runs import Identity
 from tests.servers import Faulty, free_port, mlflow_server
 
-# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
 SEEDS, EPOCHS = 3, 40
 
 

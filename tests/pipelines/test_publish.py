@@ -15,9 +15,6 @@ from pipelines.runs import Identity
 from tests.pipelines.opened_store import client, runs
 from tests.servers import free_port
 
-# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
 VIEW = "mlflow.sharedViewState."
 RUNS = [("vae", 0), ("vae", 1), ("gan", 0), ("gan", 1)]
 

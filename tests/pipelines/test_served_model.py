@@ -21,9 +21,6 @@ from tests.conftest import presets, small_model
 from tests.pipelines.trained import save
 from tests.servers import free_port, serving
 
-# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
 ROOT = Path(__file__).parents[2]
 SHAPE = (1, 12, 12)
 

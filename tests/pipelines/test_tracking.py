@@ -14,9 +14,6 @@ from pipelines.runs import Identity, Run
 from tests.clone import wait_for
 from tests.pipelines.opened_store import IDENTITY, client, row, runs, start, steps
 
-# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
 
 def test_the_experiments_say_what_they_are(store_home: Path) -> None:
     assert tracking.open_store().is_on

@@ -12,9 +12,6 @@ from pipelines.runs import Run
 from tests.pipelines.opened_store import IDENTITY, client, row, runs, start, steps
 from tests.servers import free_port
 
-# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
 
 def test_a_server_that_is_down_costs_one_warning_and_little_time(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

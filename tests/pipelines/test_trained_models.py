@@ -10,9 +10,6 @@ from tests.pipelines.conftest import write_json, write_params_and_lock
 from tests.pipelines.opened_store import client
 from tests.pipelines.trained import save_trained, write_params
 
-# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
 
 def published():
     """The champion's folder in the store after a publication; afterwards params.yaml is whole."""

@@ -333,7 +333,6 @@ def test_a_list_that_became_a_word_is_a_setting_that_changed():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # of MLflow's, with this SQLAlchemy
 def test_a_study_in_mlflow_has_a_parent_and_a_run_a_trial_written_once(project, store_home):
     storage = search(project())
     tune.finish(storage, 1, retrained=False)

@@ -8,9 +8,6 @@ import pytest
 from pipelines import paths, tracking, ui
 from tests.servers import free_port
 
-# MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
-
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[Any]:
     """Runs the command; returns what it would have become."""

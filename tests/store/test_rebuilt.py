@@ -18,11 +18,7 @@ from tests.clone import PRESETS, TRAIN_SLOWLY, Clone, wait_for
 from tests.servers import Faulty, free_port, mlflow_server
 from tests.store.dump import differences, dump
 
-pytestmark = [
-    pytest.mark.slow,
-    # MLflow 3.17 uses an option that SQLAlchemy 2.1 deprecates.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
