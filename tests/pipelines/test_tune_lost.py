@@ -11,8 +11,8 @@ import sqlalchemy
 
 from genmodels import checkpoint
 from pipelines import (
+    fitting,
     paths,
-    train,
     tune,
     tune_files,
     tune_page,
@@ -185,7 +185,7 @@ def test_a_point_that_loses_every_worker_is_given_up(project, monkeypatch):
 
 
 def test_a_retry_goes_on_from_the_checkpoint(project, monkeypatch):
-    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(fitting, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     pruner = {"name": "median", "startup_trials": 9, "checks": 2}
     one = project(pruner=pruner)
     bench, entry = Bench.load(one, "cpu"), one.entry({"beta": 2.0})
@@ -222,7 +222,7 @@ def test_a_retry_starts_anew_where_the_checkpoint_cannot_be_read(project):
 
 
 def test_a_trial_does_not_go_on_from_another_one_of_its_number(project, monkeypatch):
-    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(fitting, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     one = project(pruner={"name": "median", "startup_trials": 9, "checks": 2})
     bench = Bench.load(one, "cpu")
 

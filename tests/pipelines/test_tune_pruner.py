@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines import train, tune_files, tune_retrain
+from pipelines import fitting, tune_files, tune_retrain
 from pipelines.tune_trial import Bench, Run, Watcher
 from tests.pipelines.tiny_study import search
 
@@ -22,7 +22,7 @@ def test_a_trial_that_is_behind_is_given_up(project):
 
 
 def test_a_trial_that_was_lost_when_it_was_behind_is_given_up_as_it_was(project, monkeypatch):
-    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(fitting, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     one = project(pruner={"name": "median", "startup_trials": 1, "checks": 2})
     bench, entry = Bench.load(one, "cpu"), one.entry({"beta": 2.0})
 
