@@ -34,6 +34,7 @@ FOLDS = 5
 PENALTY = 0.1
 #: Of each set: the judge's float64 copies of 50,000 rows of 2,048 features take 4 GiB.
 MAX_IMAGES = 10_000
+SCALED_AT_ONCE = 1000
 
 Scores = tuple[Tensor, Tensor]
 
@@ -55,7 +56,6 @@ def fold_scores(
     # Half a second of start-up that a model without samples does not need.
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
     from sklearn.model_selection import StratifiedKFold  # noqa: PLC0415
-    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
 
     num = len(reference)
@@ -63,17 +63,23 @@ def fold_scores(
 
     def rows(indices: Tensor) -> Any:
         real, fake = indices[~is_fake[indices]], indices[is_fake[indices]] - num
-        return torch.cat([reference[real], generated[fake]]).to("cpu", torch.float64).numpy()
+        x = torch.empty(len(indices), reference.shape[1], dtype=torch.float64)
+        x[: len(real)], x[len(real) :] = reference[real], generated[fake]
+        return x.numpy()
+
+    def judged(known: Tensor, held_out: Tensor) -> Tensor:
+        # In place, and learned from a few rows at a time: whole, it makes two more copies of them.
+        scaler, x = StandardScaler(copy=False), rows(known)
+        for start in range(0, len(x), SCALED_AT_ONCE):
+            scaler.partial_fit(x[start : start + SCALED_AT_ONCE])
+        judge = LogisticRegression(C=PENALTY, max_iter=1000)
+        judge.fit(scaler.transform(x), is_fake[known].numpy())
+        return torch.from_numpy(judge.decision_function(scaler.transform(rows(held_out))))
 
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for fold in splitter.split(is_fake.numpy(), is_fake.numpy()):
         known, held_out = map(torch.from_numpy, fold)
-        # In place: what it is given are copies of rows already.
-        scaler = StandardScaler(copy=False)
-        judge = make_pipeline(scaler, LogisticRegression(C=PENALTY, max_iter=1000))
-        judge.fit(rows(known), is_fake[known].numpy())
-        scores = torch.from_numpy(judge.decision_function(rows(held_out)))
-        fake = is_fake[held_out]
+        scores, fake = judged(known, held_out), is_fake[held_out]
         yield scores[~fake], scores[fake]
 
 
