@@ -18,12 +18,22 @@ from tests.closure import ROOT
 #: Small enough for a test on a busy machine; the rest is the shipped params.yaml.
 PRESETS = ("vae", "gan_r1", "conditional_vae")
 SMALL_MODEL = {"num_steps": 12, "batch_size": 16, "width": 4, "latent_dim": 4}
+#: Some of each kind. Those that train a network of their own take as long as all the rest.
+FEW_METRICS = ["fid", "kid", "mse", "elbo", "rate", "distortion", "discriminator"]
 
 
 class Clone:
-    """A git repository with the pipeline on tiny data, and commands in it."""
+    """A git repository with the pipeline on tiny data, and commands in it.
 
-    def __init__(self, folder: Path, selected: Sequence[str] = PRESETS[:2]) -> None:
+    Args:
+        folder: An empty one.
+        selected: Of `PRESETS`.
+        whole: With every metric, all sets of samples and all trainings of the extractor.
+    """
+
+    def __init__(
+        self, folder: Path, selected: Sequence[str] = PRESETS[:2], *, whole: bool = False
+    ) -> None:
         self.folder = folder
         listed = self._git("ls-files", "-co", "--exclude-standard", cwd=ROOT).stdout.split("\n")
         for name in filter(None, listed):
@@ -36,6 +46,10 @@ class Clone:
         self.settings["features"] |= {"epochs": 1, "width": 4, "num_features": 8}
         self.settings["evaluate"]["grid_images"] = 16
         self.settings["train"] |= {"num_snapshots": 2, "snapshot_images": 8}
+        if not whole:
+            self.settings["features"]["replicas"] = 0
+            self.settings["evaluate"] |= {"metrics": FEW_METRICS, "sample_sets": 1}
+            self.settings["report"]["gates"] = []  # which judge the others
         models = self.settings["models"]
         self.settings["models"] = {name: models[name] | SMALL_MODEL for name in PRESETS}
         self.settings["selected"] = {name: models[name]["kind"] for name in selected}

@@ -32,6 +32,13 @@ SMALL_OF_SOME = {
 NUM_CLASSES = 10
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: a file stays together, and so do all that share the clone."""
+    for item in items:
+        shares = "reproduced_clone" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("clone" if shares else item.path.stem))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """As the stages train: results of a CPU depend on the number of threads."""

@@ -33,7 +33,7 @@ REPORTS = ("index.html", "leaderboard.csv", "comparison.md", "tracking.json")
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    clone = Clone(tmp_path_factory.mktemp("clone"))
+    clone = Clone(tmp_path_factory.mktemp("clone"), whole=True)
     ran = clone.repro()
     assert set(ran) == {*ALL, *AFTER}
     assert ran[-2:] == ["report", "publish"]

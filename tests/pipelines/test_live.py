@@ -76,6 +76,7 @@ def check(spent: tuple[float, float], capsys: pytest.CaptureFixture[str], warnin
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_good_server_gets_everything(
     server: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_good_server_gets_everything(
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_server_of_a_third_of_a_second_a_call_gets_everything_too(
     server: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +98,7 @@ def test_a_server_of_a_third_of_a_second_a_call_gets_everything_too(
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_server_of_four_seconds_a_call_is_given_up_in_time(
     server: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +107,7 @@ def test_a_server_of_four_seconds_a_call_is_given_up_in_time(
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_server_that_accepts_and_never_answers_is_given_up_in_time(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +133,7 @@ def test_a_server_that_is_gone_is_given_up_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 def test_a_server_that_vanishes_half_way_keeps_what_it_has_and_is_given_up_in_time(
     server: str, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
