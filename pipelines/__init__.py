@@ -5,6 +5,8 @@ variables count only if they stand before torch or mlflow is imported. A value t
 set wins.
 """
 
+import atexit
+import gc
 import os
 
 for name, value in {
@@ -23,3 +25,7 @@ for name, value in {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(name, value)
+
+# Of what a process leaves at its end nothing needs to be found: among the objects of torch, pandas
+# and MLflow the search takes a second.
+atexit.register(gc.freeze)

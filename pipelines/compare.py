@@ -159,6 +159,7 @@ def parse() -> argparse.Namespace:
 
 
 @exit_on_user_error
+@tracking.without_collector()
 def main() -> None:
     """Compares as the command line says."""
     given = parse()

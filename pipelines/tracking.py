@@ -79,7 +79,7 @@ class Store:
             self._import()
 
     def _import(self) -> None:
-        with _without_collector():
+        with without_collector():
             import sqlalchemy.exc  # noqa: PLC0415
 
             mlflow = _mlflow()
@@ -111,7 +111,7 @@ class Store:
 
     def _open(self) -> Any:
         # Two processes that create the tables of a fresh SQLite file crash one another.
-        with self._lock(), _without_collector():
+        with self._lock(), without_collector():
             _probe(self.uri)
             client = _mlflow().MlflowClient(self.uri, self.uri)
             for name, description in DESCRIPTIONS.items():
@@ -348,10 +348,11 @@ def _probe(uri: str) -> None:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """No search for garbage where a hundred thousand objects are made and all of them stay.
 
-    It takes two fifths of the time that MLflow needs to be imported beside torch and to open.
+    It takes two fifths of the time that MLflow needs to be imported beside torch and to open, and a
+    fifth of a command that asks the store and ends.
     """
     was_enabled = gc.isenabled()
     gc.disable()
