@@ -224,7 +224,6 @@ def _write_tracking(found: Sequence[CompletedRun], report_hash: str) -> None:
 
 
 @exit_on_user_error
-@tracking.without_collector()
 def main() -> None:
     """Completes the MLflow store from the files of the last `dvc repro`."""
     argparse.ArgumentParser(

@@ -352,7 +352,7 @@ def without_collector() -> Iterator[None]:
     """No search for garbage where a hundred thousand objects are made and all of them stay.
 
     It takes two fifths of the time that MLflow needs to be imported beside torch and to open, and a
-    fifth of a command that asks the store and ends.
+    tenth of that of `compare`, which asks and ends.
     """
     was_enabled = gc.isenabled()
     gc.disable()
