@@ -24,11 +24,11 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (2 GB, with a CUDA build of torch 6 GB; a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(VENV)/bin/python -m pipelines.tracking init
+	$(VENV)/bin/python -m pipelines.tracking.store init
 	@touch $(READY)
 
 repro: $(READY) ## the whole pipeline: data, features, training, evaluation, report, MLflow
-	@python -m pipelines.params
+	@python -m pipelines.settings.params
 	dvc repro
 	@echo
 	@echo "report: $(CURDIR)/reports/index.html"

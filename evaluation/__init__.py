@@ -1,7 +1,7 @@
 """Metrics, statistics, reference rows and figures for anybody's generative image model.
 
-A model is anything that has the methods of `evaluation.protocols`: to be sampled is enough for
-most of the metrics, and a set of images that somebody else has made will do, too.
+A model is any object with the methods of `evaluation.measuring.protocols`. `sample` is enough for
+most metrics; a set of images from another program works as well.
 
 >>> import torch
 >>> import evaluation
@@ -46,10 +46,10 @@ _PUBLIC = {
     "evaluate_images": "runner",
     "Evaluation": "runner",
     "Settings": "runner",
-    "RealImages": "context",
-    "Seeds": "context",
-    "MissingExtractor": "features",
-    "Record": "records",
+    "RealImages": "measuring.context",
+    "Seeds": "measuring.context",
+    "MissingExtractor": "measuring.extractors",
+    "Record": "measuring.records",
 }
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation import metric as registry
-from evaluation.features import FeatureExtractor, MissingExtractor
+from evaluation import metrics as registry
+from evaluation.measuring.extractors import FeatureExtractor, MissingExtractor
 from evaluation.runner import FixedImages, Settings
 
 
@@ -15,7 +15,7 @@ class Planned:
     Attributes:
         metric: The name of its file.
         values: The names of its values.
-        needs: What a model must offer: names of `evaluation.protocols`.
+        needs: What a model must offer: names of `evaluation.measuring.protocols`.
         sets: How many sets of samples it is computed on; None where it draws none.
         missing: The reason why all of it will be null; None where it will be computed.
     """

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation import metric as registry
-from evaluation.context import Context, RealImages, Seeds, UnavailableError, check_labels
-from evaluation.features import FeatureExtractor, MissingExtractor
-from evaluation.metric import Measurement, Metric, ValueSpec, failure
-from evaluation.records import Record
+from evaluation import metrics as registry
+from evaluation.measuring.context import Context, RealImages, Seeds, UnavailableError, check_labels
+from evaluation.measuring.extractors import FeatureExtractor, MissingExtractor
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure
+from evaluation.measuring.records import Record
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def evaluate(  # noqa: PLR0913  (all but two by keyword)
     global random state is neither used nor changed.
 
     Args:
-        model: Anything; what it can do is told by `evaluation.protocols`.
+        model: Anything; what it can do is told by `evaluation.measuring.protocols`.
         metrics: Names of files in `evaluation/metrics/`.
         reference: The real images to compare with, in random order.
         train: The real images that the model was trained on.

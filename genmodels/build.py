@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from genmodels import models
-from genmodels.base import GenerativeModel, ModelConfig
-from genmodels.shape import ImageShape
+from genmodels.base.model import GenerativeModel, ModelConfig
+from genmodels.networks.shape import ImageShape
 
 
 def kinds() -> list[str]:

@@ -5,16 +5,18 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation import pairwise, verdict
-from evaluation.comparison import Row
-from evaluation.pairwise import Comparison, Line
-from pipelines import compared_models, files, params, tracking
-from pipelines.compared_models import Compared
-from pipelines.compared_text import as_text, differing
-from pipelines.complaints import suggest
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.out_file import out_file
-from pipelines.text_table import allowed_width
+from evaluation.comparing import pairs, verdict
+from evaluation.comparing.leaderboard import Row
+from evaluation.comparing.pairs import Comparison, Line
+from pipelines.comparing import compared_models
+from pipelines.comparing.compared_models import Compared
+from pipelines.comparing.compared_text import as_text, differing
+from pipelines.comparing.text_table import allowed_width
+from pipelines.pictures.out_file import out_file
+from pipelines.settings import files, params
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.refusals import suggest
+from pipelines.tracking import store as tracking
 
 EPILOG = """\
 examples:
@@ -167,7 +169,7 @@ def main() -> None:
     settings = params.load_part(_Settings)
     models = read(given.models, list(settings.models), given.store)
     rows = [model.row for model in models]
-    found = pairwise.compare(rows, choose(rows, given.metric, settings.report.rank_by))
+    found = pairs.compare(rows, choose(rows, given.metric, settings.report.rank_by))
     print(as_text(found, models, allowed_width(), bool(given.metric)))
     if out:
         try:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, get_args
 
-from evaluation import metric, significance
-from evaluation.comparison import MISSING, Cell, decimals, mean_and_sd, number
-from evaluation.tables import in_words
-from pipelines import params, paths
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.params import Extractor, measured
-from pipelines.runs import flatten
-from pipelines.text_table import PIPED, cut, text_table
+from evaluation import metrics
+from evaluation.comparing import significance
+from evaluation.comparing.leaderboard import MISSING, Cell, decimals, mean_and_sd, number
+from evaluation.comparing.tables import in_words
+from pipelines.comparing.text_table import PIPED, cut, text_table
+from pipelines.settings import params, paths
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.params import Extractor, measured
+from pipelines.tracking.run import flatten
 
 #: A setting's value, such as a schedule, may be of any length.
 LONGEST_VALUE = 40
@@ -273,7 +274,7 @@ def main() -> None:
     given = parse()
     old, old_params = committed(given.revision)
     new, new_params = present()
-    directions = measured(metric.available(), get_args(Extractor))
+    directions = measured(metrics.available(), get_args(Extractor))
     rank_by = params.load_part(_Settings).report.rank_by
     texts = [
         metrics_text(old, new, directions, rank_by, given.all),

@@ -3,33 +3,32 @@
 `python -m pipelines.evaluate vae` judges what `outputs/train/vae/` holds. Writes
 `outputs/evaluate/<model>/` (records.json and per seed samples.png, nearest.png, interpolations.png,
 training/step_*.png and, of a model that is capable of it, classes.png, reconstructions.png and what
-`pipelines.latents` draws), the summary over seeds `reports/metrics/<model>.json` and
+`pipelines.pictures.latents` draws), the summary over seeds `reports/metrics/<model>.json` and
 `outputs/timing/evaluate/<model>.json`.
 """
 
 import argparse
 import functools
 import importlib
-import statistics
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.context import Seeds
+from evaluation.measuring.context import Seeds
+from evaluation.measuring.records import summarise
 from evaluation.plan import as_text, plan
 from evaluation.runner import Settings, evaluate
-from genmodels import checkpoint, cost
-from genmodels.base import GenerativeModel, Images
-from genmodels.build import build
-from genmodels.shape import ImageShape
-from pipelines import files, latents, model_pictures, params, paths, splits, workers
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.extracted import load_extracted, real_images
-from pipelines.params import Params
-from pipelines.progress import Progress
-
-MADE_BY = "dvc repro"
+from genmodels.base.model import GenerativeModel, Images
+from genmodels.training import cost
+from pipelines.data import splits
+from pipelines.data.extractors import load_extracted, real_images
+from pipelines.pictures import latents, model_pictures
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import exit_on_user_error
+from pipelines.settings.params import Params
+from pipelines.training import workers
+from pipelines.training.progress import Progress
+from pipelines.training.weights import MADE_BY, read_model
 
 
 def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
@@ -39,34 +38,6 @@ def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
         UserError: It was not trained, or the file is damaged.
     """
     return read_model(paths.TRAIN / name / str(seed), f"{MADE_BY} train@{name}", device)
-
-
-def read_model(folder: Path, made_by: str, device: str = "cpu") -> GenerativeModel:
-    """A trained model, in evaluation mode, from the folder of its training.
-
-    Args:
-        folder: Holds weights.pt.
-        made_by: The command that makes it, for an error.
-        device: `cpu` or `cuda`.
-
-    Raises:
-        UserError: The file is missing or damaged, or of another version of the code.
-    """
-    path = folder / "weights.pt"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; `{made_by}` makes it")
-    try:
-        state = checkpoint.load(path)
-    except ValueError as error:
-        raise UserError(f"{error}; `{made_by}` makes it anew") from None
-    try:
-        model = build(state["settings"], ImageShape(*state["image_shape"]), state["num_classes"])
-        model.load_state_dict(state["model"])
-    except (ValueError, RuntimeError):  # what torch says of it is a line for each weight
-        raise UserError(
-            f"{path}: a model of another version of the code; `{made_by}` makes it anew"
-        ) from None
-    return model.to(device).eval()
 
 
 def evaluate_seed(
@@ -130,29 +101,6 @@ def _settings(settings: Params, seed: int) -> Settings:
     chosen = settings.evaluate
     seeds = Seeds(seed, chosen.sample_seed, chosen.metric_seed)
     return Settings(seeds, chosen.max_samples, chosen.sample_sets)
-
-
-def summarise(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Mean, standard deviation (ddof 1) and count over seeds of each value.
-
-    Args:
-        records: The records of each seed, in the same order for all.
-
-    Returns:
-        By value name; a value that no seed has keeps the first reason.
-    """
-    summary: dict[str, dict[str, Any]] = {}
-    for same in zip(*records.values(), strict=True):
-        values = [record["value"] for record in same if record["value"] is not None]
-        entry: dict[str, Any] = {
-            "mean": statistics.fmean(values) if values else None,
-            "std": statistics.stdev(values) if len(values) > 1 else None,
-            "n": len(values),
-        }
-        if not values:
-            entry["reason"] = same[0]["reason"]
-        summary[same[0]["name"]] = entry
-    return summary
 
 
 def evaluate_model(name: str, settings: Params) -> None:

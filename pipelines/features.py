@@ -4,7 +4,7 @@ Writes `outputs/features/`: `card.json`, which describes each extractor, and by 
 `<name>/<split>.pt`, the features (N, d) float32 of a split. The trained classifier lies in
 `classifier/extractor.pt`, its replicas in `replicas/<seed>.pt`. Data without labels has no
 classifier, and the Inception network needs a file of weights: a card says what is missing, and what
-would be measured with it is null. The other stages read all this through `pipelines.extracted`.
+would be measured with it is null. `pipelines.data.extractors` reads all this.
 """
 
 import math
@@ -15,17 +15,24 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from evaluation.classifier import (
+from evaluation.measuring.classifier import (
     ClassifierSettings,
     LabelledImages,
     describe,
     train_classifier,
 )
-from evaluation.features import Extractor, FeatureExtractor, MissingExtractor, save, save_features
-from pipelines import files, params, paths, splits
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.extracted import open_inception
-from pipelines.splits import Split
+from evaluation.measuring.extractors import (
+    Extractor,
+    FeatureExtractor,
+    MissingExtractor,
+    save,
+    save_features,
+)
+from pipelines.data import splits
+from pipelines.data.extractors import open_inception
+from pipelines.data.splits import Split
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import UserError, exit_on_user_error
 
 NO_LABELS = "the data has no labels to train a classifier with"
 

@@ -7,13 +7,14 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
-from evaluation import comparison
-from evaluation.comparison import MISSING, Row
-from pipelines import params, report_inputs
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.gates import Outcome, outcomes
-from pipelines.params import Params
-from pipelines.text_table import text_table
+from evaluation.comparing import leaderboard as comparison
+from evaluation.comparing.leaderboard import MISSING, Row
+from pipelines.comparing.gates import Outcome, outcomes
+from pipelines.comparing.text_table import text_table
+from pipelines.reporting import inputs
+from pipelines.settings import params
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.params import Params
 
 
 def read(settings: Params) -> dict[str, Row | str]:
@@ -21,7 +22,7 @@ def read(settings: Params) -> dict[str, Row | str]:
     rows: dict[str, Row | str] = {}
     for name in settings.trained:
         try:
-            rows[name] = report_inputs.read_row(name, settings.seeds)
+            rows[name] = inputs.read_row(name, settings.seeds)
         except UserError as error:
             rows[name] = str(error)
     return rows

@@ -2,7 +2,7 @@
 
 Writes `outputs/prepare/`: `<split>.npy` (N, C, H, W) uint8, `<split>_labels.npy` (N,) int64 where
 the data has labels, and `manifest.json`. Everything after this stage reads these files, as float32
-in [0, 1] through `pipelines.splits`.
+in [0, 1] through `pipelines.data.splits`.
 """
 
 import hashlib
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines import datasets, files, params, paths
-from pipelines.datasets import Source
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.splits import SPLITS
+from pipelines.data import datasets
+from pipelines.data.datasets import Source
+from pipelines.data.splits import SPLITS
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import UserError, exit_on_user_error
 
 Indices = npt.NDArray[np.int64]
 

@@ -14,18 +14,21 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
-from evaluation import pictures
-from evaluation.comparison import count, number
-from genmodels.seeding import generator
-from pipelines import files, fingerprint, params, paths, splits, studies
+from evaluation.comparing.leaderboard import count, number
+from evaluation.figures import grids
+from genmodels.base.seeding import generator
+from pipelines import studies
 from pipelines import study_pages as pages
-from pipelines.code_version import code_version
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.evaluate import read_model
-from pipelines.extracted import load_extracted
-from pipelines.params import Params
+from pipelines.data import splits
+from pipelines.data.extractors import load_extracted
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.params import Params
 from pipelines.studies import Job, Prepared
 from pipelines.study_measures import Measures
+from pipelines.training import fingerprint
+from pipelines.training.code_version import code_version
+from pipelines.training.weights import read_model
 
 SEEDS = [0, 1, 2]
 #: Files of evaluation/metrics/: how the samples are, and how likely the test images.
@@ -219,7 +222,7 @@ def sheet(todo: Sequence[Job]) -> Image.Image:
 
 def _block(name: str, seeds: Sequence[Job]) -> Image.Image:
     samples = torch.cat([_drawn(job) for job in seeds])
-    grid = pictures.image_grid(samples, SEED_SAMPLES, scale=1)
+    grid = grids.image_grid(samples, SEED_SAMPLES, scale=1)
     block = Image.new(grid.mode, (grid.width, grid.height + LABEL), "white")
     ImageDraw.Draw(block).text((0, 0), name, fill="black")
     block.paste(grid, (0, LABEL))
@@ -243,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     todo = jobs(settings, given.model or list(settings.models), list(dict.fromkeys(given.seeds)))
     results = studies.run(todo, force=given.force, at_once=given.jobs)
     files.write_text(paths.PRESETS, page(results, settings))
-    pictures.save_png(sheet(todo), paths.PRESETS_PICTURE)
+    grids.save_png(sheet(todo), paths.PRESETS_PICTURE)
     print(f"reports/{paths.PRESETS.name}: {len(results)} presets")
 
 

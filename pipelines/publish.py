@@ -14,11 +14,14 @@ from pathlib import Path
 
 import filelock
 
-from pipelines import completed_runs, files, fingerprint, params, paths, registry, tracking, views
-from pipelines.completed_runs import MADE_BY, CompletedRun
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.runs import Run, metric_name
-from pipelines.tracking import Store
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.tracking import from_files, registry, saved_views
+from pipelines.tracking import store as tracking
+from pipelines.tracking.from_files import MADE_BY, CompletedRun
+from pipelines.tracking.run import Run, metric_name
+from pipelines.tracking.store import Store
+from pipelines.training import fingerprint
 
 
 class _Settings(params.Section):
@@ -36,14 +39,14 @@ def publish() -> None:
     """
     settings = params.load_part(_Settings)
     lock = fingerprint.read_lock()
-    found = [done for model in settings.selected for done in completed_runs.read(model, lock)]
+    found = [done for model in settings.selected for done in from_files.read(model, lock)]
     report = _report_files()
     report_hash = _hash(report.values())
     store = tracking.open_store()
     # Two publications at once would each write what the other is about to write.
     with filelock.FileLock(f"{paths.MLFLOW_DB}.publish.lock"):
         store.reap()
-        data = (_dataset(), completed_runs.data_md5(lock))
+        data = (_dataset(), from_files.data_md5(lock))
         runs = [_run(store, done) for done in found]
         store.supersede([done.identity for done in found])
         now, written = [], 0
@@ -193,7 +196,7 @@ def _write_views(
     rank_by: str,
     directions: Mapping[str, bool | None],
 ) -> None:
-    tags = views.tags(
+    tags = saved_views.tags(
         # A diagnostic has no better or worse, so it is no column of a leaderboard.
         metrics=[name for name, better in directions.items() if better is not None],
         rank_by=rank_by,
@@ -209,9 +212,9 @@ def _write_views(
         only=tracking.IS_CURRENT,
     )
     store.tag_experiment(tracking.PIPELINE, tags)
-    chosen = [views.metric(f"{alias}/{rank_by}") for alias in registry.ALIASES]
-    columns = [*map(views.tag, registry.ALIASES), *chosen]
-    reports = views.table_tags(columns, views.AGE, ascending=False)
+    chosen = [saved_views.metric(f"{alias}/{rank_by}") for alias in registry.ALIASES]
+    columns = [*map(saved_views.tag, registry.ALIASES), *chosen]
+    reports = saved_views.table_tags(columns, saved_views.AGE, ascending=False)
     store.tag_experiment(tracking.REPORTS, reports)
 
 

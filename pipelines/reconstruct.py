@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from evaluation import pictures
-from evaluation.images import quantise
+from evaluation.figures import grids
+from evaluation.measuring.images import quantise
+from evaluation.measuring.protocols import LikelihoodBound, Reconstructor
 from evaluation.metrics.mse import squared_error
-from evaluation.protocols import LikelihoodBound, Reconstructor
-from pipelines import datasets, trained_models
-from pipelines.errors import UserError, exit_on_user_error
+from pipelines.data import datasets
 from pipelines.sample import write
-from pipelines.trained_models import Trained
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.trained import trained_models
+from pipelines.trained.trained_models import Trained
 
 GRID_COLUMNS = 8
 #: Of the one latent draw behind rate and distortion.
@@ -96,9 +97,9 @@ def reconstruct(
 def grid(x: Tensor, x_hat: Tensor) -> Image.Image:
     """Each picture above its reconstruction; an unfinished last row is filled with background."""
     columns = min(GRID_COLUMNS, len(x))
-    filling = x.new_full((-len(x) % columns, *x.shape[1:]), pictures.GAP / 255)
+    filling = x.new_full((-len(x) % columns, *x.shape[1:]), grids.GAP / 255)
     above, below = (torch.cat([part, filling]) for part in (x, x_hat))
-    return pictures.reconstruction_grid(above, below, columns)
+    return grids.reconstruction_grid(above, below, columns)
 
 
 def table(files: list[str], values: dict[str, Tensor]) -> str:

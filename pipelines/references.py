@@ -1,6 +1,6 @@
 """Stage `references`: image sets of known quality, measured like the models.
 
-Writes `outputs/references/`: `rows.json`, the records of each row of `evaluation.reference_rows`
+Writes `outputs/references/`: `rows.json`, the records of each row of `comparing.reference_rows`
 and the distance that theory expects of two sets of real images, and `<row>.png`, its first images.
 `outputs/timing/references.json` has the seconds of each row.
 """
@@ -14,17 +14,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluation import metric as registry
-from evaluation import pictures, reference_rows
-from evaluation.context import RealImages, Seeds, UnavailableError
-from evaluation.features import MissingExtractor
-from evaluation.moments import covariance, frechet_floor
-from evaluation.protocols import Conditional, Sampler
+from evaluation import metrics as registry
+from evaluation.comparing import reference_rows
+from evaluation.figures import grids
+from evaluation.measuring.context import RealImages, Seeds, UnavailableError
+from evaluation.measuring.extractors import MissingExtractor
+from evaluation.measuring.moments import covariance, frechet_floor
+from evaluation.measuring.protocols import Conditional, Sampler
 from evaluation.runner import Settings, evaluate_images
-from pipelines import files, params, paths, splits, workers
-from pipelines.errors import exit_on_user_error
-from pipelines.extracted import Extracted, load_extracted, real_images
-from pipelines.params import Params
+from pipelines.data import splits
+from pipelines.data.extractors import Extracted, load_extracted, real_images
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import exit_on_user_error
+from pipelines.settings.params import Params
+from pipelines.training import workers
 
 SHOWN = 8
 
@@ -61,7 +64,7 @@ def measure_row(settings: Params, folder: Path, row: str, send: workers.Send) ->
             Seeds(train=None, sample=seed, metric=settings.evaluate.metric_seed), num
         ),
     )
-    pictures.save_png(pictures.image_grid(images[:SHOWN], SHOWN), folder / f"{row}.png")
+    grids.save_png(grids.image_grid(images[:SHOWN], SHOWN), folder / f"{row}.png")
     records = {record.name: record.to_dict() for record in evaluation.records}
     send(({"records": records, "reason": None}, time.monotonic() - start))
 

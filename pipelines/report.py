@@ -12,25 +12,18 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from evaluation import comparison, reference_rows, tables, verdict
-from evaluation.comparison import Leaderboard
-from pipelines import (
-    files,
-    gates,
-    params,
-    paths,
-    report_cards,
-    report_inputs,
-    report_panels,
-    report_pictures,
-    report_plots,
-    report_settings,
-    report_tradeoffs,
-)
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.report_inputs import Results
+from evaluation.comparing import leaderboard as comparison
+from evaluation.comparing import reference_rows, tables, verdict
+from evaluation.comparing.leaderboard import Leaderboard
+from pipelines.comparing import gates
+from pipelines.reporting import cards as report_cards
+from pipelines.reporting import inputs, panels, pictures, plots, settings_table
+from pipelines.reporting import tradeoffs as report_tradeoffs
+from pipelines.reporting.inputs import Results
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import UserError, exit_on_user_error
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 #: A page that people send to one another; a larger one is written, too, but said to be large.
 LARGE = 3_000_000
 #: Columns of the leaderboard beside the values, and what they count.
@@ -129,7 +122,7 @@ def _markdown_code(text: object) -> str:
 
 
 def _context(settings: params.Params, found: Results, board: Leaderboard) -> dict[str, Any]:
-    rank_by, looks = settings.report.rank_by, report_plots.looks(board)
+    rank_by, looks = settings.report.rank_by, plots.looks(board)
     extractors = list(found.cards)
     return {
         "title": "Generative models compared",
@@ -142,22 +135,22 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         "tables": tables.tables(board, rank_by),
         "empty_columns": tables.empty_columns(board),
         "references": tables.REFERENCE_NAMES,
-        "highlights": report_pictures.highlights(found, board, rank_by),
-        "galleries": report_pictures.galleries(found, board, rank_by, looks),
+        "highlights": pictures.highlights(found, board, rank_by),
+        "galleries": pictures.galleries(found, board, rank_by, looks),
         "panels": {
             "tradeoffs": ("Trade-offs", report_tradeoffs.tradeoffs(board, rank_by, looks)),
             "judges": (
                 "Discriminators and judges",
-                report_panels.judges(board, rank_by, extractors, looks),
+                panels.judges(board, rank_by, extractors, looks),
             ),
             "memorisation": (
                 "Memorisation",
-                report_panels.memorisation(board, rank_by, extractors, looks),
+                panels.memorisation(board, rank_by, extractors, looks),
             ),
         },
-        "curves": report_plots.curves(found.models, looks),
+        "curves": plots.curves(found.models, looks),
         "manifest": found.manifest,
-        "cards": [report_settings.flat(card) for card in found.cards.values()],
+        "cards": [settings_table.flat(card) for card in found.cards.values()],
         "model_cards": report_cards.cards(found, board, rank_by),
         "warnings": [card["warning"] for card in found.cards.values() if card["warning"]],
         "remarks": [text for text in (_stability(board, rank_by), verdict.copies(board)) if text],
@@ -165,11 +158,11 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
             {
                 "name": tables.REFERENCE_NAMES[name],
                 "meaning": reference_rows.MEANING[name],
-                "uri": report_pictures.data_uri(png),
+                "uri": pictures.data_uri(png),
             }
             for name, png in found.reference_pictures.items()
         ],
-        "settings": report_settings.settings(found.models),
+        "settings": settings_table.settings(found.models),
         "studies": found.studies,
         "definitions": _definitions(settings.evaluate.metrics, board),
         "limits": LIMITS,
@@ -201,7 +194,7 @@ def _stability(board: Leaderboard, rank_by: str) -> str:
 
 def _definitions(names: Sequence[str], board: Leaderboard) -> list[dict[str, Any]]:
     """For each metric what its file says about it, and the protocol of each of its values."""
-    from evaluation import metric as registry  # noqa: PLC0415  (loads every metric)
+    from evaluation import metrics as registry  # noqa: PLC0415  (loads every metric)
 
     groups = []
     for name in names:
@@ -229,7 +222,7 @@ def _matches(pattern: str, column: comparison.Column) -> bool:
 def main() -> None:
     """Runs the stage."""
     settings = params.load()
-    found = report_inputs.read(settings)
+    found = inputs.read(settings)
     for path, text in build(settings, found).items():
         files.write_text(path, text)
     size = paths.REPORT.stat().st_size

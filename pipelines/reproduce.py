@@ -14,23 +14,16 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from pipelines import (
-    features,
-    files,
-    fingerprint,
-    params,
-    paths,
-    prepare,
-    reproduction_page,
-    splits,
-    studies,
-)
-from pipelines.code_version import code_version
-from pipelines.complaints import check, suggest
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.params import Name, Section, Seed
+from pipelines import features, prepare, reproduction_page, studies
+from pipelines.data import splits
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.params import Name, Section, Seed
+from pipelines.settings.refusals import check, suggest
 from pipelines.studies import Job, Prepared
 from pipelines.study_measures import Measures
+from pipelines.training import fingerprint
+from pipelines.training.code_version import code_version
 
 
 class Measured(Section):

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from evaluation.comparison import MINUS, MISSING, number
+from evaluation.comparing.leaderboard import MINUS, MISSING, number
 from pipelines import study_pages as pages
-from pipelines.code_version import code_version
+from pipelines.training.code_version import code_version
 
 Document = Mapping[str, Any]
 #: Results by row and seed; seeds are strings, as JSON has no other keys.

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from evaluation import pictures
-from genmodels.image_likelihood import pieces
-from pipelines import trained_models
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.trained_models import Trained
+from evaluation.figures import grids
+from genmodels.base.image_likelihood import pieces
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.trained import trained_models
+from pipelines.trained.trained_models import Trained
 
 MAX_NUM = 10_000
 
@@ -50,7 +50,7 @@ def draw(trained: Trained, num: int, wanted: int | None, seed: int) -> Image.Ima
         [model.decode(z[piece], None if labels is None else labels[piece]) for piece in pieces(num)]
     )
     in_turn = labels is not None and wanted is None
-    return pictures.image_grid(images, model.num_classes if in_turn else math.ceil(math.sqrt(num)))
+    return grids.image_grid(images, model.num_classes if in_turn else math.ceil(math.sqrt(num)))
 
 
 def write(picture: Image.Image, path: Path) -> None:
@@ -60,7 +60,7 @@ def write(picture: Image.Image, path: Path) -> None:
         UserError: It cannot be written there.
     """
     try:
-        pictures.save_png(picture, path)
+        grids.save_png(picture, path)
     except OSError as error:
         raise UserError(f"--out {path}: {error.strerror or error}") from None
 

@@ -1,7 +1,7 @@
 """Scores any folder of pictures against real ones, whoever made them.
 
 Behind `python -m pipelines.evaluate --images DIR`. Pictures are measured as they are (see
-`pipelines.picture_folder`).
+`pipelines.data.picture_folder`).
 """
 
 import argparse
@@ -15,26 +15,33 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from evaluation import metric as registry
-from evaluation.context import RealImages, Seeds
-from evaluation.features import FeatureExtractor, MissingExtractor
-from evaluation.moments import (
+from evaluation import metrics as registry
+from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.extractors import FeatureExtractor, MissingExtractor
+from evaluation.measuring.moments import (
     covariance,
     frechet_floor,
     frechet_from_moments,
     load_statistics,
 )
+from evaluation.measuring.records import Record
 from evaluation.plan import as_text, plan
-from evaluation.records import Record
 from evaluation.runner import FixedImages, Settings, evaluate_images
-from pipelines import files, paths, splits
-from pipelines.errors import UserError
-from pipelines.extracted import NOTHING, Extracted, load_extracted, open_inception, real_images
-from pipelines.out_file import out_file
-from pipelines.params import Params
-from pipelines.picture_folder import read_folder, shape_text
+from pipelines.comparing.score_table import held_out, table
+from pipelines.data import splits
+from pipelines.data.extractors import (
+    NOTHING,
+    Extracted,
+    load_extracted,
+    open_inception,
+    real_images,
+)
+from pipelines.data.picture_folder import read_folder, shape_text
+from pipelines.pictures.out_file import out_file
 from pipelines.references import sampled_metrics
-from pipelines.score_table import held_out, table
+from pipelines.settings import files, paths
+from pipelines.settings.errors import UserError
+from pipelines.settings.params import Params
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,16 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from genmodels.cost import multiply_adds_sample, multiply_adds_train, num_parameters
-from genmodels.training import LoopSettings
-from pipelines import files, fingerprint, paths, splits, workers
-from pipelines.evaluate import read_model
-from pipelines.extracted import NOTHING, Extracted, load_extracted, real_images
-from pipelines.fitting import Started, Trained, fit, load_images, write_seed
-from pipelines.params import Features, Train
+from genmodels.training.cost import multiply_adds_sample, multiply_adds_train, num_parameters
+from genmodels.training.loop import LoopSettings
+from pipelines.data import splits
+from pipelines.data.extractors import NOTHING, Extracted, load_extracted, real_images
+from pipelines.settings import files, paths
+from pipelines.settings.params import Features, Train
 from pipelines.study_measures import Measures, Real, measure
+from pipelines.training import fingerprint, workers
+from pipelines.training.one_run import Started, Trained, fit, load_images, write_seed
+from pipelines.training.weights import read_model
 
 #: Seconds between two lines where there is no terminal.
 SECONDS_BETWEEN_LINES = 30.0

@@ -12,16 +12,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from evaluation import metric
-from evaluation.context import RealImages, Seeds
-from evaluation.features import FeatureExtractor, MissingExtractor
+from evaluation import metrics
+from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.extractors import FeatureExtractor, MissingExtractor
 from evaluation.runner import Settings, evaluate
-from genmodels.base import GenerativeModel, Images
+from genmodels.base.model import GenerativeModel, Images
+from genmodels.base.seeding import generator
+from genmodels.base.vae import VAEBase
 from genmodels.build import build
-from genmodels.seeding import generator
-from genmodels.total_correlation import decompose, stratified_log_weights
-from genmodels.vae_base import VAEBase
-from pipelines.params import Evaluate, Name, Section, Seed
+from genmodels.objectives.total_correlation import decompose, stratified_log_weights
+from pipelines.settings.params import Evaluate, Name, Section, Seed
 
 #: The key of `samplers` for the standard normal.
 STANDARD_NORMAL = 0
@@ -79,7 +79,7 @@ class Measures(Section):
     @property
     def need_features(self) -> bool:
         """Whether an extractor has to be there."""
-        specs = [spec for name in self.metrics for spec in metric.load(name).values]
+        specs = [spec for name in self.metrics for spec in metrics.load(name).values]
         return bool(self.samplers) or any(spec.uses_extractor for spec in specs)
 
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evaluation.comparison import MISSING, Cell, decimals, mean_and_sd
+from evaluation.comparing.leaderboard import MISSING, Cell, decimals, mean_and_sd
 
 #: The results of a row, by seed: a number, or text where they come from JSON.
 Seeds = Mapping[Any, Mapping[str, Any]]

@@ -21,13 +21,15 @@ from typing import Any
 import filelock
 import torch
 
-from genmodels.training import LoopSettings
-from pipelines import files, fingerprint, params, paths, tracking, workers
-from pipelines.errors import UserError, exit_on_user_error
-from pipelines.fitting import Started, Trained, as_csv, fit, load_images, write_seed
-from pipelines.params import Params
-from pipelines.progress import Progress
-from pipelines.runs import Identity, Run
+from genmodels.training.loop import LoopSettings
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.params import Params
+from pipelines.tracking import store
+from pipelines.tracking.run import Identity, Run
+from pipelines.training import fingerprint, workers
+from pipelines.training.one_run import Started, Trained, as_csv, fit, load_images, write_seed
+from pipelines.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class _Coordinator:
         identity = Identity(self.name, self.entry["kind"], family, seed, digest)
         settings = {**self.entry, "train": self.job.settings.train.model_dump(), "seed": seed}
         tags = {"version.torch": torch.__version__}
-        return tracking.open_store().start_run(identity, settings, tags)
+        return store.open_store().start_run(identity, settings, tags)
 
     def finish(self, status: str) -> None:
         """Ends the MLflow runs that were started."""

@@ -9,26 +9,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipelines import (
-    files,
-    params,
-    paths,
-    tune_apply,
-    tune_best,
-    tune_files,
-    tune_page,
-    tune_retrain,
-    tune_storage,
-    tune_study,
-    tune_tracking,
-    tune_worker,
-    workers,
-)
-from pipelines.errors import exit_on_user_error
-from pipelines.fitting import Trained
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import exit_on_user_error
 from pipelines.studies import positive
-from pipelines.tune_storage import Storage
-from pipelines.tune_worker import Begun, Ended
+from pipelines.training import workers
+from pipelines.training.one_run import Trained
+from pipelines.tuning import apply as tune_apply
+from pipelines.tuning import best as tune_best
+from pipelines.tuning import files as tune_files
+from pipelines.tuning import page, runs
+from pipelines.tuning import retrain as tune_retrain
+from pipelines.tuning import storage as tune_storage
+from pipelines.tuning import study as tune_study
+from pipelines.tuning import worker as tune_worker
+from pipelines.tuning.storage import Storage
+from pipelines.tuning.worker import Begun, Ended
 
 #: An address with a password does not belong on a command line.
 STORAGE_VARIABLE = "GENMODELS_OPTUNA_STORAGE"
@@ -142,11 +137,11 @@ def finish(storage: Storage, at_once: int | None, *, retrained: bool) -> str:
         tune_files.write(folder, storage, tune_best.summary(study, best, done))
         for one in done:
             tune_best.draw(study, one, folder / "retrained" / f"{one.row}.png")
-        files.write_text(folder / "index.html", tune_page.render(tune_page.load(folder)))
-    found = tune_page.load(paths.TUNE / study.name)
+        files.write_text(folder / "index.html", page.render(page.load(folder)))
+    found = page.load(paths.TUNE / study.name)
     if retrained and done:
-        files.write_json(paths.STUDY_SUMMARIES / f"{study.name}.json", tune_page.summary(found))
-    tune_tracking.log(storage, found)
+        files.write_json(paths.STUDY_SUMMARIES / f"{study.name}.json", page.summary(found))
+    runs.log(storage, found)
     return tune_best.told(found.study, found.best)
 
 
@@ -173,7 +168,7 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _show(given: argparse.Namespace) -> None:
-    found = tune_page.load(paths.TUNE / given.study)
+    found = page.load(paths.TUNE / given.study)
     print(tune_best.told(found.study, found.best))
     print(f"page: {paths.TUNE / given.study / 'index.html'}")
 

@@ -9,8 +9,11 @@ import os
 import socket
 import sys
 
-from pipelines import paths, publish, registry, tracking, views
-from pipelines.errors import UserError, exit_on_user_error
+from pipelines import publish
+from pipelines.settings import paths
+from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.tracking import registry, saved_views
+from pipelines.tracking import store as tracking
 
 HOST = "127.0.0.1"
 
@@ -50,13 +53,13 @@ def links(server: str) -> dict[str, str]:
     if pipeline is None or reports is None:
         return {}
     found = {
-        "leaderboard": views.link(server, pipeline, views.LEADERBOARD),
-        "by model": views.link(server, pipeline, views.BY_MODEL),
-        "curves": views.link(server, pipeline, views.CURVES),
-        "reports": views.link(server, reports, views.LEADERBOARD),
+        "leaderboard": saved_views.link(server, pipeline, saved_views.LEADERBOARD),
+        "by model": saved_views.link(server, pipeline, saved_views.BY_MODEL),
+        "curves": saved_views.link(server, pipeline, saved_views.CURVES),
+        "reports": saved_views.link(server, reports, saved_views.LEADERBOARD),
     }
     for name, experiment_id in store.studies().items():
-        found[name] = views.link(server, experiment_id, views.LEADERBOARD)
+        found[name] = saved_views.link(server, experiment_id, saved_views.LEADERBOARD)
     registered = registry.link(store, server)
     if registered is not None:
         found["registry"] = registered

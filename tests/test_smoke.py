@@ -197,7 +197,7 @@ def test_a_selected_name_that_does_not_exist_ends_in_one_line(clone):
     clone.settings["selected"]["gan_r2"] = "gan"
     clone.write_params()
     try:
-        done = clone.run(sys.executable, "-m", "pipelines.params")
+        done = clone.run(sys.executable, "-m", "pipelines.settings.params")
         assert done.returncode == 1
         assert done.stderr.startswith("error: params.yaml: selected.gan_r2: no such model, did you")
     finally:
@@ -233,7 +233,7 @@ def test_a_killed_training_resumes_to_the_same_bytes_in_the_same_runs(clone):
     # The same once more, without its cached results and its MLflow runs, and killed half-way.
     for path in clone.folder.glob("mlflow.db*"):
         path.unlink()
-    assert clone.run(sys.executable, "-m", "pipelines.tracking", "init").returncode == 0
+    assert clone.run(sys.executable, "-m", "pipelines.tracking.store", "init").returncode == 0
     trainer = subprocess.Popen(
         [sys.executable, "-c", TRAIN_SLOWLY, "vae"],
         cwd=clone.folder,

@@ -7,10 +7,10 @@ with any other prior, and for a deterministic encoder.
 
 from torch import Tensor
 
-from evaluation.context import Context, UnavailableError
-from evaluation.latents import unit_posterior
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.protocols import Encoder
+from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.latents import unit_posterior
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import Encoder
 
 THRESHOLD = 0.01
 

@@ -10,9 +10,9 @@ import math
 
 from torch import Tensor
 
-from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
-from evaluation.protocols import LikelihoodBound, likelihood_of
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
+from evaluation.measuring.protocols import LikelihoodBound, likelihood_of
 
 #: For each observation model that codes pixels: the levels of a pixel, and the bits to add.
 CODES: dict[str, tuple[int, float]] = {

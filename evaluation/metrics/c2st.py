@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.context import Context, UnavailableError
-from evaluation.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import Sampler
+from evaluation.measuring.shares import coin_p_value, wilson
 from evaluation.metrics.discriminator import auroc
-from evaluation.protocols import Sampler
-from evaluation.shares import coin_p_value, wilson
 
 ACCURACY = "c2st_{extractor}"
 AUROC = "c2st_auroc_{extractor}"

@@ -12,13 +12,13 @@ of an AUROC, whose variance is at most A (1 - A) / N with N held-out images a si
 import torch
 from torch import Tensor
 
-from evaluation.context import Context
-from evaluation.fresh_classifier import halves, num_epochs, train_fresh
-from evaluation.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import Sampler
+from evaluation.measuring.shares import coin_p_value, wilson
+from evaluation.measuring.two_sample_classifier import halves, num_epochs, train_fresh
 from evaluation.metrics.c2st import num_right
 from evaluation.metrics.discriminator import auroc
-from evaluation.protocols import Sampler
-from evaluation.shares import coin_p_value, wilson
 
 ACCURACY, AUROC = "c2st_pixel", "c2st_pixel_auroc"
 

@@ -8,11 +8,11 @@ many real ones: that is what a perfect model would reach, and the number means n
 The interval is about the test images (Wilson), for this one network.
 """
 
-from evaluation.context import Context, UnavailableError
-from evaluation.fresh_classifier import num_epochs, train_fresh
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.protocols import Conditional, Sampler
-from evaluation.shares import wilson
+from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import Conditional, Sampler
+from evaluation.measuring.shares import wilson
+from evaluation.measuring.two_sample_classifier import num_epochs, train_fresh
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:

@@ -10,10 +10,10 @@ have density 1 on average, and the coverage that `params` gives.
 import math
 from typing import Any
 
-from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec, failure
-from evaluation.neighbours import NEIGHBOURS, Overlap, overlap_of
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure
+from evaluation.measuring.neighbours import NEIGHBOURS, Overlap, overlap_of
+from evaluation.measuring.protocols import Sampler
 
 DENSITY, COVERAGE = "density_{extractor}", "coverage_{extractor}"
 K = NEIGHBOURS

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.context import Context, UnavailableError, judged
-from evaluation.metric import Measurement, Metric, ValueSpec, failure
-from evaluation.protocols import Discriminator, Sampler
+from evaluation.measuring.context import Context, UnavailableError, judged
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure
+from evaluation.measuring.protocols import Discriminator, Sampler
 
 BINS = 15
 

@@ -5,9 +5,9 @@ models are not comparable, nor are those with and without the class given, so `p
 is the likelihood of. Bernoulli on grey pixels bounds no likelihood: null.
 """
 
-from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
-from evaluation.protocols import LikelihoodBound, likelihood_of
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
+from evaluation.measuring.protocols import LikelihoodBound, likelihood_of
 
 
 def _compute(context: Context) -> dict[str, float | Measurement]:

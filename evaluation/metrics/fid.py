@@ -5,11 +5,11 @@ the difference of the means and how much that of the covariances, and in `iid_fl
 of real images of this size would get on average.
 """
 
-from evaluation.context import Context
-from evaluation.features import MissingExtractor
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.moments import covariance, frechet_floor, frechet_parts
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context
+from evaluation.measuring.extractors import MissingExtractor
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.moments import covariance, frechet_floor, frechet_parts
+from evaluation.measuring.protocols import Sampler
 
 NAME = "fid_{extractor}"
 

@@ -29,11 +29,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evaluation.context import Context, UnavailableError
-from evaluation.intervals import LEVEL
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.moments import frechet_parts
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.intervals import LEVEL
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.moments import frechet_parts
+from evaluation.measuring.protocols import Sampler
 
 NAME = "fid_inf_{extractor}"
 POINTS = 15

@@ -9,10 +9,10 @@ images of these sizes would get on average; compare with that, and only at equal
 
 from statistics import fmean
 
-from evaluation.context import Context, UnavailableError
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.moments import covariance, frechet_floor, frechet_parts
-from evaluation.protocols import Conditional, Sampler
+from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.moments import covariance, frechet_floor, frechet_parts
+from evaluation.measuring.protocols import Conditional, Sampler
 
 NAME = "fid_per_class_{extractor}"
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import Sampler
 
 NAME = "is_{extractor}"
 SPLITS = 10

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from evaluation.context import Context, UnavailableError, device_of, judged
-from evaluation.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
-from evaluation.protocols import ImportanceBound, likelihood_of
+from evaluation.measuring.context import Context, UnavailableError, device_of, judged
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
+from evaluation.measuring.protocols import ImportanceBound, likelihood_of
 
 NUM_IMPORTANCE = 200
 NUM_IMAGES = 200

@@ -12,10 +12,10 @@ would cost the square of their number.
 import torch
 from torch import Tensor
 
-from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.permutations import shuffled
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.permutations import shuffled
+from evaluation.measuring.protocols import Sampler
 
 NAME = "kid_{extractor}"
 PERMUTATIONS = 1000

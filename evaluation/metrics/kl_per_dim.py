@@ -9,10 +9,10 @@ The posteriors are those of `rate`: a model that binarises pixels does so with t
 
 from torch import Tensor
 
-from evaluation.context import Context
-from evaluation.latents import unit_posterior
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.protocols import Encoder
+from evaluation.measuring.context import Context
+from evaluation.measuring.latents import unit_posterior
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import Encoder
 
 NAME = "kl_per_dim_max"
 

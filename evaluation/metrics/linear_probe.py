@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.context import Context, RealImages, UnavailableError
-from evaluation.latents import unseen_labels
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.protocols import Encoder
-from evaluation.shares import wilson
+from evaluation.measuring.context import Context, RealImages, UnavailableError
+from evaluation.measuring.latents import unseen_labels
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import Encoder
+from evaluation.measuring.shares import wilson
 
 #: Inverse strengths of the penalty, the strongest first, which wins a tie.
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)

@@ -7,11 +7,11 @@ is the share of images closer to the train set than all but 1 % of the held-out 
 perfect samples. Suspicious is only what is so in pixels, too (`memorisation_pixel`).
 """
 
-from evaluation.context import Context
-from evaluation.features import MissingExtractor
-from evaluation.memorisation import baseline, measure, specs
-from evaluation.metric import Measurement, Metric
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context
+from evaluation.measuring.extractors import MissingExtractor
+from evaluation.measuring.memorisation import baseline, measure, specs
+from evaluation.measuring.metric import Measurement, Metric
+from evaluation.measuring.protocols import Sampler
 
 SUFFIX = "{extractor}"
 

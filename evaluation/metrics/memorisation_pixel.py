@@ -5,10 +5,10 @@ features. Suspicious is only what is so in both. Of one set of samples, since th
 train split's pixels is slow.
 """
 
-from evaluation.context import Context
-from evaluation.memorisation import baseline, measure, specs
-from evaluation.metric import Measurement, Metric
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context
+from evaluation.measuring.memorisation import baseline, measure, specs
+from evaluation.measuring.metric import Measurement, Metric
+from evaluation.measuring.protocols import Sampler
 
 SUFFIX = "pixel"
 

@@ -8,10 +8,10 @@ generated images, each to its nearest training image. Copies come out as 1e14 ti
 import torch
 from torch import Tensor
 
-from evaluation.context import Context, UnavailableError
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.moments import frechet_parts
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.moments import frechet_parts
+from evaluation.measuring.protocols import Sampler
 
 NAME = "mifid_{extractor}"
 NEAR = 0.1

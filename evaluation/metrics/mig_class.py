@@ -12,10 +12,10 @@ no measure of disentanglement. A plug-in estimate is too high by about (bins - 1
 import torch
 from torch import Tensor
 
-from evaluation.context import Context, UnavailableError
-from evaluation.latents import unseen_labels
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.protocols import Encoder
+from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.latents import unseen_labels
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import Encoder
 
 BINS = 20
 PERMUTATIONS = 20

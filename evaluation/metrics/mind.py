@@ -9,9 +9,9 @@ extractor are another metric.
 import torch
 from torch import Tensor
 
-from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import Sampler
 
 NAME = "mind_{extractor}"
 DIRECTIONS = 1000

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec, mean_over_images
-from evaluation.protocols import Reconstructor
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, mean_over_images
+from evaluation.measuring.protocols import Reconstructor
 
 
 def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec
-from evaluation.neighbours import Overlap, Side, overlap_of
-from evaluation.permutations import shuffled
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.neighbours import Overlap, Side, overlap_of
+from evaluation.measuring.permutations import shuffled
+from evaluation.measuring.protocols import Sampler
 
 BOTH, REAL, FAKE = "nn1_{extractor}", "nn1_real_{extractor}", "nn1_fake_{extractor}"
 PERMUTATIONS = 1000

@@ -10,10 +10,10 @@ cover nothing that any model could draw: precision is null, and so is recall if 
 
 from typing import Any
 
-from evaluation.context import Context
-from evaluation.metric import Measurement, Metric, ValueSpec, failure
-from evaluation.neighbours import Overlap, Side, overlap_of
-from evaluation.protocols import Sampler
+from evaluation.measuring.context import Context
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure
+from evaluation.measuring.neighbours import Overlap, Side, overlap_of
+from evaluation.measuring.protocols import Sampler
 
 PRECISION, RECALL = "precision_{extractor}", "recall_{extractor}"
 K = 3

@@ -5,11 +5,11 @@ Not the ratio of the pooled error, which is another number.
 
 from torch import Tensor
 
-from evaluation.context import Context
-from evaluation.images import ROUNDING_MSE
-from evaluation.metric import Measurement, Metric, ValueSpec, mean_over_images
+from evaluation.measuring.context import Context
+from evaluation.measuring.images import ROUNDING_MSE
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, mean_over_images
+from evaluation.measuring.protocols import Reconstructor
 from evaluation.metrics.mse import squared_error
-from evaluation.protocols import Reconstructor
 
 
 def peak_signal_to_noise(errors: Tensor) -> Tensor:

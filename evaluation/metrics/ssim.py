@@ -7,9 +7,9 @@ a blur then beats a good reconstruction.
 import torch
 from torch import Tensor
 
-from evaluation.context import Context, UnavailableError
-from evaluation.metric import Measurement, Metric, ValueSpec, mean_over_images
-from evaluation.protocols import Reconstructor
+from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec, mean_over_images
+from evaluation.measuring.protocols import Reconstructor
 
 WINDOW = 11
 SIGMA = 1.5

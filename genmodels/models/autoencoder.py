@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor
 
 from genmodels import networks
-from genmodels.base import Images, Phase, evaluation_mode
-from genmodels.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
-from genmodels.samplers import MAX_CODES, MixtureSampler
-from genmodels.shape import ImageShape
+from genmodels.base.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
+from genmodels.base.model import Images, Phase, evaluation_mode
+from genmodels.base.samplers import MAX_CODES, MixtureSampler
+from genmodels.networks.shape import ImageShape
 
 
 class Config(LikelihoodConfig):

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from genmodels.base import Images
-from genmodels.shape import ImageShape
-from genmodels.total_correlation import decompose, stratified_log_weights
-from genmodels.vae_base import Terms, VAEBase, VAEConfig
+from genmodels.base.model import Images
+from genmodels.base.vae import Terms, VAEBase, VAEConfig
+from genmodels.networks.shape import ImageShape
+from genmodels.objectives.total_correlation import decompose, stratified_log_weights
 
 
 class Config(VAEConfig):

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from genmodels.vae_base import Terms, VAEBase, VAEConfig
+from genmodels.base.vae import Terms, VAEBase, VAEConfig
 
 
 class Config(VAEConfig):

@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from genmodels.base import Phase, normal
+from genmodels.base.model import Phase, normal
+from genmodels.base.vae import Terms, VAEBase, VAEConfig
 from genmodels.networks.blocks import fully_connected
-from genmodels.shape import ImageShape
-from genmodels.total_correlation import density_ratio_loss, permute_dimensions
-from genmodels.vae_base import Terms, VAEBase, VAEConfig
+from genmodels.networks.shape import ImageShape
+from genmodels.objectives.total_correlation import density_ratio_loss, permute_dimensions
 
 
 class Config(VAEConfig):

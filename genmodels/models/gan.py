@@ -9,9 +9,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from genmodels import networks
-from genmodels.adversarial import LOSSES, LossName
-from genmodels.augmentation import diffaugment
-from genmodels.base import (
+from genmodels.base.augmentation import diffaugment
+from genmodels.base.model import (
     SCORING_BATCH,
     GenerativeModel,
     Images,
@@ -20,15 +19,16 @@ from genmodels.base import (
     evaluation_mode,
     normal,
 )
+from genmodels.base.schedules import scheduled
 from genmodels.networks.blocks import Norm, batch_norms, draw_weights, still_statistics
-from genmodels.penalties import (
+from genmodels.networks.shape import ImageShape
+from genmodels.objectives.adversarial import LOSSES, LossName
+from genmodels.objectives.penalties import (
     clip_weights,
     deviation_from_unit_norm,
     interpolated,
     squared_gradient_norm,
 )
-from genmodels.schedules import scheduled
-from genmodels.shape import ImageShape
 
 #: Batches from which batch norm statistics are re-estimated for averaged weights.
 RECALIBRATION_BATCHES = 50
@@ -38,7 +38,7 @@ class Config(ModelConfig):
     """Settings of kind `gan`.
 
     Attributes:
-        loss: The game, a row of genmodels/adversarial.py.
+        loss: The game, a row of genmodels/objectives/adversarial.py.
         penalties: `r1` adds penalty_weight / 2 * E ||grad D||^2 on real, `r2` on generated images,
             `r1_r2` both; `gradient_penalty` adds penalty_weight * E (||grad D|| - 1)^2 between
             them.

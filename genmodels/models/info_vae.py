@@ -7,9 +7,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from genmodels.base import normal
-from genmodels.mmd import squared_mmd
-from genmodels.vae_base import Terms, VAEBase, VAEConfig
+from genmodels.base.model import normal
+from genmodels.base.vae import Terms, VAEBase, VAEConfig
+from genmodels.objectives.mmd import squared_mmd
 
 
 class Config(VAEConfig):

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from genmodels.base import normal
-from genmodels.priors import normal_log_prob
-from genmodels.vae_base import VAEBase, VAEConfig
+from genmodels.base.model import normal
+from genmodels.base.vae import VAEBase, VAEConfig
+from genmodels.objectives.priors import normal_log_prob
 
 
 class Config(VAEConfig):

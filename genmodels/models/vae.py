@@ -7,9 +7,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from genmodels.divergences import kl_to_standard_normal
-from genmodels.schedules import scheduled
-from genmodels.vae_base import Terms, VAEBase, VAEConfig
+from genmodels.base.schedules import scheduled
+from genmodels.base.vae import Terms, VAEBase, VAEConfig
+from genmodels.objectives.divergences import kl_to_standard_normal
 
 
 class Config(VAEConfig):

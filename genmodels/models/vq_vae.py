@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from genmodels import networks
-from genmodels.base import Images, Phase, evaluation_mode
-from genmodels.code_prior import CodePrior
-from genmodels.codebook import Codebook, perplexity, straight_through, used_codes
-from genmodels.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
-from genmodels.shape import ImageShape
+from genmodels.base.code_prior import CodePrior
+from genmodels.base.codebook import Codebook, perplexity, straight_through, used_codes
+from genmodels.base.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
+from genmodels.base.model import Images, Phase, evaluation_mode
+from genmodels.networks.shape import ImageShape
 
 #: Training images whose encodings the codebook starts at.
 CODEBOOK_IMAGES = 256

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from genmodels.networks import conv, mlp, resnet, rnn, spectral
 from genmodels.networks.architecture import Convolutional, Dense, grid_size
 from genmodels.networks.blocks import NetworkOptions
-from genmodels.shape import ImageShape
+from genmodels.networks.shape import ImageShape
 
 __all__ = [
     "ARCHITECTURES",

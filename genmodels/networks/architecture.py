@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from genmodels.networks.blocks import NetworkOptions, fully_connected, hidden
-from genmodels.shape import ImageShape
+from genmodels.networks.shape import ImageShape
 
 
 def num_levels(shape: ImageShape) -> int:

@@ -6,7 +6,7 @@ from torch import nn
 
 from genmodels.networks.architecture import grid_channels, grid_size, num_levels
 from genmodels.networks.blocks import NetworkOptions, hidden
-from genmodels.shape import ImageShape
+from genmodels.networks.shape import ImageShape
 
 
 def down(shape: ImageShape, options: NetworkOptions) -> list[nn.Module]:

@@ -3,7 +3,7 @@
 from torch import nn
 
 from genmodels.networks.blocks import NetworkOptions, fully_connected
-from genmodels.shape import ImageShape
+from genmodels.networks.shape import ImageShape
 
 
 def downward(shape: ImageShape, num_outputs: int, options: NetworkOptions) -> nn.Module:

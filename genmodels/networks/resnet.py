@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from genmodels.networks.architecture import grid_channels, num_levels
 from genmodels.networks.blocks import NetworkOptions, activated, hidden
-from genmodels.shape import ImageShape
+from genmodels.networks.shape import ImageShape
 
 
 class _Residual(nn.Module):

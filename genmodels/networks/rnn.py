@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genmodels.networks.blocks import Dropout, NetworkOptions
-from genmodels.shape import ImageShape
+from genmodels.networks.shape import ImageShape
 
 
 class _Layer(nn.Module):

@@ -26,12 +26,12 @@ from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from torch import Tensor, nn
 
-from genmodels.base import Images
+from genmodels.base.model import Images
+from genmodels.base.vae import VAEBase
 from genmodels.build import build
-from genmodels.shape import ImageShape
-from genmodels.training import LoopSettings, Precision, Trainer
-from genmodels.vae_base import VAEBase
-from pipelines import params
+from genmodels.networks.shape import ImageShape
+from genmodels.training.loop import LoopSettings, Precision, Trainer
+from pipelines.settings import params
 from tests.bench.data import digits
 from tests.bench.turns import Turn, milliseconds, ratio, steps_of, take
 

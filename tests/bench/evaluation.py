@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 import evaluation
-from evaluation.features import Classifier, Extractor
-from evaluation.images import to_uint8
+from evaluation.measuring.extractors import Classifier, Extractor
+from evaluation.measuring.images import to_uint8
 from tests.bench import turns
 
 NUM, SHAPE = 10_000, (1, 28, 28)

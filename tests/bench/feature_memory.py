@@ -16,11 +16,11 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 from torch import Tensor
 
+from evaluation.measuring.moments import Moments, frechet_parts
+from evaluation.measuring.neighbours import overlap
 from evaluation.metrics.c2st import told_apart
 from evaluation.metrics.kid import kernel_distance
 from evaluation.metrics.mind import sliced_distance
-from evaluation.moments import Moments, frechet_parts
-from evaluation.neighbours import overlap
 from tests.bench.limits import verdict
 from tests.bench.memory import peak
 

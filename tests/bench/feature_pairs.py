@@ -8,9 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from evaluation.measuring.moments import covariance, total_variance
 from evaluation.metrics.precision_recall import K as K_PRECISION
-from evaluation.moments import covariance, total_variance
-from pipelines import paths
+from pipelines.settings import paths
 
 
 @dataclass(frozen=True, eq=False)

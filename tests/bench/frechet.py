@@ -14,7 +14,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from evaluation.moments import covariance, frechet_from_moments, frechet_parts, total_variance
+from evaluation.measuring.moments import (
+    covariance,
+    frechet_from_moments,
+    frechet_parts,
+    total_variance,
+)
 from tests.bench.turns import milliseconds, ratio, take
 
 

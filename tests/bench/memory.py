@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
-from genmodels.training import LoopSettings
-from pipelines import params, prepare
-from pipelines.errors import exit_on_user_error
-from pipelines.fitting import fit, load_images, write_seed
+from genmodels.training.loop import LoopSettings
+from pipelines import prepare
+from pipelines.settings import params
+from pipelines.settings.errors import exit_on_user_error
+from pipelines.training.one_run import fit, load_images, write_seed
 from tests.bench.limits import verdict
 
 LIMIT = 1.5 * 2**30

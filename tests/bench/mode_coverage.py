@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genmodels.adversarial import LOSSES, LossName
-from genmodels.ema import EMA
+from genmodels.base.schedules import scheduled
+from genmodels.base.seeding import generator
 from genmodels.networks.blocks import draw_weights
-from genmodels.penalties import squared_gradient_norm
-from genmodels.schedules import scheduled
-from genmodels.seeding import generator
+from genmodels.objectives.adversarial import LOSSES, LossName
+from genmodels.objectives.penalties import squared_gradient_norm
+from genmodels.training.ema import EMA
 
 SIGMA = 0.05
 CENTRES = torch.cartesian_prod(torch.arange(-2.0, 3.0), torch.arange(-2.0, 3.0))

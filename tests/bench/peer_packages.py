@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evaluation.measuring.moments import frechet_parts
+from evaluation.measuring.neighbours import overlap
 from evaluation.metrics.density_coverage import K as K_COVERAGE
 from evaluation.metrics.density_coverage import coverage, density
 from evaluation.metrics.inception_score import class_score
 from evaluation.metrics.kid import kernel_distance
 from evaluation.metrics.precision_recall import K as K_PRECISION
 from evaluation.metrics.precision_recall import precision, recall
-from evaluation.moments import frechet_parts
-from evaluation.neighbours import overlap
 from tests.bench.feature_pairs import Pair
 
 Measure = Callable[[Pair], Mapping[str, float]]

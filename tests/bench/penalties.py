@@ -9,11 +9,11 @@ import argparse
 
 import torch
 
-from genmodels.base import Images
+from genmodels.base.model import Images
 from genmodels.build import build
-from genmodels.shape import ImageShape
-from genmodels.training import LoopSettings, Trainer
-from pipelines import params
+from genmodels.networks.shape import ImageShape
+from genmodels.training.loop import LoopSettings, Trainer
+from pipelines.settings import params
 from tests.bench.data import NUM_CLASSES, digits
 from tests.bench.turns import Turn, milliseconds, ratio, steps_of, take
 

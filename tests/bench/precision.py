@@ -10,12 +10,12 @@ import time
 
 import torch
 
+from genmodels.base.seeding import generator
+from genmodels.base.vae import VAEBase
 from genmodels.build import build
-from genmodels.seeding import generator
-from genmodels.shape import ImageShape
-from genmodels.training import LoopSettings, Precision, Trainer
-from genmodels.vae_base import VAEBase
-from pipelines import params
+from genmodels.networks.shape import ImageShape
+from genmodels.training.loop import LoopSettings, Precision, Trainer
+from pipelines.settings import params
 from tests.bench.data import digits
 
 DRAWS = 5

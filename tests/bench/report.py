@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from pipelines import params, paths
+from pipelines.settings import params, paths
 from tests.bench.limits import verdict
 
 MODELS, SEEDS = 20, 5

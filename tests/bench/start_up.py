@@ -7,9 +7,9 @@ import subprocess
 import sys
 import time
 
-from pipelines import params, paths
+from pipelines.settings import params, paths
 
-PROGRAM = "import pipelines.{stage}; from pipelines import params; params.load()"
+PROGRAM = "import pipelines.{stage}; from pipelines.settings import params; params.load()"
 
 
 def main() -> None:

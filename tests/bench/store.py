@@ -19,8 +19,9 @@ from typing import Any
 
 import sqlalchemy
 
-from pipelines import paths, tracking
-from pipelines.runs import Identity
+from pipelines.settings import paths
+from pipelines.tracking import store as tracking
+from pipelines.tracking.run import Identity
 from tests.bench.limits import verdict
 from tests.postgres import cluster
 from tests.servers import mlflow_server

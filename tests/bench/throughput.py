@@ -15,13 +15,13 @@ import time
 
 import torch
 
-from genmodels.base import GenerativeModel, Images
+from genmodels.base.model import GenerativeModel, Images
+from genmodels.base.seeding import generator
 from genmodels.build import build
-from genmodels.seeding import generator
-from genmodels.shape import ImageShape
-from genmodels.training import LoopSettings, Trainer
-from pipelines import params
-from pipelines.workers import num_cores
+from genmodels.networks.shape import ImageShape
+from genmodels.training.loop import LoopSettings, Trainer
+from pipelines.settings import params
+from pipelines.training.workers import num_cores
 from tests.bench.data import NUM_CLASSES, digits
 from tests.bench.turns import Turn, ratio, steps_of, take
 

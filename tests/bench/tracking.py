@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines import params, paths
+from pipelines.settings import params, paths
 from tests.bench.turns import Ratio
 from tests.clone import Clone
 
@@ -46,7 +46,7 @@ def main() -> None:
         clone.settings["models"][given.model] = entry | {"num_steps": steps}
         clone.settings["selected"][given.model] = entry["kind"]
         clone.write_params()
-        for command in (["pipelines.tracking", "init"], ["pipelines.prepare"]):
+        for command in (["pipelines.tracking.store", "init"], ["pipelines.prepare"]):
             assert clone.run(sys.executable, "-m", *command).returncode == 0
         store = clone.folder / "mlflow.db"
         empty = store.read_bytes()

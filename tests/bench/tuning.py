@@ -24,11 +24,16 @@ from unittest import mock
 
 import torch
 
-from pipelines import params, text_table, tune_files, tune_storage, tune_study, tune_worker, workers
-from pipelines.errors import exit_on_user_error
+from pipelines.comparing import text_table
+from pipelines.settings import params
+from pipelines.settings.errors import exit_on_user_error
 from pipelines.studies import positive
-from pipelines.tune_study import Study
-from pipelines.tune_trial import Outcome, Run
+from pipelines.training import workers
+from pipelines.tuning import files, worker
+from pipelines.tuning import storage as tune_storage
+from pipelines.tuning import study as tune_study
+from pipelines.tuning.study import Study
+from pipelines.tuning.trial import Outcome, Run
 
 #: Sampler and pruner by the name of the arm.
 ARMS = {
@@ -82,8 +87,8 @@ def run(one: Study) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/optuna.db"
         storage = tune_storage.create(one, url)
-        tune_worker.work(one, url, "cpu", None, lambda message: None)
-        ended = tune_files.ended(storage)
+        worker.work(one, url, "cpu", None, lambda message: None)
+        ended = files.ended(storage)
         spent = [t.user_attrs.get("cpu_seconds", 0.0) for t in storage.trials]
         storage.close()
     states = [trial.state for trial in ended]
@@ -177,7 +182,7 @@ def main() -> None:
         if arm not in PRUNED or seed < asked.pruned
     ]
     _Remembering.known = {}
-    with mock.patch.object(tune_worker, "Run", _Remembering):
+    with mock.patch.object(worker, "Run", _Remembering):
         for one in wanted:
             if one not in done:
                 done[one] = dict(zip(IDENTITY, one, strict=True)) | run(study(*one))

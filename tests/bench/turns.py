@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from genmodels.training import Callbacks, Trainer
+from genmodels.training.loop import Callbacks, Trainer
 
 Turn = Callable[[], object]
 

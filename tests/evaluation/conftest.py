@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evaluation.context import Context, RealImages, Seeds
-from evaluation.features import Classifier, Extractor
-from evaluation.images import quantise
+from evaluation.measuring.context import Context, RealImages, Seeds
+from evaluation.measuring.extractors import Classifier, Extractor
+from evaluation.measuring.images import quantise
 
 SHAPE = (1, 12, 12)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import evaluation
-from evaluation.context import RealImages, Seeds
+from evaluation.measuring.context import RealImages, Seeds
 from evaluation.runner import Settings, evaluate_images
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation import metric as registry
-from evaluation.context import RealImages, Seeds
-from evaluation.images import quantise
-from evaluation.metric import Metric, ValueSpec
+from evaluation import metrics as registry
+from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.images import quantise
+from evaluation.measuring.metric import Metric, ValueSpec
+from evaluation.measuring.protocols import Conditional
 from evaluation.metrics.discriminator import METRIC as DISCRIMINATOR
-from evaluation.protocols import Conditional
 from evaluation.runner import Settings, evaluate
 
 NUM = 150

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from evaluation import reference_rows
-from evaluation.classifier import ClassifierSettings, train_classifier
-from evaluation.context import RealImages, Seeds
-from evaluation.reference_rows import ROWS, Sources, broken_pairs
+from evaluation.comparing import reference_rows
+from evaluation.comparing.reference_rows import ROWS, Sources, broken_pairs
+from evaluation.measuring.classifier import ClassifierSettings, train_classifier
+from evaluation.measuring.context import RealImages, Seeds
 from evaluation.runner import Settings, evaluate_images
 
 NUM = 1000

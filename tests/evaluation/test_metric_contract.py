@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import metric as registry
-from evaluation.context import Seeds
-from evaluation.features import Classifier, Extractor, MissingExtractor
-from evaluation.metric import Measurement, Metric
-from evaluation.protocols import (
+from evaluation import metrics as registry
+from evaluation.measuring.context import Seeds
+from evaluation.measuring.extractors import Classifier, Extractor, MissingExtractor
+from evaluation.measuring.metric import Measurement, Metric
+from evaluation.measuring.protocols import (
     Conditional,
     Discriminator,
     Encoder,

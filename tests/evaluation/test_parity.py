@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evaluation.measuring.moments import frechet_parts
 from evaluation.metrics.inception_score import class_score, split_scores
 from evaluation.metrics.kid import kernel_distance
-from evaluation.moments import frechet_parts
 
 N, D = 300, 32
 

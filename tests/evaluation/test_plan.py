@@ -1,5 +1,5 @@
-from evaluation.context import Seeds
-from evaluation.features import MissingExtractor
+from evaluation.measuring.context import Seeds
+from evaluation.measuring.extractors import MissingExtractor
 from evaluation.plan import as_text, plan
 from evaluation.runner import FixedImages, Settings, evaluate
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation import comparison, context, images, moments, neighbours
-from evaluation.context import RealImages, Seeds
-from evaluation.features import load_features, save_features
+from evaluation.comparing import leaderboard as comparison
+from evaluation.measuring import context, images, moments, neighbours
+from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.extractors import load_features, save_features
 from evaluation.metrics import precision_recall
 from evaluation.runner import Settings, evaluate
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.context import RealImages, Seeds
-from evaluation.images import quantise
+from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.images import quantise
 from evaluation.runner import Settings, evaluate_images
 
 NUM = 600

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evaluation.context import Seeds
-from evaluation.metric import load
+from evaluation.measuring.context import Seeds
+from evaluation.metrics import load
 from evaluation.runner import FixedImages, Settings, evaluate, evaluate_images
 
 SETTINGS = Settings(Seeds(train=3, sample=1, metric=2), max_samples=30, batch_size=16)

@@ -20,7 +20,7 @@ def test_torchvision_and_torchmetrics_import_after_evaluation() -> None:
 
 def test_evaluation_imports_neither_torchvision_nor_torchmetrics() -> None:
     done = run(
-        "import sys, evaluation, evaluation.runner, evaluation.classifier\n"
+        "import sys, evaluation, evaluation.runner, evaluation.measuring.classifier\n"
         "print(sorted({'torchvision', 'torchmetrics', 'scipy', 'matplotlib', 'pandas'}"
         " & set(sys.modules)))"
     )

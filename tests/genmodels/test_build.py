@@ -1,8 +1,8 @@
 import pytest
 
 from genmodels import build
-from genmodels.seeding import derive, generator
-from genmodels.shape import ImageShape
+from genmodels.base.seeding import derive, generator
+from genmodels.networks.shape import ImageShape
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest_name():

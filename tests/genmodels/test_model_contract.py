@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from evaluation.protocols import (
+from evaluation.measuring.protocols import (
     Discriminator,
     Encoder,
     ImportanceBound,
@@ -11,12 +11,12 @@ from evaluation.protocols import (
     Reconstructor,
     Sampler,
 )
-from genmodels import cost
-from genmodels.base import Images
+from genmodels.base.model import Images
+from genmodels.base.seeding import generator
 from genmodels.build import build, config_class, kinds
-from genmodels.seeding import generator
-from genmodels.shape import ImageShape
-from genmodels.training import LoopSettings, Trainer
+from genmodels.networks.shape import ImageShape
+from genmodels.training import cost
+from genmodels.training.loop import LoopSettings, Trainer
 from tests.conftest import NUM_CLASSES, presets, small, small_model
 
 NAMES = list(presets())
@@ -139,8 +139,8 @@ def test_training_leaves_the_global_generator_alone(name, preset, images):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("stop", [1, 5])
 def test_a_resumed_run_equals_an_uninterrupted_one(name, stop, images, tmp_path):
-    from genmodels import checkpoint
-    from genmodels.training import Callbacks
+    from genmodels.training import checkpoint
+    from genmodels.training.loop import Callbacks
 
     class KilledError(Exception):
         pass

@@ -14,23 +14,18 @@ import torch
 from PIL import Image
 
 from genmodels.networks.blocks import draw_weights
-from pipelines import (
-    datasets,
-    features,
-    fingerprint,
-    params,
-    paths,
-    prepare,
-    studies,
-    tracking,
-    tune_study,
-)
-from pipelines.tune_study import Study
+from pipelines import features, prepare, studies
+from pipelines.data import datasets
+from pipelines.settings import params, paths
+from pipelines.tracking import store
+from pipelines.training import fingerprint
+from pipelines.tuning import study as tune_study
+from pipelines.tuning.study import Study
 from tests.conftest import presets, small_model
 from tests.pipelines.report_project import run_stage, write_project
 from tests.pipelines.tiny_job import PREPARE
+from tests.pipelines.tiny_model import save
 from tests.pipelines.tiny_study import raw_params, study
-from tests.pipelines.trained import save
 
 MODELS = {"vae": "vae", "gan": "gan"}
 SEEDS = (0, 1)
@@ -46,7 +41,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             base = home if value.is_relative_to(home) else root
             monkeypatch.setattr(paths, name, tmp_path / value.relative_to(base))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    tracking.open_store.cache_clear()
+    store.open_store.cache_clear()
     return tmp_path
 
 
@@ -65,7 +60,7 @@ def store_home(checkout: Path, database: Path) -> Iterator[Path]:
     """A checkout with an empty store."""
     shutil.copy(database, checkout / "mlflow.db")
     yield checkout
-    tracking.open_store.cache_clear()
+    store.open_store.cache_clear()
 
 
 @pytest.fixture(scope="session")

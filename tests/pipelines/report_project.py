@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from evaluation import pictures
-from pipelines import params, paths
+from evaluation.figures import grids
+from pipelines.settings import params, paths
 
 SEEDS = (0, 1)
 
@@ -165,8 +165,8 @@ def write_data(root: Path) -> None:
     rows["prototypes"] = {"records": {}, "reason": "no_labels"}
     floor = {"rows": rows, "expected_floor": {"fid_classifier": 0.93}, "num": 1000}
     write_json(root / "outputs/references/rows.json", floor)
-    grid = pictures.image_grid(digits()[:8], 8)
-    pictures.save_png(grid, root / "outputs/references/blur.png")
+    grid = grids.image_grid(digits()[:8], 8)
+    grids.save_png(grid, root / "outputs/references/blur.png")
 
 
 def write_model(root: Path, position: int, name: str, entry: dict) -> None:
@@ -219,21 +219,21 @@ def write_pictures(folder: Path, family: str, position: int) -> None:
     blurred = torch.nn.functional.avg_pool2d(digits(), 3, stride=1, padding=1)
     noisy = digits() + 0.1 * (position + 1) * torch.rand(digits().shape, generator=rng)
     images = blurred if family == "vae" else noisy
-    pictures.save_png(pictures.image_grid(images, 8), folder / "samples.png")
-    pictures.save_png(pictures.image_grid(images[:30], 10), folder / "interpolations.png")
+    grids.save_png(grids.image_grid(images, 8), folder / "samples.png")
+    grids.save_png(grids.image_grid(images[:30], 10), folder / "interpolations.png")
     if family == "vae":
-        pairs = pictures.reconstruction_grid(digits()[:20], images[:20], 10)
-        pictures.save_png(pairs, folder / "reconstructions.png")
+        pairs = grids.reconstruction_grid(digits()[:20], images[:20], 10)
+        grids.save_png(pairs, folder / "reconstructions.png")
         write_latents(folder, images, plane=position == 1)
 
 
 def write_latents(folder: Path, images: torch.Tensor, *, plane: bool) -> None:
     """Of two dimensions, one of them idle; `plane` says whether there is a map of them."""
-    pictures.save_png(pictures.image_grid(images[:22], 11), folder / "traversals.png")
+    grids.save_png(grids.image_grid(images[:22], 11), folder / "traversals.png")
     card = {"num_images": 1000, "dimensions": [1, 0], "rate": [3.25, 0.0], "variance": [0.9, 0.0]}
     card |= {"active": [True, False], "active_units": 1}
     if plane:
-        pictures.save_png(pictures.image_grid(images[:16], 4, scale=1), folder / "manifold.png")
+        grids.save_png(grids.image_grid(images[:16], 4, scale=1), folder / "manifold.png")
         card["plane"] = {"codes": [[0.0, 1.0], [2.0, -1.0]], "labels": [3, 7]}
     write_json(folder / "latents.json", card)
 

@@ -6,19 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import pairwise
-from pipelines import (
-    compare,
-    compared_models,
-    compared_text,
-    files,
-    params,
-    paths,
-    publish,
-    tracking,
-)
-from pipelines.text_table import PIPED
-from tests.evaluation.test_pairwise import make_row
+from evaluation.comparing import pairs
+from pipelines import compare, publish
+from pipelines.comparing import compared_models, compared_text
+from pipelines.comparing.text_table import PIPED
+from pipelines.settings import files, params, paths
+from pipelines.tracking import store
+from tests.evaluation.comparing.test_pairs import make_row
 from tests.pipelines import conftest
 from tests.pipelines.opened_store import client
 from tests.pipelines.report_project import DIRECTIONS, make_record, write_project
@@ -149,7 +143,7 @@ def test_a_narrow_terminal_leaves_out_sd_then_intervals(
     rows = [make_row("one", {"fid": [101.0, 102.5]}), make_row("two", {"fid": [80.0, 80.5]})]
     rows = [compared_models.row(r.name, {**IDENTITY, "seeds": r.records}, {}) for r in rows]
     models = [compared_models.Compared(row, {}, "files") for row in rows]
-    out = compared_text.as_text(pairwise.compare(rows), models, width, asked=False)
+    out = compared_text.as_text(pairs.compare(rows), models, width, asked=False)
     table = next(line for line in out.splitlines() if line.startswith("fid"))
     assert ("±" in table, "[" in table) == (has_sd, has_interval)
     assert max(map(len, out.splitlines())) <= width
@@ -198,9 +192,9 @@ def test_a_training_with_other_settings_is_not_mixed_in_and_can_be_named(
     published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A newer training of seed 0 alone, with another beta, evaluated by itself."""
-    pipeline = tracking.open_store().experiment_id(tracking.PIPELINE)
+    pipeline = store.open_store().experiment_id(store.PIPELINE)
     tags = {"model": "vae", "seed": "0", "fingerprint": "f" * 64, "evaluated": "x"}
-    tags |= tracking.CURRENT
+    tags |= store.CURRENT
     later = 4_000_000_000_000
     new = client().create_run(pipeline, later, tags, "vae-s0-ffffffff").info.run_id
     client().log_param(new, "beta", "8.0")
@@ -245,7 +239,7 @@ def test_another_store_than_that_of_the_checkout_is_read(
     other = published.parent / "other.db"
     paths.MLFLOW_DB.rename(other)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
-    tracking.open_store.cache_clear()
+    store.open_store.cache_clear()
     assert "MLflow run vae-s1-" in run(monkeypatch, capsys, "vae", "gan", "--store")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "off")
     assert "--store: there is no MLflow store (off)" in refused(
@@ -259,7 +253,7 @@ def test_what_the_store_does_not_have_is_one_line(
     message = refused(monkeypatch, "vae", "gam", "--store")
     assert "gam: no evaluated run of it in the MLflow store, did you mean 'gan'?" in message
     run_id = client().search_runs(
-        [tracking.open_store().experiment_id(tracking.PIPELINE)], "tags.model = 'gan'"
+        [store.open_store().experiment_id(store.PIPELINE)], "tags.model = 'gan'"
     )[0]
     for path in paths.MLFLOW_ARTIFACTS.rglob("records.json"):
         path.unlink()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines import diff, paths
+from pipelines import diff
+from pipelines.settings import paths
 
 DIRECTIONS = {"fid_classifier": False, "is_classifier": True, "rate": None}
 SHIPPED = paths.PARAMS

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from genmodels.build import kinds
-from pipelines import params, paths
+from pipelines.settings import params, paths
 from tests.closure import ROOT, import_closure
 
 STAGES = params.read_yaml(paths.DVC_YAML)["stages"]
@@ -14,18 +14,18 @@ STAGES = params.read_yaml(paths.DVC_YAML)["stages"]
 DECIDES_NOTHING = {
     "evaluation/plan.py",  # says what would be computed
     "pipelines/__init__.py",  # environment variables
-    "pipelines/complaints.py",  # what is told of a refused setting
-    "pipelines/errors.py",  # how a command ends
-    "pipelines/fingerprint.py",  # names runs
-    "pipelines/live.py",  # MLflow
-    "pipelines/params.py",  # refuses, converts nothing
-    "pipelines/paths.py",  # places files
-    "pipelines/progress.py",  # bars
-    "pipelines/provenance.py",  # tags
-    "pipelines/runs.py",  # MLflow
-    "pipelines/sections.py",  # the form of params.yaml
-    "pipelines/tracking.py",  # MLflow
-    "pipelines/tune_settings.py",  # the form of section `tune`, which no stage reads
+    "pipelines/settings/refusals.py",  # what is told of a refused setting
+    "pipelines/settings/errors.py",  # how a command ends
+    "pipelines/training/fingerprint.py",  # names runs
+    "pipelines/tracking/live_run.py",  # MLflow
+    "pipelines/settings/params.py",  # refuses, converts nothing
+    "pipelines/settings/paths.py",  # places files
+    "pipelines/training/progress.py",  # bars
+    "pipelines/tracking/origin.py",  # tags
+    "pipelines/tracking/run.py",  # MLflow
+    "pipelines/settings/sections.py",  # the form of params.yaml
+    "pipelines/tracking/store.py",  # MLflow
+    "pipelines/tuning/settings.py",  # the form of section `tune`, which no stage reads
 }
 
 

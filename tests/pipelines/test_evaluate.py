@@ -1,10 +1,12 @@
 import pytest
 import torch
 
-from genmodels import checkpoint
+from evaluation.measuring.records import summarise
 from genmodels.build import build
-from pipelines import evaluate, paths
-from pipelines.errors import UserError
+from genmodels.training import checkpoint
+from pipelines import evaluate
+from pipelines.settings import paths
+from pipelines.settings.errors import UserError
 from tests.conftest import SMALL, presets, small_model
 
 
@@ -17,7 +19,7 @@ def test_the_summary_is_mean_and_standard_deviation_over_the_seeds():
         "0": [record("fid", 1.0), record("elbo", None, "not_supported"), record("kid", None, "x")],
         "1": [record("fid", 4.0), record("elbo", None, "not_supported"), record("kid", 2.0)],
     }
-    assert evaluate.summarise(records) == {
+    assert summarise(records) == {
         "fid": {"mean": 2.5, "std": pytest.approx(4.5**0.5), "n": 2},
         "elbo": {"mean": None, "std": None, "n": 0, "reason": "not_supported"},
         "kid": {"mean": 2.0, "std": None, "n": 1},

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.features import MissingExtractor
-from pipelines import extracted, features, files, params, paths, splits
-from pipelines.errors import UserError
+from evaluation.measuring.extractors import MissingExtractor
+from pipelines import features
+from pipelines.data import extractors as extracted
+from pipelines.data import splits
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import UserError
 
 COUNTS = {"train": 200, "valid": 40, "test": 50}
 SETTINGS = params.Features(

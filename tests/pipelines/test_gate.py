@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.comparison import Row
-from pipelines import gate, params, paths
-from pipelines.gates import outcomes
-from pipelines.params import Gate, Report
+from evaluation.comparing.leaderboard import Row
+from pipelines import gate
+from pipelines.comparing.gates import outcomes
+from pipelines.settings import params, paths
+from pipelines.settings.params import Gate, Report
 from tests.pipelines.report_project import write_project
 
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import params, paths, prepare, splits
-from pipelines.datasets import Source
-from pipelines.errors import UserError
+from pipelines import prepare
+from pipelines.data import splits
+from pipelines.data.datasets import Source
+from pipelines.settings import params, paths
+from pipelines.settings.errors import UserError
 
 PREPARE = params.load().prepare
 

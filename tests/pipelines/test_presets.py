@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines import files, params, paths, prepare, presets
+from pipelines import prepare, presets
+from pipelines.settings import files, params, paths
 from tests.pipelines.tiny_job import FEATURES, PREPARE, TRAIN, autoencoder, vae
 
 pytestmark = pytest.mark.usefixtures("quick_source")

@@ -10,8 +10,10 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
-from pipelines import paths, publish, tracking
-from pipelines.runs import Identity
+from pipelines import publish
+from pipelines.settings import paths
+from pipelines.tracking import store as tracking
+from pipelines.tracking.run import Identity
 from tests.pipelines.opened_store import client, runs
 from tests.servers import free_port
 

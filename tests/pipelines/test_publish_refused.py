@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import paths, publish
-from pipelines.errors import UserError
+from pipelines import publish
+from pipelines.settings import paths
+from pipelines.settings.errors import UserError
 
 REMOVED: list[tuple[str, str]] = [
     ("dvc.lock", "dvc.lock: no such file"),

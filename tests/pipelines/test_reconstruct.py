@@ -3,12 +3,13 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation import pictures
-from evaluation.images import quantise
-from pipelines import params, reconstruct
-from pipelines.datasets import image_folder
-from tests.pipelines import trained
-from tests.pipelines.trained import preset_of
+from evaluation.figures import grids
+from evaluation.measuring.images import quantise
+from pipelines import reconstruct
+from pipelines.data.datasets import image_folder
+from pipelines.settings import params
+from tests.pipelines import tiny_model as trained
+from tests.pipelines.tiny_model import preset_of
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_pictures_of_any_kind_stand_above_their_reconstructions(
     files = my_pictures(tmp_path / "mine")
     run(monkeypatch, "vae", *files)
     x = as_prepared(tmp_path / "mine")
-    expected = pictures.reconstruction_grid(x, model.reconstruct(x), 5)
+    expected = grids.reconstruction_grid(x, model.reconstruct(x), 5)
     with Image.open("reconstructions.png") as opened:
         assert np.array_equal(np.asarray(opened), np.asarray(expected))
     lines = capsys.readouterr().out.splitlines()
@@ -83,7 +84,7 @@ def test_a_last_row_that_is_not_full_loses_no_picture(checkout_with, monkeypatch
     assert sheet.shape == (2 * (4 * 5 - 1), 2 * (8 * 5 - 1))
     tenth = sheet[2 * 10 : 2 * 14 : 2, 2 * 5 : 2 * 9 : 2]
     assert np.array_equal(tenth, (x[9, 0] * 255).round().numpy().astype(np.uint8))
-    assert (sheet[2 * 10 :, 2 * 10 :] == pictures.GAP).all()
+    assert (sheet[2 * 10 :, 2 * 10 :] == grids.GAP).all()
 
 
 def test_values_that_a_model_does_not_have_are_left_out(
@@ -103,7 +104,7 @@ def test_a_conditional_model_needs_the_class(checkout_with, monkeypatch, my_pict
     assert "add --class, 0 to 9" in refused(monkeypatch, "conditional_vae", *files)
     run(monkeypatch, "conditional_vae", *files, "--class", "7")
     x = as_prepared(tmp_path / "mine")
-    expected = pictures.reconstruction_grid(x, model.reconstruct(x, torch.full((5,), 7)), 5)
+    expected = grids.reconstruction_grid(x, model.reconstruct(x, torch.full((5,), 7)), 5)
     with Image.open("reconstructions.png") as opened:
         assert np.array_equal(np.asarray(opened), np.asarray(expected))
 

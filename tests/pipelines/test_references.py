@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import reference_rows
-from pipelines import extracted, params, paths, references
+from evaluation.comparing import reference_rows
+from pipelines import references
+from pipelines.data import extractors
+from pipelines.settings import params, paths
 from tests.pipelines.test_features import SETTINGS, prepare
 
 METRICS = ["fid", "mse", "discriminator"]
@@ -86,6 +88,6 @@ def test_data_without_labels_keeps_the_rows_that_need_none(checkout, settings) -
     assert made["prototypes"]["reason"] == "no_labels"
     assert made["blur"]["records"]["fid_classifier"]["reason"] == "no_extractor"
     floor = references.expected_floor(
-        extracted.load_extracted(SETTINGS), references._real(settings)[1]["test"], 30
+        extractors.load_extracted(SETTINGS), references._real(settings)[1]["test"], 30
     )
     assert floor == {"fid_classifier": None}

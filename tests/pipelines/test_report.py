@@ -15,8 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation import comparison
-from pipelines import params, paths, report, report_inputs
+from evaluation.comparing import leaderboard
+from pipelines import report
+from pipelines.reporting import inputs
+from pipelines.settings import params, paths
 from tests.pipelines.report_project import (
     CHECKOUT,
     MODELS,
@@ -53,7 +55,7 @@ def markdown_rows(text: str) -> list[list[str]]:
 
 
 def as_number(text: str) -> float:
-    return float(text.replace(comparison.MINUS, "-").replace(",", ""))
+    return float(text.replace(leaderboard.MINUS, "-").replace(",", ""))
 
 
 def test_two_processes_write_the_same_bytes(before_report: Path, report_made: Path) -> None:
@@ -87,10 +89,10 @@ def test_no_id_of_the_page_stands_for_two_different_things(page: str) -> None:
 
 def test_a_name_with_markup_is_shown_as_text(before_report: Path) -> None:
     settings = params.load()
-    found = report_inputs.read(settings)
+    found = inputs.read(settings)
     bad = "<b>&x"
     first = found.models[0]
-    row = comparison.Row(bad, **{k: v for k, v in vars(first.row).items() if k != "name"})
+    row = leaderboard.Row(bad, **{k: v for k, v in vars(first.row).items() if k != "name"})
     found.models[0] = replace(first, row=row)
     texts = report.build(settings, found)
     assert bad not in texts[paths.REPORT]
@@ -118,7 +120,7 @@ def test_page_csv_and_markdown_agree_to_the_printed_precision(page: str) -> None
         if exact is None:
             continue
         for name, cell in zip(header, cells, strict=True):
-            if f"{name}_mean" not in exact or cell.startswith(comparison.MISSING):
+            if f"{name}_mean" not in exact or cell.startswith(leaderboard.MISSING):
                 continue
             shown, _, sd = re.sub(r"\(\w\)", "", cell.replace("*", "")).strip().partition(" ± ")
             places = len(shown.partition(".")[2])

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import params, paths, report, report_inputs
-from pipelines.errors import UserError
+from pipelines import report
+from pipelines.reporting import inputs
+from pipelines.settings import params, paths
+from pipelines.settings.errors import UserError
 from tests.pipelines.report_project import SHA, write_json
 
 
@@ -39,7 +41,7 @@ def test_results_of_other_seeds_are_refused(before_report: Path) -> None:
     raw = json.loads(paths.PARAMS.read_text())
     write_json(paths.PARAMS, {**raw, "seeds": [0, 1, 2]})
     with pytest.raises(UserError, match=r"holds seeds 0, 1, params.yaml asks for 0, 1, 2"):
-        report_inputs.read(params.load())
+        inputs.read(params.load())
 
 
 @pytest.mark.parametrize("rank_by", ["fid_clasifier", "rate"])
@@ -49,7 +51,7 @@ def test_ranking_by_an_unknown_value_or_a_diagnostic_is_refused(
     # Behind the check of params.yaml, which knows the metrics but not what the models could do.
     settings = params.load().model_copy(update={"report": params.Report(rank_by=rank_by, gates=[])})
     with pytest.raises(UserError, match=f"report.rank_by: '{rank_by}'"):
-        report.build(settings, report_inputs.read(settings))
+        report.build(settings, inputs.read(settings))
 
 
 def test_values_of_two_extractors_are_refused(before_report: Path) -> None:
@@ -57,4 +59,4 @@ def test_values_of_two_extractors_are_refused(before_report: Path) -> None:
     path.write_text(path.read_text().replace(SHA, "0000" * 16))
     settings = params.load()
     with pytest.raises(UserError, match="fid_classifier: vae and gan_r1 are not comparable: extra"):
-        report.build(settings, report_inputs.read(settings))
+        report.build(settings, inputs.read(settings))

@@ -6,8 +6,9 @@ import re
 import pytest
 from ruamel.yaml import YAML  # noqa: TID251
 
-from pipelines import paths, reproduce, reproduction_page
-from pipelines.errors import UserError
+from pipelines import reproduce, reproduction_page
+from pipelines.settings import paths
+from pipelines.settings.errors import UserError
 from tests.pipelines.tiny_job import FEATURES, MEASURES, PREPARE, TRAIN, vae
 
 pytestmark = pytest.mark.usefixtures("quick_source")

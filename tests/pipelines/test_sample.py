@@ -3,10 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation import pictures
-from pipelines import paths, sample
-from tests.pipelines import trained
-from tests.pipelines.trained import first_seed, preset_of, write_params
+from evaluation.figures import grids
+from pipelines import sample
+from pipelines.settings import paths
+from tests.pipelines import tiny_model as trained
+from tests.pipelines.tiny_model import first_seed, preset_of, write_params
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def pixels(path):
 def test_the_picture_holds_the_samples_of_the_seed(checkout_with, monkeypatch, capsys, tmp_path):
     model = checkout_with("vae")
     run(monkeypatch, "vae", "--num", "9", "--seed", "3", "--out", "grid.png")
-    expected = pictures.image_grid(model.sample(9, torch.Generator().manual_seed(3)), 3)
+    expected = grids.image_grid(model.sample(9, torch.Generator().manual_seed(3)), 3)
     assert np.array_equal(pixels("grid.png"), np.asarray(expected))
     out = capsys.readouterr().out
     seed = first_seed()
@@ -40,7 +41,7 @@ def test_the_picture_holds_the_samples_of_the_seed(checkout_with, monkeypatch, c
 def test_without_options_it_is_64_samples_in_this_folder(checkout_with, monkeypatch):
     model = checkout_with("vae")
     run(monkeypatch, "vae")
-    expected = pictures.image_grid(model.sample(64, torch.Generator().manual_seed(0)), 8)
+    expected = grids.image_grid(model.sample(64, torch.Generator().manual_seed(0)), 8)
     assert np.array_equal(pixels("samples.png"), np.asarray(expected))
 
 
@@ -63,11 +64,11 @@ def test_a_conditional_model_shows_a_class_a_column_or_the_wanted_one(checkout_w
     model = checkout_with("conditional_vae")
     run(monkeypatch, "conditional_vae", "--num", "20", "--out", "all.png")
     rng = torch.Generator().manual_seed(0)
-    expected = pictures.image_grid(model.sample(20, rng, torch.arange(20) % 10), 10)
+    expected = grids.image_grid(model.sample(20, rng, torch.arange(20) % 10), 10)
     assert np.array_equal(pixels("all.png"), np.asarray(expected))
     run(monkeypatch, "conditional_vae", "--num", "4", "--class", "7", "--out", "sevens.png")
     rng = torch.Generator().manual_seed(0)
-    expected = pictures.image_grid(model.sample(4, rng, torch.full((4,), 7)), 2)
+    expected = grids.image_grid(model.sample(4, rng, torch.full((4,), 7)), 2)
     assert np.array_equal(pixels("sevens.png"), np.asarray(expected))
 
 
@@ -114,7 +115,7 @@ def test_a_model_that_was_not_trained_is_told_with_the_command_that_does(checkou
 
 @pytest.mark.parametrize("damage", ["bytes", "settings", "shapes", "keys"])
 def test_weights_that_do_not_fit_the_code_are_refused(checkout_with, monkeypatch, damage):
-    from genmodels import checkpoint
+    from genmodels.training import checkpoint
 
     checkout_with("vae")
     path = paths.TRAIN / "vae" / str(first_seed()) / "weights.pt"

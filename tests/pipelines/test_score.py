@@ -7,11 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.moments import covariance, frechet_floor, frechet_parts
-from pipelines import datasets, evaluate, features, files, params, paths, score
-from pipelines.errors import UserError
-from pipelines.extracted import load_extracted
-from pipelines.picture_folder import read_folder
+from evaluation.measuring.moments import covariance, frechet_floor, frechet_parts
+from pipelines import evaluate, features, score
+from pipelines.data import datasets
+from pipelines.data.extractors import load_extracted
+from pipelines.data.picture_folder import read_folder
+from pipelines.settings import files, params, paths
+from pipelines.settings.errors import UserError
 from tests.pipelines.test_features import SETTINGS, prepare
 
 

@@ -5,13 +5,16 @@ import time
 
 import pytest
 
-from genmodels.priors import normal_log_prob, standard_normal_log_prob
-from genmodels.seeding import generator
-from genmodels.training import Trainer
-from pipelines import files, fitting, paths, splits, studies, study_pages, workers
-from pipelines.errors import UserError
-from pipelines.evaluate import read_model
+from genmodels.base.seeding import generator
+from genmodels.objectives.priors import normal_log_prob, standard_normal_log_prob
+from genmodels.training.loop import Trainer
+from pipelines import studies, study_pages
+from pipelines.data import splits
+from pipelines.settings import files, paths
+from pipelines.settings.errors import UserError
 from pipelines.study_measures import Measures
+from pipelines.training import one_run, workers
+from pipelines.training.weights import read_model
 from tests.pipelines.tiny_job import (
     MEASURES,
     TINY,
@@ -90,7 +93,7 @@ def test_where_code_counts_what_other_code_has_done_is_done_again(prepared, monk
 def test_an_interrupted_training_goes_on_and_ends_in_the_same_place(prepared, monkeypatch):
     plain = studies.run([job(prepared, study="plain")])["vae"][0]
     with monkeypatch.context() as patched:
-        patched.setattr(fitting, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        patched.setattr(one_run, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         step = Trainer._one_step
 
         def stop(self, number):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from genmodels.base import Images
+from genmodels.base.model import Images
 from pipelines import study_measures
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import paths, tracking, ui
+from pipelines import ui
+from pipelines.settings import paths
+from pipelines.tracking import store
 from tests.servers import free_port
 
 
@@ -58,7 +60,7 @@ def test_a_lost_database_is_filled_before_the_server_starts(
     run_main(monkeypatch, "--port", str(port))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("MLflow: 4 runs and the report are there")
-    experiment = tracking.open_store().experiment_id("pipeline")
+    experiment = store.open_store().experiment_id("pipeline")
     name, address = lines[2].split()
     assert name == "leaderboard"
     assert address.startswith(f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?")

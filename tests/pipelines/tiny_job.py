@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from pipelines import params, studies
+from pipelines import studies
+from pipelines.settings import params
 from pipelines.study_measures import Measures
 from tests.conftest import presets as shipped
 

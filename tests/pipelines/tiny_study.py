@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
-from pipelines import params, paths, tune_storage, tune_worker
-from pipelines.tune_storage import Storage
-from pipelines.tune_study import Study
+from pipelines.settings import params, paths
+from pipelines.tuning import storage as tune_storage
+from pipelines.tuning import worker
+from pipelines.tuning.storage import Storage
+from pipelines.tuning.study import Study
 
 RAW = params.read_yaml(paths.PARAMS)
 TINY = {"architecture": "mlp", "width": 8, "head_depth": 0, "latent_dim": 2, "num_steps": 24}
@@ -38,7 +40,7 @@ def study(**changes: Any) -> dict[str, Any]:
 def search(one: Study) -> Storage:
     """Runs a study in this process."""
     storage = tune_storage.create(one, URL())
-    tune_worker.work(one, URL(), "cpu", None, lambda message: None)
+    worker.work(one, URL(), "cpu", None, lambda message: None)
     return storage
 
 

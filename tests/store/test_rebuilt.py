@@ -45,7 +45,7 @@ def lose_the_store(clone: Clone) -> None:
     for path in clone.folder.glob("mlflow.db*"):
         path.unlink()
     shutil.rmtree(clone.folder / "mlartifacts", ignore_errors=True)
-    assert clone.run(sys.executable, "-m", "pipelines.tracking", "init").returncode == 0
+    assert clone.run(sys.executable, "-m", "pipelines.tracking.store", "init").returncode == 0
 
 
 def publish(clone: Clone, **environment: str) -> str:
@@ -130,7 +130,7 @@ def test_a_training_that_is_killed_three_times_leaves_the_same_runs(
 
 
 def train(clone: Clone, uri: str) -> str:
-    """Trains `gan_r1`; returns what it said. What it may cost: tests/pipelines/test_live.py."""
+    """Trains `gan_r1`; returns its output. Its time limit: pipelines/tracking/test_live_run.py."""
     command = [sys.executable, "-m", "pipelines.train", "gan_r1"]
     done = clone.run(*command, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 0, done.stderr

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from pipelines import params, paths, tune_storage, tune_study
-from pipelines.tune_study import Study
+from pipelines.settings import params, paths
+from pipelines.tuning import storage as tune_storage
+from pipelines.tuning import study as tune_study
+from pipelines.tuning.study import Study
 from tests.bench.tuning_cluster import (
     STUDY,
     Host,

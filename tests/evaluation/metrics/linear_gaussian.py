@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from evaluation.context import RealImages
+from evaluation.measuring.context import RealImages
 
 SHAPE = (1, 3, 4)
 DIM, LATENTS = 12, 3

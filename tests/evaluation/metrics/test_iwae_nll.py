@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation.context import Seeds
+from evaluation.measuring.context import Seeds
 from evaluation.metrics import elbo, iwae_nll
 from evaluation.metrics.iwae_nll import Bounds, bounds
 from evaluation.runner import Settings, evaluate

@@ -9,16 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from evaluation.context import RealImages, UnavailableError
-from evaluation.metric import Measurement
+from evaluation.measuring.context import RealImages, UnavailableError
+from evaluation.measuring.metric import Measurement
 from evaluation.metrics import active_units, kl_per_dim, linear_probe, mig_class, rate
 from evaluation.metrics.kl_per_dim import kl_to_unit_normal
 from evaluation.metrics.linear_probe import probe
-from evaluation.metrics.mig_class import (
-    corrected_information,
-    equal_width_bins,
-    mutual_information,
-)
+from evaluation.metrics.mig_class import corrected_information, equal_width_bins, mutual_information
 from tests.evaluation.metrics.linear_gaussian import LinearGaussian
 
 CLASSES = 10

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from evaluation.measuring.protocols import LIKELIHOODS
 from evaluation.metrics import bits_per_dim, distortion, elbo, iwae_nll, rate
-from evaluation.protocols import LIKELIHOODS
 
 
 def test_minus_elbo_is_rate_plus_distortion(make_context, model) -> None:

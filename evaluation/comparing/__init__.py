@@ -1,0 +1,4 @@
+"""Comparing: leaderboard, pairs, significance, verdict, reference rows, tables.
+
+Imports `measuring`; never `metrics`.
+"""

@@ -1,0 +1,4 @@
+"""Training: the one loop, with EMA, checkpoints and the cost of a model.
+
+Imports `base` and below; never a kind.
+"""

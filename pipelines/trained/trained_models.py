@@ -1,0 +1,189 @@
+"""What the argument `model` of a command names: a preset that was trained, or a registry alias."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genmodels.base.model import GenerativeModel
+from pipelines.pictures.out_file import out_file
+from pipelines.settings import params, paths
+from pipelines.settings.errors import UserError
+from pipelines.settings.params import Params
+from pipelines.settings.refusals import suggest
+from pipelines.tracking import mlmodel, registry
+from pipelines.tracking import store as tracking
+from pipelines.training.weights import MADE_BY, read_model
+
+ARGUMENT_HELP = (
+    "a key of models: in params.yaml that was trained, or an alias of the registry: "
+    f"{', '.join(registry.ALIASES)}"
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model.
+
+    Attributes:
+        model: In evaluation mode, on the CPU.
+        title: Which it is, for people.
+    """
+
+    model: GenerativeModel
+    title: str
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, label: str, out: str) -> None:
+    """Adds what the commands share: `model`, `--training-seed`, `--class` and `--out`.
+
+    Args:
+        parser: Of a command that makes one picture with a trained model.
+        label: The help of `--class`.
+        out: The default of `--out`.
+    """
+    parser.add_argument("model", help=ARGUMENT_HELP)
+    parser.add_argument(
+        "--training-seed",
+        type=int,
+        metavar="N",
+        help="of which training of the model (default: the first of seeds: in params.yaml); an "
+        "alias names one training",
+    )
+    parser.add_argument("--class", dest="label", type=int, metavar="K", help=label)
+    parser.add_argument(
+        "--out",
+        default=out,
+        metavar="FILE.png",
+        help="where the picture goes; one of that name is replaced (default: %(default)s)",
+    )
+
+
+def load(name: str, training_seed: int | None = None) -> Trained:
+    """Reads a trained model.
+
+    Args:
+        name: A key of `models:` or an alias of the registry.
+        training_seed: None for the first of `seeds:`.
+
+    Raises:
+        UserError: There is no such model, it was not trained, or its file is of no use.
+    """
+    settings = params.load()
+    if name in settings.models:
+        return _of_preset(name, settings, training_seed)
+    if name not in registry.ALIASES:
+        names = [*settings.models, *registry.ALIASES]
+        raise UserError(
+            f"{name}: no such model or alias{suggest(name, names)}; there are {', '.join(names)}"
+        )
+    if training_seed is not None:
+        raise UserError(
+            f"--training-seed {training_seed}: alias {name!r} names one training; "
+            "leave it out, or name a model"
+        )
+    return _of_alias(name)
+
+
+def _of_preset(name: str, settings: Params, training_seed: int | None) -> Trained:
+    seed = settings.seeds[0] if training_seed is None else training_seed
+    folder = paths.TRAIN / name
+    trained = [path.parent.name for path in folder.glob("[0-9]*/weights.pt")]
+    if trained and str(seed) not in trained:
+        there = ", ".join(sorted(trained, key=int))
+        raise UserError(
+            f"{name} was not trained with seed {seed} but with {there}: choose with --training-seed"
+        )
+    return Trained(read(folder / str(seed), _made_by(name, settings)), _title(name, seed))
+
+
+def _of_alias(alias: str) -> Trained:
+    store = tracking.open_store()
+    found = registry.find(store, alias)
+    if not store.is_on:
+        raise UserError(f"alias {alias!r}: the registry does not answer; name a model instead")
+    if found is None:
+        raise UserError(f"no alias {alias!r} in the registry; `make publish` sets it")
+    if found.weights is None or "sha256" not in found.tags:
+        lacks = "weights" if found.weights is None else "SHA-256"
+        raise UserError(
+            f"alias {alias!r}: version {found.version} has no {lacks} in the registry; "
+            "`make publish` writes it, or moves the alias"
+        )
+    mlmodel.check(
+        found.weights,
+        found.tags["sha256"],
+        f"alias {alias!r}, version {found.version}",
+        f"delete its run {found.run} in MLflow, and `make publish` makes it anew",
+    )
+    title = f"{alias}: {_title(found.tags.get('model', ''), found.tags.get('seed', ''))}"
+    return Trained(read(found.weights.parent, "make publish"), title)
+
+
+def read(folder: Path, made_by: str) -> GenerativeModel:
+    """The model of the weights.pt in a folder, in evaluation mode.
+
+    Raises:
+        UserError: The file is missing, no plain tensors, or of another version of the code; names
+            the command that makes it.
+    """
+    try:
+        return read_model(folder, made_by)
+    except UserError:
+        raise
+    except (KeyError, ValueError, RuntimeError) as error:  # settings or weights of other code
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{folder / 'weights.pt'}: from another version of the code ({reason}); "
+            f"`{made_by}` makes it anew"
+        ) from None
+
+
+def _made_by(name: str, settings: Params) -> str:
+    """The command that trains a model: DVC knows the selected ones."""
+    selected = name in settings.selected
+    return f"{MADE_BY} train@{name}" if selected else f"python -m pipelines.train {name}"
+
+
+def _title(name: str, seed: int | str) -> str:
+    return f"{name} (training seed {seed})"
+
+
+def labels(trained: Trained, wanted: int | None, num: int) -> Tensor | None:
+    """The option --class as labels for so many images.
+
+    Args:
+        trained: The model.
+        wanted: The class, or None.
+        num: How many images.
+
+    Returns:
+        (num,) or None where no class is wanted.
+
+    Raises:
+        UserError: The model is not told classes, or has no such one.
+    """
+    if wanted is None:
+        return None
+    if not trained.model.conditional:
+        raise UserError(
+            f"--class {wanted}: {trained.title} is not told classes; name a model with "
+            "conditional: true in params.yaml"
+        )
+    if not 0 <= wanted < trained.model.num_classes:
+        last = trained.model.num_classes - 1
+        raise UserError(f"--class {wanted}: the classes of {trained.title} are 0 to {last}")
+    return torch.full((num,), wanted)
+
+
+def output(path: str) -> Path:
+    """The option --out, checked before anything is computed.
+
+    Raises:
+        UserError: It is no PNG file, or a folder, or lies below a file.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise UserError(f"--out {path}: only .png is written, without loss")
+    return out_file(path, "--out")

@@ -1,0 +1,4 @@
+"""Tuning: search spaces, trials, retraining, the verdict and its page.
+
+The only wing that imports Optuna. Imports every wing below it.
+"""

@@ -1,0 +1,353 @@
+"""The Inception extractor beside torch-fidelity's own, with weights drawn from a seed."""
+
+import hashlib
+import http.server
+import io
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from evaluation.measuring import inception
+from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.extractors import MissingExtractor
+from evaluation.measuring.images import quantise, to_uint8
+from evaluation.measuring.inception import (
+    OFFICIAL,
+    InceptionExtractor,
+    NoWeightsError,
+    WeightsFile,
+    find_weights,
+    load,
+    open_extractor,
+)
+from evaluation.measuring.moments import frechet_parts, total_variance
+from evaluation.metrics.inception_score import class_score
+from evaluation.runner import Settings, evaluate_images
+
+
+class _Undrawn(FeatureExtractorInceptionV3):
+    """The network without its weights."""
+
+    def load_state_dict(self, state: object) -> None:
+        pass
+
+
+def _seeded_state() -> dict[str, Tensor]:
+    """Weights that let images through: their scale is kept from layer to layer."""
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    with torch.random.fork_rng(devices=[]):
+        network = _Undrawn("seeded", ["2048"], empty)
+    rng = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.weight.normal_(0, (2 / module.weight[0].numel()) ** 0.5, generator=rng)
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1, generator=rng)
+            module.running_var.uniform_(0.8, 1.2, generator=rng)
+    network.fc.weight.mul_(30)  # so that the classes are told apart
+    network.fc.bias.normal_(0, 3, generator=rng)
+    return dict(network.state_dict())
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inception") / "seeded.pth"
+    torch.save(_seeded_state(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def extractor(weights: Path) -> InceptionExtractor:
+    return load(weights, _sha256(weights))
+
+
+@pytest.fixture(scope="session")
+def grey() -> tuple[Tensor, Tensor]:
+    """Twice four grey images of different brightness, rounded to 8 bits."""
+    rng = torch.Generator().manual_seed(1)
+    x = torch.rand(8, 1, 12, 12, generator=rng) * torch.linspace(0.3, 1, 8)[:, None, None, None]
+    return tuple(quantise(x).split(4))
+
+
+@pytest.fixture(scope="session")
+def ours(extractor: InceptionExtractor, grey: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return extractor.features(grey[0]), extractor.features(grey[1])
+
+
+@pytest.fixture(scope="session")
+def theirs(weights: Path, grey: tuple[Tensor, Tensor]) -> list[dict[str, Tensor]]:
+    """What torch-fidelity makes of the same images and the same file."""
+    names = ["2048", "logits_unbiased", "logits"]
+    with torch.random.fork_rng(devices=[]):
+        peer = FeatureExtractorInceptionV3("peer", names, feature_extractor_weights_path=weights)
+    images = [to_uint8(side).expand(-1, 3, -1, -1) for side in grey]
+    return [peer.convert_features_tuple_to_dict(peer(side)) for side in images]
+
+
+@pytest.fixture(autouse=True)
+def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where torch keeps its downloads: an empty folder."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[bytes], WeightsFile]]:
+    """Puts bytes on a server of this machine, and says what would have to arrive."""
+    content = b""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not self.path.endswith("/weights.pth"):
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def put(given: bytes) -> WeightsFile:
+        nonlocal content
+        content = given
+        digest, url = hashlib.sha256(given).hexdigest(), f"http://127.0.0.1:{server.server_port}"
+        return WeightsFile("weights.pth", len(given), digest, f"{url}/weights.pth")
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield put
+        server.shutdown()
+        thread.join()
+
+
+def test_features_and_logits_are_those_of_torch_fidelity(extractor, ours, theirs) -> None:
+    for features, peer in zip(ours, theirs, strict=True):
+        assert features.shape == (4, 2048)
+        assert features.dtype == torch.float32
+        torch.testing.assert_close(features, peer["2048"], rtol=1e-5, atol=1e-5)
+        logits = extractor.classify(features)
+        assert logits.shape == (4, 1008)
+        torch.testing.assert_close(logits, peer["logits_unbiased"], rtol=1e-5, atol=1e-5)
+        # The bias is there and left out.
+        assert (logits - peer["logits"]).abs().max() > 1
+
+
+def test_fid_and_class_score_are_those_of_torch_fidelity(extractor, ours, theirs) -> None:
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    peer = [side["2048"].double() for side in theirs]
+    # In the 8 dimensions that the images span, because its eigenvalues in 2,048 take seconds.
+    span = torch.linalg.qr(torch.cat(peer).T).Q
+    one, two = (fid_features_to_statistics(side @ span) for side in peer)
+    expected = fid_statistics_to_metric(one, two, verbose=False)["frechet_inception_distance"]
+    scale = sum(total_variance(side) for side in peer)
+    assert expected > 0.1 * scale
+    # Of singular covariances: torch-fidelity takes roots of rounded zeros.
+    assert sum(frechet_parts(*ours)) == pytest.approx(expected, abs=1e-7 * scale)
+
+    logits = torch.cat([side["logits_unbiased"] for side in theirs])
+    score = isc_features_to_metric(logits, splits=1)["inception_score_mean"]
+    assert score > 1.01
+    assert class_score(extractor.classify(torch.cat(ours))) == pytest.approx(score, rel=1e-6)
+
+
+def test_features_tell_images_apart_and_do_not_depend_on_the_batch(extractor, grey, ours) -> None:
+    one = extractor.features(grey[0][:1])
+    torch.testing.assert_close(one, ours[0][:1], rtol=1e-5, atol=1e-5)
+    assert (ours[0] - ours[1]).abs().max() > 1e-3
+    assert extractor.features(grey[0][:0]).shape == (0, 2048)
+
+
+def test_a_grey_image_is_one_of_three_equal_channels(extractor, grey) -> None:
+    colour = extractor.features(grey[0][:2].repeat(1, 3, 1, 1))
+    assert torch.equal(colour, extractor.features(grey[0][:2]))
+
+
+def test_pixels_are_rounded_and_not_truncated(extractor, grey) -> None:
+    x = grey[0][:1]
+    assert torch.equal(extractor.features(x - 0.3 / 255), extractor.features(x))
+
+
+def test_metrics_take_it_as_they_take_the_classifier(extractor, grey, ours) -> None:
+    real = RealImages(grey[0], None, {}, "toy", "test", "ab" * 32)
+    judged = evaluate_images(
+        grey[1],
+        ["fid", "inception_score"],
+        reference=real,
+        train=real,
+        extractors=[extractor],
+        settings=Settings(Seeds(None, 0, 0), 4),
+    )
+    fid, score = judged.records
+    assert (fid.name, fid.extractor) == ("fid_inception", f"sha256:{extractor.sha256}")
+    assert fid.value == sum(frechet_parts(*ours))
+    assert score.name == "is_inception"
+    assert score.value == class_score(extractor.classify(ours[1]))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 12, 12), (2, 12, 12)])
+def test_images_of_other_channels_are_refused(extractor, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="grey or RGB images"):
+        extractor.features(torch.zeros(shape))
+
+
+def test_it_sleeps_and_knows_itself_by_its_weights(extractor, weights: Path) -> None:
+    assert not extractor.network.training
+    assert not any(parameter.requires_grad for parameter in extractor.network.parameters())
+    assert (extractor.name, len(extractor.sha256)) == ("inception", 64)
+    state = torch.load(weights, weights_only=True)
+    state["fc.bias"][0] += 1
+    assert inception.InceptionExtractor(inception._network(state)).sha256 != extractor.sha256
+
+
+def test_loading_leaves_the_network_and_the_global_state_alone(
+    weights: Path, extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", forbidden)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002 - watched
+    again = open_extractor(weights, download=True, sha256=_sha256(weights))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002 - watched
+    assert again.sha256 == extractor.sha256
+
+
+def test_weights_in_the_format_of_2020_are_read(weights: Path, extractor, tmp_path: Path) -> None:
+    old = tmp_path / "old.pth"
+    state = torch.load(weights, weights_only=True)
+    torch.save(state, old, _use_new_zipfile_serialization=False)
+    assert load(old, _sha256(old)).sha256 == extractor.sha256
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("exploded",)
+
+
+@pytest.fixture
+def bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that makes a folder when it is unpickled."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bomb.pth"
+    torch.save(_Bomb(), path)
+    return path
+
+
+def test_a_file_with_another_hash_is_refused_before_it_is_read(bomb: Path) -> None:
+    with pytest.raises(ValueError, match=r"its SHA-256 is .*, not 6726825d") as refused:
+        open_extractor(bomb, download=False)
+    assert str(refused.value).startswith(f"{bomb}: ")
+    assert not Path("exploded").exists()
+
+
+def test_code_in_a_file_is_not_run_even_where_its_hash_was_given(bomb: Path) -> None:
+    with pytest.raises(ValueError, match="no readable weights") as refused:
+        load(bomb, _sha256(bomb))
+    assert "\n" not in str(refused.value)
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize("content", [{"fc.bias": torch.zeros(1008)}, [1, 2], torch.zeros(3)])
+def test_a_file_of_other_weights_is_refused_in_one_line(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="no Inception weights") as refused:
+        load(path, _sha256(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_explicit_file_comes_first_and_has_to_be_there(
+    tmp_path: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.pth"
+    with pytest.raises(ValueError, match=r"own\.pth: no such file") as refused:
+        find_weights(own, True)
+    assert not isinstance(refused.value, NoWeightsError)
+    for path in (own, downloads / OFFICIAL.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert find_weights(own, True) == own
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_weights(Path("~/own.pth"), True) == own
+    assert find_weights(None, False) == downloads / OFFICIAL.name
+
+
+def test_without_weights_there_is_a_stand_in_and_one_line_that_says_what_to_do(
+    downloads: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = open_extractor(None, download=False)
+    assert found == MissingExtractor("inception", "no_weights")
+    (line,) = caplog.messages
+    assert "\n" not in line
+    for part in (OFFICIAL.name, "95,628,359 bytes", OFFICIAL.sha256, str(downloads)):
+        assert part in line
+
+
+def test_the_weights_are_downloaded_once(serve, downloads: Path) -> None:
+    wanted = serve(b"weights" * 400_000)
+    found = find_weights(None, True, wanted)
+    assert found == downloads / "weights.pth"
+    assert _sha256(found) == wanted.sha256
+    assert find_weights(None, True, replace(wanted, url="http://127.0.0.1:9/gone")) == found
+    assert list(downloads.iterdir()) == [found]
+
+
+def test_a_download_shows_how_far_it_is_in_a_terminal(
+    serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    find_weights(None, True, serve(b"weights" * 400_000))
+    shown = capsys.readouterr().err
+    assert "weights.pth:" in shown
+    assert "2.80M" in shown
+
+
+@pytest.mark.parametrize("fault", ["changed", "cut off", "not there", "nobody listens", "no url"])
+def test_a_download_that_fails_leaves_nothing_and_says_what_to_do(
+    serve, downloads: Path, fault: str
+) -> None:
+    wanted = serve(b"weights" * 400_000)
+    urls = {
+        "not there": wanted.url.replace("weights.pth", "other.pth"),
+        "nobody listens": "http://127.0.0.1:9/weights.pth",
+        "no url": "weights",
+    }
+    if fault == "changed":
+        wanted = replace(wanted, sha256="0" * 64)
+    if fault == "cut off":
+        wanted = replace(wanted, sha256=serve(b"weights").sha256)
+        serve(b"weigh")
+    wanted = replace(wanted, url=urls.get(fault, wanted.url))
+    with pytest.raises(NoWeightsError, match=r"no Inception weights from .*: put weights\.pth"):
+        find_weights(None, True, wanted)
+    assert list(downloads.iterdir()) == []
+
+
+def test_a_file_url_serves_as_well(tmp_path: Path) -> None:
+    content = tmp_path / "given"
+    content.write_bytes(b"weights")
+    wanted = WeightsFile("weights.pth", 7, _sha256(content), content.as_uri())
+    assert find_weights(None, True, wanted).read_bytes() == b"weights"
