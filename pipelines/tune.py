@@ -1,4 +1,4 @@
-"""Tuning: studies of params.yaml, run, shown and applied. `python -m pipelines.tune --help`."""
+"""Tuning: studies of tune.yaml, run, shown and applied. `python -m pipelines.tune --help`."""
 
 import argparse
 import os
@@ -186,7 +186,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pipelines.tune", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run or go on with a study, retrain its best, show it")
-    run.add_argument("study", help="a key of tune: in params.yaml")
+    run.add_argument("study", help="a key of tune: in tune.yaml")
     run.add_argument("--trials", type=positive, metavar="N", help="in all, instead of its own")
     run.add_argument(
         "--workers", type=positive, metavar="N", help="processes (default: cores; 1 on CUDA)"
@@ -213,10 +213,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     run.set_defaults(do=_run)
     show = commands.add_parser("show", help="say what a study has found")
-    show.add_argument("study", help="a key of tune: in params.yaml that was run")
+    show.add_argument("study", help="a key of tune: in tune.yaml that was run")
     show.set_defaults(do=_show)
     apply = commands.add_parser("apply", help="write a trial's settings into params.yaml")
-    apply.add_argument("study", help="a key of tune: in params.yaml that was run")
+    apply.add_argument("study", help="a key of tune: in tune.yaml that was run")
     apply.add_argument("--trial", type=int, metavar="N", help="instead of the winner")
     apply.add_argument(
         "--as", dest="as_name", metavar="NAME", help="the entry (default: <model>_tuned)"

@@ -42,6 +42,8 @@ class Clone:
                 shutil.copy(ROOT / name, folder / name)
         self._git("init", "-q")
         self.settings: dict[str, Any] = params.read_yaml(ROOT / "params.yaml")
+        #: Section `tune` of tune.yaml.
+        self.studies: dict[str, Any] = params.read_yaml(ROOT / "tune.yaml")["tune"]
         self.settings["prepare"]["max_images"] = 300
         self.settings["features"] |= {"epochs": 1, "width": 4, "num_features": 8}
         self.settings["evaluate"]["grid_images"] = 16
@@ -61,8 +63,9 @@ class Clone:
         self._git("commit", "-qm", "clone")
 
     def write_params(self) -> None:
-        """Writes `self.settings`: JSON is YAML, too."""
+        """Writes `self.settings` and `self.studies`: JSON is YAML, too."""
         (self.folder / "params.yaml").write_text(json.dumps(self.settings, indent=1))
+        (self.folder / "tune.yaml").write_text(json.dumps({"tune": self.studies}, indent=1))
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the clone with this interpreter first in PATH."""

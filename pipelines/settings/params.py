@@ -7,7 +7,6 @@ neither DVC nor MLflow can see.
 """
 
 import functools
-import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,6 @@ from pipelines.settings.refusals import check, show, suggest
 from pipelines.settings.sections import Name as Name  # noqa: PLC0414
 from pipelines.settings.sections import Section as Section  # noqa: PLC0414
 from pipelines.settings.sections import Seed as Seed  # noqa: PLC0414
-from pipelines.tuning.settings import Tune
 
 T = TypeVar("T")
 S = TypeVar("S", bound=BaseModel)
@@ -136,7 +134,6 @@ class Params(Section):
     models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     evaluate: Evaluate
     report: Report
-    tune: dict[Name, Tune]
 
     @property
     def trained(self) -> list[str]:
@@ -193,8 +190,6 @@ def load(path: Path | None = None) -> Params:
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise UserError(f"{path.name}: expected sections, found {type(raw).__name__}")
-    # The form only: a study that another model or extractor has made impossible ends the study.
-    importlib.import_module("pipelines.tuning.check").check_form(raw.get("tune"), path.name)
     params = check(functools.partial(Params.model_validate, raw), Params, path.name)
     if len(set(params.seeds)) != len(params.seeds):
         raise UserError(f"{path.name}: seeds: {params.seeds} names a seed twice")

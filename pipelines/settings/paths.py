@@ -11,6 +11,7 @@ HOME = Path(os.environ.get("DVC_ROOT", ROOT))
 
 REPRODUCTIONS = ROOT / "reproductions"
 PARAMS = ROOT / "params.yaml"
+TUNE_YAML = ROOT / "tune.yaml"
 DVC_YAML = ROOT / "dvc.yaml"
 DVC_LOCK = ROOT / "dvc.lock"
 

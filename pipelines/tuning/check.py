@@ -1,7 +1,4 @@
-"""Refuses a study that cannot be run, in one line, before its first trial.
-
-`settings.params` calls this by name while it reads params.yaml: no stage depends on it.
-"""
+"""Reads the studies of tune.yaml and refuses, in one line, what cannot be run."""
 
 import functools
 import itertools
@@ -12,10 +9,11 @@ from evaluation import metrics
 from evaluation.measuring.metric import Metric, ValueSpec
 from genmodels.build import build, config_class
 from genmodels.networks.shape import ImageShape
-from pipelines.settings import params
+from pipelines.settings import params, paths
 from pipelines.settings.errors import UserError
 from pipelines.settings.params import Params
 from pipelines.settings.refusals import check, suggest
+from pipelines.settings.sections import Name, Section
 from pipelines.tuning import space as tune_space
 from pipelines.tuning.settings import PARTS, Direction, Objective, Tune
 
@@ -27,19 +25,23 @@ MOST_BRANCHES = 500
 WATCHED = ("distortion", "rate", "elbo")
 
 
-def check_form(raw: Any, file: str) -> None:
-    """Checks the form of each study by itself, so that an error names its own keys.
+class _File(Section):
+    """The whole of tune.yaml."""
 
-    Args:
-        raw: Section `tune` as it was read; what is no mapping is left to `Params`.
-        file: For the error.
+    tune: dict[Name, Tune]
+
+
+def load_studies() -> dict[str, Tune]:
+    """Reads tune.yaml and checks the form of each study.
 
     Raises:
-        UserError: The first mistake.
+        UserError: The first error: its full key, the value and what is allowed.
     """
-    if not isinstance(raw, dict):
-        return
-    for name, study in raw.items():
+    file, raw = paths.TUNE_YAML.name, params.read_yaml(paths.TUNE_YAML)
+    if not isinstance(raw, dict) or not isinstance(raw.get("tune"), dict):
+        raise UserError(f"{file}: expected a section tune: of studies")
+    # One study at a time: an error inside a part of a space then names the keys of that part only.
+    for name, study in raw["tune"].items():
         where = f"{file}: tune.{name}"
         if isinstance(study, dict) and isinstance(study.get("space"), dict):
             for key, parts in study["space"].items():
@@ -48,6 +50,7 @@ def check_form(raw: Any, file: str) -> None:
                     place = f"{where}.space.{key}" + (f".{index}" if several else "")
                     _check_part(part, place)
         check(functools.partial(Tune.model_validate, study), Tune, where)
+    return check(functools.partial(_File.model_validate, raw), _File, file).tune
 
 
 def _check_part(part: Any, where: str) -> None:
@@ -58,18 +61,17 @@ def _check_part(part: Any, where: str) -> None:
     check(functools.partial(section.model_validate, part), section, where)
 
 
-def check_study(settings: Params, name: str, where: str) -> None:
+def check_study(study: Tune, settings: Params, where: str) -> None:
     """Checks a study against its model and the metrics.
 
     Args:
+        study: The study.
         settings: All of params.yaml, its models checked.
-        name: A key of `tune:`.
         where: The file and the key, for the error.
 
     Raises:
         UserError: The first mistake.
     """
-    study = settings.tune[name]
     if study.model not in settings.models:
         raise UserError(
             f"{where}.model: {study.model!r} is no key of models: ({', '.join(settings.models)})"

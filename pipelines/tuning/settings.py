@@ -1,4 +1,4 @@
-"""Section `tune` of params.yaml: what a study searches, what it judges by, what it may spend."""
+"""Section `tune` of tune.yaml: what a study searches, what it judges by, what it may spend."""
 
 import math
 from typing import Annotated, Any, Literal, Self

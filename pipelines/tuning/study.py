@@ -31,7 +31,7 @@ PRUNED = "pruned"
 
 @dataclass(frozen=True)
 class Study:
-    """A study of params.yaml with all that its values depend on.
+    """A study of tune.yaml with all that its values depend on.
 
     Attributes:
         name: A key of `tune:`.
@@ -137,7 +137,7 @@ def load(
     seed: int | None = None,
     seconds: float | None = None,
 ) -> Study:
-    """A study of params.yaml.
+    """A study of tune.yaml.
 
     Args:
         name: A key of `tune:`.
@@ -150,13 +150,14 @@ def load(
         UserError: There is no such study, it contradicts its model, or a value that is given
             instead of its own would be refused there.
     """
-    if name not in settings.tune:
+    studies = tune_check.load_studies()
+    if name not in studies:
         raise UserError(
-            f"params.yaml: tune.{name}: no such study{suggest(name, list(settings.tune))}; "
-            f"there are {', '.join(settings.tune) or 'none'}"
+            f"tune.yaml: tune.{name}: no such study{suggest(name, list(studies))}; "
+            f"there are {', '.join(studies) or 'none'}"
         )
-    tune_check.check_study(settings, name, f"params.yaml: tune.{name}")
-    tune = settings.tune[name]
+    tune = studies[name]
+    tune_check.check_study(tune, settings, f"tune.yaml: tune.{name}")
     given = {"trials": trials, "seed": seed, "seconds": seconds}
     for key, value in given.items():
         if value is not None:

@@ -48,12 +48,12 @@ def why_no_hosts() -> str:
 def project(folder: Path, num_steps: int, num_trials: int) -> Clone:
     """A clone with data, features and a study of them."""
     clone = Clone(folder)
-    study = clone.settings["tune"]["vae_beta"]
+    study = clone.studies["vae_beta"]
     study |= {"trials": num_trials, "num_steps": num_steps, "watch": []}
     study["sampler"] = {"name": "tpe", "startup_trials": 5}
     study["pruner"] = {"name": "median", "startup_trials": 4, "checks": 2}
     study["retrain"] = {"top": 1, "seeds": [7, 8]}
-    clone.settings["tune"] = {STUDY: study}
+    clone.studies = {STUDY: study}
     clone.write_params()
     clone.repro("features")
     return clone
@@ -247,14 +247,14 @@ def main() -> None:
             under_fire(hosts, url, given.trials, given.kills, random.Random(given.seed))
             states = check(trials(url), given.trials)
             print(f"2 hosts of 2 workers, {given.kills} kills: {states}", flush=True)
-        clone.settings["tune"][STUDY] |= {"trials": 4, "num_steps": 12}
+        clone.studies[STUDY] |= {"trials": 4, "num_steps": 12}
         clone.write_params()
         for number in range(given.tries):
             file = f"sqlite:///{folder / f'{number}.db'}"
             on_a_new_file(clone, file, 4)
             check(trials(file), 4)
             print(f"4 commands at once on no file: try {number + 1} well", flush=True)
-        clone.settings["tune"][STUDY] |= {"trials": given.timed, "num_steps": given.steps}
+        clone.studies[STUDY] |= {"trials": given.timed, "num_steps": given.steps}
         clone.write_params()
         cores = sorted(os.sched_getaffinity(0))
         spent = {}

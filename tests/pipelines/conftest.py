@@ -137,7 +137,8 @@ def project(checkout: Path, few_digits_made: Path) -> Callable[..., Study]:
     paths.FEATURES.symlink_to(few_digits_made / "features")
 
     def write(**changes: Any) -> Study:
-        paths.PARAMS.write_text(json.dumps(raw_params() | {"tune": {"s": study(**changes)}}))
+        paths.PARAMS.write_text(json.dumps(raw_params()))
+        paths.TUNE_YAML.write_text(json.dumps({"tune": {"s": study(**changes)}}))
         return tune_study.load("s", params.load())
 
     return write

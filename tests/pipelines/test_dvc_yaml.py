@@ -25,7 +25,6 @@ DECIDES_NOTHING = {
     "pipelines/tracking/run.py",  # MLflow
     "pipelines/settings/sections.py",  # the form of params.yaml
     "pipelines/tracking/store.py",  # MLflow
-    "pipelines/tuning/settings.py",  # the form of section `tune`, which no stage reads
 }
 
 
@@ -84,19 +83,20 @@ def test_stage_module_and_output_share_one_word(stage):
 def test_every_section_of_params_is_the_param_of_a_stage_and_exists():
     sections = set(params.Params.model_fields)
     used = {re.split(r"[.$]", name)[0] for s in STAGES for name in body(s)["params"]}
-    assert used == sections - {"tune"}
+    assert used == sections
 
 
 def test_studies_are_stages_of_a_file_of_their_own():
     studies = params.read_yaml(ROOT / "pipelines/tuning/dvc.yaml")
     stage = studies["stages"]["tune"]
-    assert studies["vars"] == ["../../params.yaml"]
+    assert studies["vars"] == ["../../tune.yaml"]
     assert stage["foreach"] == "${tune}"
     assert stage["do"]["outs"][0] == "outputs/tune/${key}"
     read = {dep.split("/${")[0] for s in STAGES for dep in body(s)["deps"]}
     for out in stage["do"]["outs"]:  # a plain `dvc repro` runs what its stages read
         assert not any(out.startswith(f"{dep}/") or out == dep for dep in read), out
-    assert {"tune.${key}", "models.${item.model}"} <= set(stage["do"]["params"])
+    assert {"tune.yaml": ["tune.${key}"]} in stage["do"]["params"]
+    assert "models.${item.model}" in stage["do"]["params"]
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])

@@ -10,6 +10,7 @@ from pipelines.tuning.storage import Storage
 from pipelines.tuning.study import Study
 
 RAW = params.read_yaml(paths.PARAMS)
+STUDIES = params.read_yaml(paths.TUNE_YAML)["tune"]
 TINY = {"architecture": "mlp", "width": 8, "head_depth": 0, "latent_dim": 2, "num_steps": 24}
 TINY |= {"batch_size": 16, "kl_warmup": 0.0}
 BETA = {"beta": {"type": "float", "low": 0.1, "high": 10.0, "log": True}}
@@ -30,7 +31,7 @@ def raw_params() -> dict[str, Any]:
 
 def study(**changes: Any) -> dict[str, Any]:
     """The shipped study of beta, of four short trials."""
-    wanted: dict[str, Any] = json.loads(json.dumps(RAW["tune"]["vae_beta"]))
+    wanted: dict[str, Any] = json.loads(json.dumps(STUDIES["vae_beta"]))
     wanted |= {"trials": 4, "num_steps": 6, "watch": ["rate"], "space": BETA}
     wanted["sampler"] = {"name": "tpe", "startup_trials": 2}
     wanted["retrain"] = {"top": 1, "seeds": [7, 8]}

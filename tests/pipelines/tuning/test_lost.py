@@ -54,7 +54,7 @@ def test_a_worker_killed_before_it_tells_the_end_that_it_wrote_down_is_lost_all_
     one = project(trials=3)
     storage = tune_storage.create(one, URL())
     with monkeypatch.context() as patch:
-        patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+        patch.setattr(tune_storage.origin, "is_alive", lambda owner: False)
         trial = storage.next_trial()
         trial.suggest_float("beta", 0.1, 10.0, log=True)
         trial.set_user_attr("reason", "pruned")
@@ -72,7 +72,7 @@ def test_a_point_whose_reaper_is_killed_before_it_queues_it_is_queued_by_the_nex
     one = project(trials=3)
     storage = tune_storage.create(one, URL())
     with monkeypatch.context() as patch:
-        patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+        patch.setattr(tune_storage.origin, "is_alive", lambda owner: False)
         storage.next_trial().suggest_float("beta", 0.1, 10.0, log=True)
         patch.setattr(tune_storage, "_retry", mock.Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -91,7 +91,7 @@ def test_the_start_is_not_lost_with_a_worker_that_had_suggested_nothing(project)
     one = project(trials=1)
     storage = tune_storage.create(one, URL())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+        patch.setattr(tune_storage.origin, "is_alive", lambda owner: False)
         for _ in range(2):
             assert storage.next_trial() is not None
         storage.reap()
@@ -105,12 +105,12 @@ def test_a_start_that_was_lost_before_it_suggested_anything_is_shown_by_its_retr
 ):
     storage = tune_storage.create(project(trials=2), URL())
     with monkeypatch.context() as patch:
-        patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+        patch.setattr(tune_storage.origin, "is_alive", lambda owner: False)
         storage.next_trial()
         storage.reap()
     search(storage.study)
     monkeypatch.setattr(retrain, "verdict", lambda *_: {"trial": None, "apart": False})
-    monkeypatch.setattr(tune.tune_tracking, "log", lambda storage, found: 0)
+    monkeypatch.setattr(tune.runs, "log", lambda storage, found: 0)
     assert "nothing beats the present settings" in tune.finish(storage, 1, retrained=True)
     found = page.load(paths.TUNE / "s")
     assert (found.winner.state, found.winner.point) == ("complete", {"beta": 1.0})
@@ -156,7 +156,7 @@ def test_a_worker_whose_trial_was_taken_over_goes_on_with_another(project, monke
         said.append(message)
         if message == worker.Begun(1):  # while this machine sleeps, its trial is given away
             with monkeypatch.context() as patch:
-                patch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+                patch.setattr(tune_storage.origin, "is_alive", lambda owner: False)
                 other.reap()
 
     worker.work(one, URL(), "cpu", None, send)
@@ -171,7 +171,7 @@ def test_a_worker_whose_trial_was_taken_over_goes_on_with_another(project, monke
 def test_a_point_that_loses_every_worker_is_given_up(project, monkeypatch):
     one = project(trials=1)
     storage = tune_storage.create(one, URL())
-    monkeypatch.setattr(tune_storage.provenance, "is_alive", lambda owner: False)
+    monkeypatch.setattr(tune_storage.origin, "is_alive", lambda owner: False)
     for _ in range(tune_storage.MOST_ATTEMPTS):
         assert storage.next_trial() is not None
     assert storage.next_trial() is None

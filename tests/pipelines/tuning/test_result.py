@@ -23,7 +23,7 @@ from tests.pipelines.tiny_study import BETA, RAW, TINY, search
 @pytest.fixture
 def no_store(monkeypatch):
     """Tracking is tested for itself."""
-    monkeypatch.setattr(tune.tune_tracking, "log", lambda storage, found: 0)
+    monkeypatch.setattr(tune.runs, "log", lambda storage, found: 0)
 
 
 def test_a_study_ends_with_a_verdict_a_page_and_an_entry(project, no_store, monkeypatch):
@@ -356,7 +356,7 @@ def test_a_study_in_mlflow_has_a_parent_and_a_run_a_trial_written_once(project, 
     for column in view["selectedColumns"]:
         place, name = column.rstrip("`").split(".`")
         assert any(name in getattr(run.data, place) for run in logged), column
-    assert tune.tune_tracking.log(storage, tune_page.load(paths.TUNE / "s")) == 0
+    assert tune.runs.log(storage, tune_page.load(paths.TUNE / "s")) == 0
     assert stored() == before
 
     # In a new storage, with another seed, the same numbers are other trials.

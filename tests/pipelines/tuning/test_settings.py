@@ -11,20 +11,20 @@ from pipelines.tuning import check
 from pipelines.tuning import space as tune_space
 from pipelines.tuning import study as tune_study
 
-RAW = params.read_yaml(paths.PARAMS)
+STUDIES = params.read_yaml(paths.TUNE_YAML)["tune"]
 
 
-def load(tmp_path, **studies):
-    path = tmp_path / "params.yaml"
-    path.write_text(json.dumps(RAW | {"tune": studies}))  # JSON is YAML
-    settings = params.load(path)
-    for name in studies:
-        check.check_study(settings, name, f"params.yaml: tune.{name}")
-    return settings
+def refuse(monkeypatch, tmp_path, **studies):
+    """Loads and checks studies."""
+    path = tmp_path / "tune.yaml"
+    path.write_text(json.dumps({"tune": studies}))  # JSON is YAML
+    monkeypatch.setattr(paths, "TUNE_YAML", path)
+    for name, one in check.load_studies().items():
+        check.check_study(one, params.load(), f"tune.yaml: tune.{name}")
 
 
 def study(name="vae_beta", **changes):
-    return json.loads(json.dumps(RAW["tune"][name])) | changes
+    return json.loads(json.dumps(STUDIES[name])) | changes
 
 
 BETA = {"type": "float", "low": 0.1, "high": 10.0, "log": True}
@@ -131,11 +131,11 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("wrong", "message"), MALFORMED)
-def test_a_malformed_study_is_one_line(tmp_path, wrong, message):
+def test_a_malformed_study_is_one_line(monkeypatch, tmp_path, wrong, message):
     with pytest.raises(UserError) as error:
-        load(tmp_path, s=wrong)
+        refuse(monkeypatch, tmp_path, s=wrong)
     assert message in str(error.value)
-    assert str(error.value).startswith("params.yaml: tune.s")
+    assert str(error.value).startswith("tune.yaml: tune.s")
     assert "\n" not in str(error.value)
 
 
@@ -155,14 +155,14 @@ def test_a_number_of_the_command_line_is_held_to_the_same(given, message):
 
 
 def test_the_shipped_studies_are_accepted():
-    settings = params.load()
-    assert list(settings.tune) == ["vae_beta", "vae_architecture", "gan", "vae_pareto"]
-    for name in settings.tune:
-        check.check_study(settings, name, f"params.yaml: tune.{name}")
+    studies = check.load_studies()
+    assert list(studies) == ["vae_beta", "vae_architecture", "gan", "vae_pareto"]
+    for name, one in studies.items():
+        check.check_study(one, params.load(), f"tune.yaml: tune.{name}")
 
 
 def test_a_study_that_another_setting_made_impossible_stops_nothing_but_itself(tmp_path):
-    raw = json.loads(json.dumps(RAW))
+    raw = params.read_yaml(paths.PARAMS)
     raw["features"]["extractors"] = ["inception"]
     raw["report"] = {"rank_by": "fid_inception", "gates": []}
     path = tmp_path / "params.yaml"
@@ -194,8 +194,7 @@ class Scripted:
 
 @pytest.fixture
 def architecture():
-    settings = params.load()
-    return settings.tune["vae_architecture"].space, settings.models["vae"]
+    return check.load_studies()["vae_architecture"].space, params.load().models["vae"]
 
 
 def test_a_conditional_part_counts_only_where_its_condition_holds(architecture):
