@@ -24,8 +24,9 @@ examples:
   python -m pipelines.compare vae gan_r1 dcgan --metric fid_classifier kid_classifier
   python -m pipelines.compare vae vae-s0-1f2e3d4c --store     # with a run of another time
 
-A verdict is on the model named second, held against the first: better, worse, not told apart
-(Welch's t test, Holm-adjusted over the pairs, 0.05), or not testable with so few seeds.
+The verdict is on each model, compared with the first one: better, worse, different (a metric
+without a direction), not distinguishable (Welch's t-test over training seeds, level 0.05,
+Holm-adjusted over all pairs of models), or not testable with that few seeds.
 """
 NOTHING = {"n": 0}
 #: Of a model, or of a run: `vae`, `vae-s0-1f2e3d4c`.
@@ -126,16 +127,16 @@ def as_data(found: Comparison, models: Sequence[Compared]) -> dict[str, Any]:
 
 
 def _line_data(found: Comparison, line: Line, other: Row) -> dict[str, Any]:
-    sides = {"first": line.first, "other": line.other}
+    sides = {"baseline": line.baseline, "model": line.model}
     return {
         "metric": line.metric,
         **{
             key: {"mean": s.cell.mean, "std": s.cell.std, "n": s.cell.n, "interval": s.interval}
             for key, s in sides.items()
         },
-        "difference": line.difference,
-        "verdict": line.verdict,
-        "p": line.p,
+        "difference": line.difference.value,
+        "verdict": line.difference.verdict,
+        "p": line.difference.p,
         "seeds_needed": found.seeds_needed(line.metric, other),
     }
 

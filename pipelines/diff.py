@@ -87,8 +87,8 @@ def _beyond(one: Cell, other: Cell) -> bool | None:
     for cell, mean in ((one, other.mean), (other, one.mean)):
         if cell.mean is None or cell.std is None or mean is None:
             return None
-        low, high = significance.interval_from_moments(cell.mean, cell.std, cell.n)
-        if low <= mean <= high:
+        bounds = significance.Sample(cell.mean, cell.std, cell.n).interval()
+        if bounds is None or bounds[0] <= mean <= bounds[1]:
             return False
     return True
 

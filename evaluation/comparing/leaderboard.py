@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from evaluation.comparing import reference_rows, significance
-from evaluation.comparing.significance import Pair
+from evaluation.comparing.groups import groups
+from evaluation.comparing.significance import Difference, Sample
 
 RecordDict = Mapping[str, Any]
 
@@ -134,21 +135,36 @@ class Leaderboard:
                 found.append((a["value"], b["value"]))
         return found
 
-    def pairs(self, column: Column) -> list[Pair]:
-        """All pairs of models with a value of at least two seeds; none for a diagnostic."""
-        if column.higher_is_better is None:
-            return []
+    def pairs(self, column: Column) -> dict[tuple[str, str], Difference]:
+        """Every two models with values of at least two seeds (`significance.all_pairs`)."""
         values = {row.name: self.values(row, column) for row in self.models}
-        return significance.pairs(values, column.higher_is_better)
+        return significance.all_pairs(values, column.higher_is_better)
+
+    def difference(self, column: Column, model: Row, baseline: Row) -> Difference:
+        """How a model differs from a baseline; both have a value.
+
+        Holm's correction runs over all pairs of the board.
+        """
+        pairs = self.pairs(column)
+        if (model.name, baseline.name) in pairs:
+            return pairs[model.name, baseline.name]
+        if (baseline.name, model.name) in pairs:
+            return pairs[baseline.name, model.name].reversed()
+        pair = Sample.of(self.values(model, column)), Sample.of(self.values(baseline, column))
+        return significance.differences([pair], column.higher_is_better)[0]
 
     def groups(self, column: Column) -> dict[str, str]:
-        """Letters of the models: who shares one is not told apart. Empty if nothing is testable."""
+        """Letters of the models: those that share one are not distinguishable.
+
+        Empty if no pair is testable.
+        """
         pairs = self.pairs(column)
-        if not any(pair.testable for pair in pairs):
+        if not any(difference.is_testable for difference in pairs.values()):
             return {}
-        compared = {name for pair in pairs for name in pair.models}
+        compared = {name for names in pairs for name in names}
         ranked = [row.name for row in self.ranked(column.key) if row.name in compared]
-        return significance.groups(ranked, pairs)
+        distinct = [names for names, difference in pairs.items() if difference.is_significant]
+        return groups(ranked, distinct)
 
     def broken(self, column: Column) -> list[tuple[str, str]]:
         """The reference rows that this column puts in the wrong order: (better, worse)."""

@@ -1,113 +1,210 @@
-"""What training seeds can tell apart: intervals, pairwise tests, groups, and how many would do.
+"""The one rule for "is A better than B?": Welch's t-test over training seeds, Holm-corrected.
 
-The training seed is the source of variance that counts: retraining moves a distance several times
-as much as fresh samples do. So a model's values are one per training seed, each a mean over its
-sets of samples, and nothing here looks inside them.
+The report, `compare`, the comparison with another commit and the verdict of a study all call
+`differences`, and print what `Difference` says.
+
+The training seed is the source of variance that counts: retraining changes a distance several
+times as much as fresh samples do. So each model has one value per training seed, the mean over its
+sets of samples.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean, stdev
+from typing import Literal
 
 LEVEL = 0.05
 POWER = 0.8
 MOST_SEEDS = 1000
 
+Verdict = Literal["better", "worse", "different", "not distinguishable", "not testable"]
+_OPPOSITE: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+
 
 @dataclass(frozen=True)
-class Pair:
-    """Two models under one metric.
+class Sample:
+    """The values of one model under one metric, as moments over its training seeds.
 
     Attributes:
-        models: Their names, the better mean first.
-        difference: Of the means, at least 0.
-        p: Welch's t test, two-sided.
-        adjusted: p after Holm's correction over all testable pairs.
-        testable: Whether so few seeds could reach the level at all, among so many pairs.
+        mean: Mean.
+        sd: Standard deviation (ddof=1); None below two values.
+        n: Number of training seeds with a value, at least 1.
     """
 
-    models: tuple[str, str]
-    difference: float
-    p: float
-    adjusted: float
-    testable: bool
+    mean: float
+    sd: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Sample":
+        """The moments of at least one value."""
+        return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
+        """Student's interval of the mean over training seeds; None below two values.
+
+        Args:
+            level: The share of such intervals that miss the mean.
+        """
+        if self.sd is None:
+            return None
+        from scipy import stats  # noqa: PLC0415  (a second of start-up that few stages need)
+
+        half = float(stats.t.ppf(1 - level / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a model differs from a baseline under one metric.
+
+    Attributes:
+        verdict: On the model. `different` is a significant difference under a metric without a
+            direction. `not testable` means that no data of this few seeds can be significant.
+        value: Mean of the model minus mean of the baseline.
+        p: Welch's, two-sided, Holm-adjusted over the tested pairs; None if not testable.
+        unadjusted: Welch's p before the adjustment; None if a side has fewer than two seeds.
+        seeds: Training seeds of the side that has fewer.
+        num_pairs: Pairs that are compared together and have two seeds a side.
+        num_tested: How many of these are testable.
+    """
+
+    verdict: Verdict
+    value: float
+    p: float | None
+    unadjusted: float | None
+    seeds: int
+    num_pairs: int
+    num_tested: int
 
     @property
-    def apart(self) -> bool:
-        """Whether the seeds tell them apart."""
-        return self.testable and self.adjusted < LEVEL
+    def is_testable(self) -> bool:
+        """Whether any data of this many seeds can be significant."""
+        return self.verdict != "not testable"
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the seeds distinguish the two."""
+        return self.verdict in {"better", "worse", "different"}
+
+    def reversed(self) -> "Difference":
+        """The same difference, with the baseline as the model."""
+        verdict = _OPPOSITE.get(self.verdict, self.verdict)
+        return replace(self, verdict=verdict, value=-self.value)
+
+    def short(self) -> str:
+        """The verdict for a table cell: `better, p 0.012`, `not testable`."""
+        return self.verdict if self.p is None else f"{self.verdict}, p {self.p:.2g}"
+
+    def sentence(self, model: str, baseline: str) -> str:
+        """The verdict in words, without a full stop.
+
+        Args:
+            model: Name of the model.
+            baseline: Name of the baseline.
+        """
+        if self.p is None:
+            among = f" among {self.num_pairs} pairs" if self.num_pairs > 1 else ""
+            return (
+                f"The difference between {model} and {baseline} is not testable with "
+                f"{_count(self.seeds, 'seed')}{among}"
+            )
+        claim = {
+            "better": f"{model} is better than {baseline}",
+            "worse": f"{model} is worse than {baseline}",
+            "different": f"{model} and {baseline} differ",
+        }.get(self.verdict, f"{model} and {baseline} are not distinguishable")
+        p = f"p = {self.p:.2g}"
+        if self.num_tested > 1:
+            corrected = f"after Holm's correction over {self.num_tested} pairs"
+            p = f"{p} {corrected}, {self.unadjusted:.2g} before"
+        return f"{claim} (Welch's t-test: {p})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def differences(
+    pairs: Sequence[tuple[Sample, Sample]], higher_is_better: bool | None
+) -> list[Difference]:
+    """Compares each model with its baseline under one metric.
+
+    Args:
+        pairs: Model and baseline of every comparison that is read together: Holm's correction runs
+            over those of them that are testable.
+        higher_is_better: The metric's direction; None for a diagnostic without one.
+
+    Returns:
+        One difference per pair, in the same order.
+    """
+    able = [(one, other) for one, other in pairs if min(one.n, other.n) >= 2]
+    tested = [pair for pair in able if is_testable(pair[0].n, pair[1].n, len(able))]
+    # Equal pairs have equal p values, before the correction and after it.
+    adjusted = dict(zip(tested, holm([welch(*pair) for pair in tested]), strict=True))
+
+    def difference(model: Sample, baseline: Sample) -> Difference:
+        value = model.mean - baseline.mean
+        p = adjusted.get((model, baseline))
+        verdict: Verdict = "not distinguishable"
+        if p is None:
+            verdict = "not testable"
+        elif p < LEVEL and higher_is_better is None:
+            verdict = "different"
+        elif p < LEVEL:
+            verdict = "better" if (value > 0) == higher_is_better else "worse"
+        seeds = min(model.n, baseline.n)
+        unadjusted = welch(model, baseline) if seeds >= 2 else None
+        return Difference(verdict, value, p, unadjusted, seeds, len(able), len(tested))
+
+    return [difference(*pair) for pair in pairs]
+
+
+def all_pairs(
+    values: Mapping[str, Sequence[float]], higher_is_better: bool | None
+) -> dict[tuple[str, str], Difference]:
+    """Compares every two models that have at least two values each.
+
+    Args:
+        values: For each model one value per training seed.
+        higher_is_better: The metric's direction; None for a diagnostic without one.
+
+    Returns:
+        By (model, baseline); the model has the better mean, without a direction the lower one.
+    """
+    samples = {name: Sample.of(of_model) for name, of_model in values.items() if len(of_model) >= 2}
+    sign = -1 if higher_is_better else 1
+    ranked = sorted(samples, key=lambda name: sign * samples[name].mean)
+    names = list(combinations(ranked, 2))
+    compared = differences([(samples[a], samples[b]) for a, b in names], higher_is_better)
+    return dict(zip(names, compared, strict=True))
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
-    """Student's interval of the mean over training seeds; None below two values.
-
-    Args:
-        values: One a training seed.
-        level: The share of such intervals that miss the mean.
-    """
-    if len(values) < 2:
-        return None
-    return interval_from_moments(fmean(values), stdev(values), len(values), level)
+    """Student's interval of the mean of one value per training seed; None below two values."""
+    return Sample.of(values).interval(level) if values else None
 
 
-def interval_from_moments(
-    mean: float, sd: float, n: int, level: float = LEVEL
-) -> tuple[float, float]:
-    """Student's interval from a mean, a standard deviation (ddof=1) and a count of at least 2."""
-    from scipy import stats  # noqa: PLC0415  (a second of start-up that not every stage needs)
-
-    half = float(stats.t.ppf(1 - level / 2, n - 1)) * sd / math.sqrt(n)
-    return mean - half, mean + half
-
-
-def is_testable(n: int, m: int, comparisons: int) -> bool:
+def is_testable(n: int, m: int, num_pairs: int) -> bool:
     """Whether any data of n and m seeds can reach the level at Holm's hardest step.
 
     The exact permutation test is the yardstick: its smallest p is 2 / C(n + m, n), whatever the
-    data. Three seeds against three reach 0.1 and no less; five against five carry 6 comparisons.
+    data. Three seeds against three reach 0.1 at best; five against five suffice for 6 pairs.
     """
-    return min(n, m) >= 2 and 2 / math.comb(n + m, n) <= LEVEL / comparisons
+    return min(n, m) >= 2 and 2 / math.comb(n + m, n) <= LEVEL / num_pairs
 
 
-def pairs(values: Mapping[str, Sequence[float]], higher_is_better: bool) -> list[Pair]:
-    """All pairs of models with at least two values each, Welch's test, Holm's correction.
-
-    Args:
-        values: By model one value a training seed.
-        higher_is_better: The metric's direction.
-    """
-    sign = -1 if higher_is_better else 1
-    ranked = sorted(
-        (name for name, found in values.items() if len(found) >= 2),
-        key=lambda name: sign * fmean(values[name]),
-    )
-    both = list(combinations(ranked, 2))
-    able = [is_testable(len(values[a]), len(values[b]), len(both)) for a, b in both]
-    tested = [welch(values[a], values[b]) for a, b in both]
-    corrected = iter(holm([p for p, can in zip(tested, able, strict=True) if can]))
-    return [
-        Pair(
-            (a, b),
-            abs(fmean(values[a]) - fmean(values[b])),
-            p,
-            next(corrected) if can else 1.0,
-            can,
-        )
-        for (a, b), p, can in zip(both, tested, able, strict=True)
-    ]
-
-
-def welch(one: Sequence[float], other: Sequence[float]) -> float:
-    """Two-sided p of Welch's t test, of at least two values each."""
-    if not stdev(one) and not stdev(other):  # equal, or different beyond doubt
-        return float(one[0] == other[0])
-    from scipy import stats  # noqa: PLC0415  (see interval)
+def welch(one: Sample, other: Sample) -> float:
+    """Two-sided p of Welch's t-test, of at least two values each."""
+    if not one.sd and not other.sd:  # equal, or different beyond doubt
+        return float(one.mean == other.mean)
+    from scipy import stats  # noqa: PLC0415  (see Sample.interval)
 
     # From the moments: from the values, scipy warns about every nearly constant sample.
-    moments = [(fmean(side), stdev(side), len(side)) for side in (one, other)]
-    return float(stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
+    sides = (one.mean, one.sd or 0.0, one.n), (other.mean, other.sd or 0.0, other.n)
+    return float(stats.ttest_ind_from_stats(*sides[0], *sides[1], equal_var=False).pvalue)
 
 
 def permutation(one: Sequence[float], other: Sequence[float]) -> float:
@@ -115,16 +212,16 @@ def permutation(one: Sequence[float], other: Sequence[float]) -> float:
 
     Exact up to 10,000 ways to deal the values to the two sides, then from as many random ones.
     """
-    from scipy import stats  # noqa: PLC0415  (see interval)
+    from scipy import stats  # noqa: PLC0415  (see Sample.interval)
 
-    found = stats.permutation_test(
+    result = stats.permutation_test(
         (one, other),
         lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
         n_resamples=10_000,
         vectorized=True,
         rng=0,
     )
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -137,60 +234,33 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def groups(ranked: Sequence[str], compared: Iterable[Pair]) -> dict[str, str]:
-    """Letters: two models that share one are not told apart (Piepho 2004, insert and absorb).
+def seeds_needed(one: Sample, other: Sample, num_pairs: int) -> int | None:
+    """Training seeds per model with which a difference of this size would be detected.
+
+    With probability 0.8, by a two-sided t-test at 0.05 / num_pairs (Holm's hardest step), if the
+    observed means and pooled deviation are the true ones: an estimate only, from few seeds.
 
     Args:
-        ranked: The models from best to worst.
-        compared: All of their pairs.
+        one: The values of one model, at least two.
+        other: The values of the other, at least two.
+        num_pairs: Pairs that are compared.
 
     Returns:
-        For each model its letters, `a` for the group of the best.
+        None where more than 1,000 would be needed, as for equal means.
     """
-    columns = [set(ranked)]
-    for pair in compared:
-        if not pair.apart:
-            continue
-        for column in [c for c in columns if set(pair.models) <= c]:
-            columns.remove(column)
-            columns += [column - {name} for name in pair.models]
-        columns = [c for c in columns if not any(c < other for other in columns)]
-        columns = [c for i, c in enumerate(columns) if c not in columns[:i]]
-    places = {name: place for place, name in enumerate(ranked)}
-    columns.sort(key=lambda column: sorted(places[name] for name in column))
-    return {
-        name: "".join(chr(ord("a") + i) for i, column in enumerate(columns) if name in column)
-        for name in ranked
-    }
+    from scipy import stats  # noqa: PLC0415  (see Sample.interval)
 
-
-def seeds_needed(one: Sequence[float], other: Sequence[float], comparisons: int) -> int | None:
-    """Training seeds a side with which a true difference of this size would be found.
-
-    With probability 0.8, by a two-sided t test at 0.05 / comparisons (Holm's hardest step), if the
-    observed means and pooled deviation are the true ones: of so few seeds an estimate only.
-
-    Args:
-        one: Values of one model, at least two.
-        other: Of the other, at least two.
-        comparisons: Pairs that are compared.
-
-    Returns:
-        None where more than 1,000 would be needed, as of equal means.
-    """
-    from scipy import stats  # noqa: PLC0415  (see interval)
-
-    spread = math.sqrt((stdev(one) ** 2 + stdev(other) ** 2) / 2)
-    difference = abs(fmean(one) - fmean(other))
+    spread = math.sqrt(((one.sd or 0) ** 2 + (other.sd or 0) ** 2) / 2)
+    difference = abs(one.mean - other.mean)
     if not difference:
         return None
-    fewest = next(n for n in range(2, MOST_SEEDS) if is_testable(n, n, comparisons))
+    fewest = next(n for n in range(2, MOST_SEEDS) if is_testable(n, n, num_pairs))
     if not spread:
         return fewest
 
     def power(n: int) -> float:
         shift = difference / (spread * math.sqrt(2 / n))
-        limit = stats.t.ppf(1 - LEVEL / comparisons / 2, 2 * n - 2)
+        limit = stats.t.ppf(1 - LEVEL / num_pairs / 2, 2 * n - 2)
         return float(stats.nct.sf(limit, 2 * n - 2, shift))
 
     low, high = fewest, MOST_SEEDS

@@ -1,18 +1,17 @@
-"""The verdict: which model is best, by how much, and whether the seeds let one believe it."""
-
-from collections.abc import Sequence
+"""The verdict in sentences: the best model, its lead, and whether the lead is significant."""
 
 from evaluation.comparing import significance
 from evaluation.comparing.leaderboard import Column, Leaderboard, Row, decimals, mean_and_sd, number
 from evaluation.comparing.reference_rows import FLOOR
+from evaluation.comparing.significance import Sample
 from evaluation.comparing.tables import REFERENCE_NAMES
 
-#: A z score: so far below 0 by chance is one set of new images in a thousand.
+#: A z score: one set of new images in a thousand is this far below 0 by chance.
 COPY_BELOW = -3.0
 
 
 def verdict(board: Leaderboard, key: str) -> list[str]:
-    """Which model is best and by how much; then whether to believe it.
+    """The best model and its lead over the second; whether the lead is significant; warnings.
 
     Args:
         board: The comparison.
@@ -40,20 +39,20 @@ def verdict(board: Leaderboard, key: str) -> list[str]:
     assert second.mean is not None
     gap = abs(best.mean - second.mean)
     share = f" ({gap / abs(second.mean) * 100:.0f} %)" if second.mean else ""
-    found = [
-        f"{start}, {number(gap, places)}{share} better than {ranked[1].name} at "
-        f"{mean_and_sd(second, places)}.",
-        _belief(board, column, ranked),
+    sentences = [
+        f"{start}; {ranked[1].name} is second with {mean_and_sd(second, places)}, "
+        f"a difference of {number(gap, places)}{share}.",
+        _significance(board, column, ranked[0], ranked[1]),
         _floor(board, column),
         _doubt(board, column),
     ]
-    return [sentence for sentence in found if sentence]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _doubt(board: Leaderboard, column: Column) -> str:
     if not board.broken(column):
         return ""
-    return f"But {column.key} puts image sets of known quality in the wrong order here."
+    return f"But {column.key} ranks the reference rows in the wrong order here."
 
 
 def _floor(board: Leaderboard, column: Column) -> str:
@@ -65,51 +64,36 @@ def _floor(board: Leaderboard, column: Column) -> str:
     return ""
 
 
-def _belief(board: Leaderboard, column: Column, ranked: Sequence[Row]) -> str:
-    first, second = (board.values(row, column) for row in ranked[:2])
-    apart = min(first) > max(second) or max(first) < min(second)
-    ranges = f"The ranges over the seeds {'do not overlap' if apart else 'overlap'}"
-    pairs = board.pairs(column)
-    testable = sum(pair.testable for pair in pairs)
-    pair = next((p for p in pairs if set(p.models) == {row.name for row in ranked[:2]}), None)
-    if pair is None or not pair.testable:
-        fewest = min(len(first), len(second))
-        plural = "s" if fewest != 1 else ""
-        among = f" among {len(pairs)} pairs" if len(pairs) > 1 else ""
-        start = f"{ranges}; a difference is not testable with {fewest} seed{plural}{among}"
-        return f"{start}{_needed(first, second, len(pairs))}."
-    plural = "s" if testable != 1 else ""
-    test = f"Welch's t test, Holm-adjusted over {testable} pair{plural}"
-    check = f"unadjusted {pair.p:.2g}, by permutation {significance.permutation(first, second):.2g}"
-    found = f"{ranges}; {test}: p = {pair.adjusted:.2g} ({check})"
-    return f"{found}{'' if pair.apart else _needed(first, second, len(pairs))}."
-
-
-def _needed(first: Sequence[float], second: Sequence[float], comparisons: int) -> str:
-    """How many seeds would tell the two apart, as far as these few can say."""
-    if min(len(first), len(second)) < 2:
-        return ""
-    needed = significance.seeds_needed(first, second, comparisons)
+def _significance(board: Leaderboard, column: Column, first: Row, second: Row) -> str:
+    """What the one rule says of the best two, and how many seeds would detect a difference."""
+    difference = board.difference(column, first, second)
+    sentence = difference.sentence(first.name, second.name)
+    one, other = board.values(first, column), board.values(second, column)
+    if difference.is_testable:
+        sentence += f"; a permutation test gives p = {significance.permutation(one, other):.2g}"
+    if difference.is_significant or difference.seeds < 2:
+        return f"{sentence}."
+    needed = significance.seeds_needed(Sample.of(one), Sample.of(other), difference.num_pairs)
     if needed is None:
-        return f", and with up to {significance.MOST_SEEDS:,} it would not be found"
-    return f"; with about {needed} each one of this size would be found"
+        return f"{sentence}; {significance.MOST_SEEDS:,} seeds would not detect it."
+    return f"{sentence}; about {needed} seeds per model would detect a difference of this size."
 
 
 def copies(board: Leaderboard) -> str:
-    """Which rows are made of training images: C_T below -3 in pixels and in features, in words.
+    """The rows that copy training images: C_T below -3 in pixels and in features.
 
-    In one space alone it proves nothing: in pixels a blur lies as close to everything as copies do.
-    Empty where C_T was not measured in both.
+    One space alone proves nothing: in pixels a blurred image is as close to everything as a copy.
+    Empty where C_T was not measured in both spaces.
     """
     columns = _nearness_columns(board)
     if {column.metric == "ct_pixel" for column in columns} != {True, False}:
         return ""
     models = [row.name for row in board.models if is_copy(board, row)]
     references = [REFERENCE_NAMES[row.name] for row in board.references if is_copy(board, row)]
-    found = f"of the reference rows {', '.join(references) or 'none'}"
     return (
-        f"Made of training images, by C_T below {number(COPY_BELOW, 0)} in pixels and in features: "
-        f"{', '.join(models) or 'no model'}; {found}."
+        f"Copies of training images (C_T < {number(COPY_BELOW, 0)} in pixels and features): "
+        f"{', '.join(models) or 'no model'}. Reference rows flagged as copies: "
+        f"{', '.join(references) or 'none'}."
     )
 
 
@@ -119,8 +103,8 @@ def _nearness_columns(board: Leaderboard) -> list[Column]:
 
 def nearness(board: Leaderboard, row: Row) -> list[tuple[Column, float]]:
     """C_T of a row in each space in which it has one."""
-    found = [(column, board.cell(row, column).mean) for column in _nearness_columns(board)]
-    return [(column, value) for column, value in found if value is not None]
+    means = [(column, board.cell(row, column).mean) for column in _nearness_columns(board)]
+    return [(column, mean) for column, mean in means if mean is not None]
 
 
 def is_copy(board: Leaderboard, row: Row) -> bool:

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from evaluation.comparing import pairs, verdict
+from evaluation.comparing import verdict
 from evaluation.comparing.leaderboard import MINUS, MISSING, Row, decimals, mean_and_sd, number
 from evaluation.comparing.pairs import Comparison, Line, Side
 from pipelines.comparing.compared_models import Compared
@@ -57,7 +57,7 @@ def _table(found: Comparison, other: Row, width: int) -> str:
         columns = [_padded(column) for column in zip(*cells, strict=True)]
         rows = [
             # An ideal, as in `→ 0.5`, stands in the report; here it would take a column's width.
-            [f"{line.metric} {line.arrow[:1]}".rstrip(), *texts, _verdict(line)]
+            [f"{line.metric} {line.arrow[:1]}".rstrip(), *texts, line.difference.short()]
             for line, texts in zip(lines, zip(*columns, strict=True), strict=True)
         ]
         header = ["metric", first.name, other.name, "change", "verdict"]
@@ -68,7 +68,7 @@ def _table(found: Comparison, other: Row, width: int) -> str:
     shown += ", Student's 95 % interval" if with_interval else ""
     left_out = "" if with_sd else "; more in a wider terminal or with --json"
     directed = [line for line in lines if line.improves is not None]
-    apart = sum(line.verdict in {pairs.BETTER, pairs.WORSE} for line in directed)
+    significant = sum(line.difference.is_significant for line in directed)
     better = sum(bool(line.improves) for line in directed)
     return "\n".join(
         [
@@ -78,7 +78,7 @@ def _table(found: Comparison, other: Row, width: int) -> str:
             "",
             *textwrap.wrap(
                 f"{other.name} has the better mean in {better} of {len(directed)} metrics that "
-                f"differ and have a direction; the seeds tell {apart} of them apart.",
+                f"differ and have a direction; {significant} of these differences are significant.",
                 width,
             ),
         ]
@@ -87,7 +87,7 @@ def _table(found: Comparison, other: Row, width: int) -> str:
 
 def _cells(line: Line, with_sd: bool, with_interval: bool) -> list[list[str]]:
     """The parts of each model's column and of the difference."""
-    places = decimals([line.first.cell.mean, line.other.cell.mean])
+    places = decimals([line.baseline.cell.mean, line.model.cell.mean])
 
     def side(shown: Side, expected: int) -> list[str]:
         mean, n = shown.cell.mean, shown.cell.n
@@ -99,8 +99,9 @@ def _cells(line: Line, with_sd: bool, with_interval: bool) -> list[list[str]]:
             parts.append(f"[{inside}]" if inside else "")
         return parts
 
-    most = max(line.first.cell.n, line.other.cell.n)
-    return [side(line.first, most), side(line.other, most), [_signed(line.difference, places)]]
+    most = max(line.baseline.cell.n, line.model.cell.n)
+    change = [_signed(line.difference.value, places)]
+    return [side(line.baseline, most), side(line.model, most), change]
 
 
 def _padded(column: Sequence[Sequence[str]]) -> list[str]:
@@ -115,10 +116,6 @@ def _padded(column: Sequence[Sequence[str]]) -> list[str]:
 def _signed(value: float, places: int) -> str:
     text = number(value, places)
     return f"+{text}" if value > 0 and not text.startswith(MINUS) else text
-
-
-def _verdict(line: Line) -> str:
-    return line.verdict if line.p is None else f"{line.verdict}, p {line.p:.2g}"
 
 
 def _not_compared(found: Comparison, width: int) -> str:

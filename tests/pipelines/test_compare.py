@@ -68,7 +68,7 @@ def test_named_metrics_come_alone_each_with_its_verdict(
     assert settings[-3:] == ["beta", "1.0", "4.0"]
 
 
-def test_three_models_are_held_against_the_first(
+def test_the_first_model_is_the_baseline_of_the_others(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = run(monkeypatch, capsys, "vae", "gan", "gan_r1", "--metric", "fid_classifier")
@@ -96,11 +96,11 @@ def test_the_json_file_says_the_same(
     found = json.loads((project / "found.json").read_text())
     line = found["comparisons"]["gan_r1"][0]
     assert line["metric"] == "fid_classifier"
-    assert line["first"]["mean"] == pytest.approx((8.41 + 8.93) / 2)
+    assert line["baseline"]["mean"] == pytest.approx((8.41 + 8.93) / 2)
     assert line["difference"] == pytest.approx((3.11 + 3.52 - 8.41 - 8.93) / 2)
     assert (line["verdict"], line["p"]) == ("not testable", None)
     assert line["seeds_needed"] == 4
-    assert f"about {line['seeds_needed']} each" in out
+    assert f"about {line['seeds_needed']} seeds per model" in " ".join(out.split())
     assert found["params_that_differ"]["kind"] == {"vae": "vae", "gan_r1": "gan"}
     assert set(found["lacking"]) >= {"mse", "disc_gap"}
 

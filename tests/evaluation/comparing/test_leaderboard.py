@@ -181,20 +181,20 @@ def test_counts_have_three_digits(value, text) -> None:
 def test_the_verdict_names_winner_gap_and_doubt() -> None:
     board = make_board(DOWN, a=[4.0, 4.4], b=[3.0, 3.2])
     assert " ".join(verdict.verdict(board, "m")) == (
-        "b has the lowest m: 3.10 ± 0.14 (2 seeds), 1.10 (26 %) better than a at 4.20 ± 0.28. "
-        "The ranges over the seeds do not overlap; a difference is not testable with 2 seeds; "
-        "with about 4 each one of this size would be found."
+        "b has the lowest m: 3.10 ± 0.14 (2 seeds); a is second with 4.20 ± 0.28, a difference of "
+        "1.10 (26 %). The difference between b and a is not testable with 2 seeds; about 4 seeds "
+        "per model would detect a difference of this size."
     )
 
 
 @pytest.mark.parametrize(
     ("direction", "a", "b", "expected"),
     [
-        (UP, [4.0, 4.4], [3.0, 4.1], "a has the highest m.* overlap; .*not testable with 2 seeds"),
+        (UP, [4.0, 4.4], [3.0, 4.1], "a has the highest m.* not testable with 2 seeds; about"),
         (DOWN, [1.0], [2.0], r"\(1 seed\).*not testable with 1 seed\."),
         (DOWN, [1.0, 1.1, 1.2], [2.0, 2.1, 2.2], "not testable with 3 seeds"),
-        (DOWN, [1.0, 1.1, 1.2, 1.3], [2.0, 2.1, 2.2, 2.3], "over 1 pair: p = 3.4e-05"),
-        (DOWN, [1.0] * 4, [2.0] * 4, "over 1 pair: p = 0"),
+        (DOWN, [1.0, 1.1, 1.2, 1.3], [2.0, 2.1, 2.2, 2.3], r" a is better than b .* 3.4e-05\)"),
+        (DOWN, [1.0] * 4, [2.0] * 4, r"is better .*: p = 0\)"),
         (DOWN, [1.0], [None], "No other model has a value"),
         (DOWN, [None], [None], "^No model has a value of m"),
     ],
@@ -218,11 +218,13 @@ def test_the_test_of_the_best_pair_is_adjusted_for_all_pairs() -> None:
     expected = max(raw[2], 2 * raw[1], 3 * raw[0])
     text = " ".join(verdict.verdict(make_board(DOWN, **models), "m"))
     dealt = permutation(models["a"], models["b"])
-    check = f"(unadjusted {raw[2]:.2g}, by permutation {dealt:.2g})"
-    assert f"over 3 pairs: p = {expected:.2g} {check}; with about" in text
+    p = f"p = {expected:.2g} after Holm's correction over 3 pairs, {raw[2]:.2g} before"
+    by_permutation = f"a permutation test gives p = {dealt:.2g}"
+    assert "a and b are not distinguishable" in text
+    assert f"{p}); {by_permutation}; about" in text
 
 
-def test_the_board_groups_models_that_the_seeds_do_not_tell_apart() -> None:
+def test_the_board_groups_models_that_are_not_distinguishable() -> None:
     near, far = [1.0, 1.2, 1.1, 1.3, 1.2], [5.0, 5.1, 5.2, 5.3, 5.2]
     board = make_board(DOWN, a=near, b=[value + 0.02 for value in near], c=far)
     assert board.groups(board.column("m")) == {"a": "a", "b": "a", "c": "b"}
@@ -265,7 +267,7 @@ def test_a_missing_value_is_a_dash_with_a_footnote() -> None:
 
 @pytest.mark.parametrize(
     ("pixel", "features", "found"),
-    [(-5.0, -4.0, "features: a;"), (-5.0, 2.0, "no model;"), (-1.0, -4.0, "no model;")],
+    [(-5.0, -4.0, "features): a."), (-5.0, 2.0, "no model."), (-1.0, -4.0, "no model.")],
 )
 def test_copies_are_so_in_pixels_and_in_features(pixel, features, found) -> None:
     values = {"ct_pixel": [pixel], "ct_classifier": [features]}

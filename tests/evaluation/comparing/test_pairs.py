@@ -5,6 +5,7 @@ import pytest
 from evaluation.comparing import pairs as pairwise
 from evaluation.comparing import significance
 from evaluation.comparing.leaderboard import Row
+from evaluation.comparing.significance import Sample, seeds_needed, welch
 
 DIRECTIONS = {"fid": False, "score": True, "rate": None}
 
@@ -61,37 +62,41 @@ def line(first, other, metric="fid"):
         ("fid", LOW, HIGH, "worse", False),
         ("score", HIGH, LOW, "worse", False),
         ("score", LOW, HIGH, "better", True),
-        ("rate", LOW, HIGH, "no direction", None),
-        ("fid", LOW, [1.1, 0.9, 1.0, 1.1], "not told apart", False),
+        ("rate", LOW, HIGH, "different", None),
+        ("rate", LOW, [1.1, 0.9, 1.0, 1.1], "not distinguishable", None),
+        ("fid", LOW, [1.1, 0.9, 1.0, 1.1], "not distinguishable", False),
         ("fid", LOW[:2], HIGH[:2], "not testable", False),
         ("fid", LOW[:1], HIGH[:1], "not testable", False),
-        ("fid", LOW, LOW, "not told apart", None),
+        ("fid", LOW, LOW, "not distinguishable", None),
     ],
 )
 def test_the_verdict_is_on_the_other_and_follows_the_direction(
     metric, first, other, verdict, improves
 ):
     found = line(first, other, metric)
-    assert (found.verdict, found.improves) == (verdict, improves)
-    assert found.difference == pytest.approx(sum(other) / len(other) - sum(first) / len(first))
+    assert (found.difference.verdict, found.improves) == (verdict, improves)
+    assert found.difference.value == pytest.approx(
+        sum(other) / len(other) - sum(first) / len(first)
+    )
 
 
 def test_p_and_intervals_are_those_of_the_values():
     found = line(LOW, HIGH)
-    assert found.p == pytest.approx(significance.welch(LOW, HIGH))
-    assert found.first.interval == significance.interval(LOW)
-    assert found.other.interval == significance.interval(HIGH)
-    assert line(LOW[:2], HIGH[:2]).p is None
-    assert line(LOW[:1], HIGH[:1]).first.interval is None
+    assert found.difference.p == pytest.approx(welch(Sample.of(LOW), Sample.of(HIGH)))
+    assert found.baseline.interval == significance.interval(LOW)
+    assert found.model.interval == significance.interval(HIGH)
+    assert line(LOW[:2], HIGH[:2]).difference.p is None
+    assert line(LOW[:1], HIGH[:1]).baseline.interval is None
 
 
 def test_among_three_models_p_is_adjusted_for_all_pairs():
     values = {"a": [*LOW, 1.02], "b": [1.2, 1.0, 1.3, 1.1, 1.2], "c": [*HIGH, 2.02]}
     rows = [make_row(name, {"fid": found}) for name, found in values.items()]
     found = pairwise.compare(rows)
-    pairs = {pair.models: pair for pair in significance.pairs(values, higher_is_better=False)}
-    assert found.lines(rows[1])[0].p == pairs["a", "b"].adjusted
-    assert found.lines(rows[2])[0].p == pairs["a", "c"].adjusted == 3 * pairs["a", "c"].p
+    pairs = significance.all_pairs(values, higher_is_better=False)
+    assert found.lines(rows[1])[0].difference == pairs["a", "b"].reversed()
+    far = found.lines(rows[2])[0].difference
+    assert far.p == pairs["a", "c"].p == 3 * far.unadjusted
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def test_the_seeds_needed_are_told_where_they_would_help():
     near = [1.1, 1.2, 1.0, 1.15]
     rows = [make_row("a", {"fid": LOW}), make_row("b", {"fid": near}), make_row("c", {"fid": HIGH})]
     found = pairwise.compare(rows[:2])
-    assert found.seeds_needed("fid", rows[1]) == significance.seeds_needed(LOW, near, 1)
+    assert found.seeds_needed("fid", rows[1]) == seeds_needed(Sample.of(LOW), Sample.of(near), 1)
     told = pairwise.compare([rows[0], rows[2]])
     assert told.seeds_needed("fid", rows[2]) is None
-    assert math.isclose(told.lines(rows[2])[0].difference, 1.0)
+    assert math.isclose(told.lines(rows[2])[0].difference.value, 1.0)

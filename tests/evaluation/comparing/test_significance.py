@@ -1,4 +1,4 @@
-"""Tests that know what the seeds can say: closed forms, scipy, and simulated coverage."""
+"""Tests of the one rule: closed forms, scipy, and simulated coverage."""
 
 import math
 
@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 from evaluation.comparing.significance import (
-    Pair,
-    groups,
+    Sample,
+    all_pairs,
+    differences,
     holm,
     interval,
     is_testable,
-    pairs,
     permutation,
     seeds_needed,
     welch,
@@ -65,12 +65,13 @@ def test_a_permutation_test_by_hand() -> None:
 def test_welch_is_that_of_scipy() -> None:
     one, other = [1.0, 2.0, 4.0], [5.0, 5.5, 7.0, 9.0]
     peer = stats.ttest_ind(one, other, equal_var=False).pvalue
-    assert welch(one, other) == pytest.approx(peer, rel=1e-12)
+    assert welch(Sample.of(one), Sample.of(other)) == pytest.approx(peer, rel=1e-12)
 
 
 def test_values_without_spread_are_equal_or_different_beyond_doubt() -> None:
-    assert welch([1.0, 1.0], [1.0, 1.0]) == 1
-    assert welch([1.0, 1.0], [2.0, 2.0]) == 0
+    one, other = Sample.of([1.0, 1.0]), Sample.of([2.0, 2.0])
+    assert welch(one, one) == 1
+    assert welch(one, other) == 0
 
 
 def test_holm_by_hand() -> None:
@@ -84,55 +85,98 @@ def test_holm_keeps_the_rate_of_false_findings() -> None:
     wrong = 0
     for _ in range(400):
         values = {name: rng.normal(size=5).tolist() for name in "abcd"}
-        found = pairs(values, higher_is_better=False)
-        assert all(pair.testable for pair in found)
-        wrong += any(pair.apart for pair in found)
+        found = all_pairs(values, higher_is_better=False).values()
+        assert all(difference.is_testable for difference in found)
+        wrong += any(difference.is_significant for difference in found)
     assert wrong / 400 < 0.05 + 4 * math.sqrt(0.05 * 0.95 / 400)
 
 
 def test_pairs_put_the_better_model_first_in_either_direction() -> None:
-    values = {"a": [1.0, 1.1], "b": [2.0, 2.2]}
-    assert [p.models for p in pairs(values, higher_is_better=False)] == [("a", "b")]
-    assert [p.models for p in pairs(values, higher_is_better=True)] == [("b", "a")]
+    values = {"a": [1.0, 1.1], "b": [2.0, 2.2], "alone": [3.0], "empty": []}
+    assert list(all_pairs(values, higher_is_better=False)) == [("a", "b")]
+    assert list(all_pairs(values, higher_is_better=True)) == [("b", "a")]
 
 
-def test_untestable_pairs_are_never_apart_and_cost_no_correction() -> None:
+def test_untestable_pairs_are_never_significant_and_cost_no_correction() -> None:
     far = [11.0, 12, 13, 14, 15]
     values = {"a": [1.0, 1.01], "b": [5.0, 5.01], "c": [1.0, 2, 3, 4, 5], "d": far}
-    found = {pair.models: pair for pair in pairs(values, higher_is_better=False)}
-    assert not found["a", "b"].testable
-    assert not found["a", "b"].apart
+    found = all_pairs(values, higher_is_better=False)
+    assert found["a", "b"].verdict == "not testable"
+    assert not found["a", "b"].is_significant
     # a and b against c and d have 21 permutations, too few; only c against d is corrected, by 1.
-    assert found["c", "d"].adjusted == found["c", "d"].p
-    assert found["c", "d"].apart
+    assert found["c", "d"].p == found["c", "d"].unadjusted
+    assert found["c", "d"].verdict == "better"
+    assert (found["c", "d"].num_pairs, found["c", "d"].num_tested) == (6, 1)
 
 
-def apart(*names: tuple[str, str]) -> list[Pair]:
-    return [Pair(pair, 1.0, 0.0, 0.0, testable=True) for pair in names]
+LOW, HIGH = [1.0, 1.1, 0.9, 1.05], [2.0, 2.1, 1.9, 2.05]
+NEAR = [1.1, 1.0, 0.95, 1.05]
 
 
-def test_models_that_nothing_tells_apart_share_one_letter() -> None:
-    assert groups("abc", []) == {"a": "a", "b": "a", "c": "a"}
+@pytest.mark.parametrize(
+    ("model", "baseline", "higher_is_better", "verdict", "sentence"),
+    [
+        (LOW, HIGH, False, "better", "m is better than b (Welch's t-test: p = 3.1e-06)"),
+        (LOW, HIGH, True, "worse", "m is worse than b (Welch's t-test: p = 3.1e-06)"),
+        (LOW, HIGH, None, "different", "m and b differ (Welch's t-test: p = 3.1e-06)"),
+        (
+            LOW,
+            NEAR,
+            False,
+            "not distinguishable",
+            "m and b are not distinguishable (Welch's t-test: p = 0.82)",
+        ),
+        (
+            LOW[:3],
+            HIGH[:3],
+            False,
+            "not testable",
+            "The difference between m and b is not testable with 3 seeds",
+        ),
+        (
+            LOW[:1],
+            HIGH,
+            False,
+            "not testable",
+            "The difference between m and b is not testable with 1 seed",
+        ),
+    ],
+)
+def test_a_verdict_and_its_words(model, baseline, higher_is_better, verdict, sentence) -> None:
+    pair = Sample.of(model), Sample.of(baseline)
+    (difference,) = differences([pair], higher_is_better)
+    assert difference.verdict == verdict
+    assert difference.value == pytest.approx(np.mean(model) - np.mean(baseline))
+    assert difference.sentence("m", "b") == sentence
+    assert difference.reversed() == differences([pair[::-1]], higher_is_better)[0]
 
 
-def test_a_model_in_the_middle_shares_a_letter_with_both_sides() -> None:
-    assert groups("xyz", apart(("x", "z"))) == {"x": "a", "y": "ab", "z": "b"}
+def test_several_pairs_are_corrected_and_the_words_say_so() -> None:
+    low, high = Sample.of([*LOW, 1.0]), Sample.of([*HIGH, 2.0])
+    compared = differences([(low, high), (high, low), (low, low)], higher_is_better=False)
+    assert [one.verdict for one in compared] == ["better", "worse", "not distinguishable"]
+    assert compared[0].p == 3 * compared[0].unadjusted
+    assert [one.short() for one in compared][1:] == ["worse, p 7.4e-08", "not distinguishable, p 1"]
+    assert compared[0].sentence("m", "b") == (
+        "m is better than b (Welch's t-test: "
+        "p = 7.4e-08 after Holm's correction over 3 pairs, 2.5e-08 before)"
+    )
+    few = differences([(Sample(1.0, 0.1, 2), Sample(2.0, 0.1, 2))] * 66, higher_is_better=False)
+    assert few[0].short() == "not testable"
+    assert few[0].sentence("m", "b").endswith("is not testable with 2 seeds among 66 pairs")
 
 
-def test_letters_are_shared_exactly_by_pairs_that_are_not_apart() -> None:
-    names = "vwxyz"
-    told = {("v", "x"), ("v", "y"), ("v", "z"), ("w", "z"), ("x", "z")}
-    letters = groups(names, apart(*told))
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            shared = bool(set(letters[one]) & set(letters[other]))
-            assert shared == ((one, other) not in told)
-    assert letters["v"].startswith("a")
+def test_moments_are_enough() -> None:
+    pair = Sample.of(LOW), Sample(2.0125, 0.08539125638299666, 4)
+    assert pair[1].mean == pytest.approx(Sample.of(HIGH).mean)
+    (difference,) = differences([pair], higher_is_better=False)
+    assert difference.p == pytest.approx(welch(Sample.of(LOW), Sample.of(HIGH)))
+    assert pair[1].interval() == pytest.approx(interval(HIGH))
 
 
 def test_the_seeds_needed_are_those_of_a_simulated_study() -> None:
     one, other = [0.0, math.sqrt(2)], [1.0, 1 + math.sqrt(2)]  # deviation 1, difference 1
-    n = seeds_needed(one, other, comparisons=1)
+    n = seeds_needed(Sample.of(one), Sample.of(other), num_pairs=1)
     assert n == 17  # two-sided t test, effect size 1, power 0.8: the textbook value
     rng = np.random.default_rng(0)
     draws = rng.normal(0, 1, (2000, n)), rng.normal(1, 1, (2000, n))
@@ -141,7 +185,7 @@ def test_the_seeds_needed_are_those_of_a_simulated_study() -> None:
 
 
 def test_more_comparisons_need_more_seeds_and_equal_means_cannot_be_told_apart() -> None:
-    one, other = [0.0, 1.0], [1.0, 2.0]
+    one, other = Sample.of([0.0, 1.0]), Sample.of([1.0, 2.0])
     assert seeds_needed(one, other, 1) < seeds_needed(one, other, 66)
     assert seeds_needed(one, one, 1) is None
-    assert seeds_needed([1.0, 1.0], [2.0, 2.0], 1) == 4
+    assert seeds_needed(Sample(1.0, 0.0, 2), Sample(2.0, 0.0, 2), 1) == 4
