@@ -28,7 +28,8 @@ SECONDS, BYTES = 20.0, 3_000_000
 #: The stage on another root, which is named behind it.
 STAGE = """
 import pathlib, sys
-from pipelines import paths, report
+from pipelines import report
+from pipelines.settings import paths
 root = paths.ROOT
 for name, value in list(vars(paths).items()):
     if isinstance(value, pathlib.Path) and value.is_relative_to(root):

@@ -249,7 +249,8 @@ def write_project(root: Path) -> None:
 #: The stage in a process of its own, on the folder named behind it.
 PATCHED_MAIN = """
 import pathlib, sys
-from pipelines import paths, report
+from pipelines import report
+from pipelines.settings import paths
 root = paths.ROOT
 for name, value in list(vars(paths).items()):
     if isinstance(value, pathlib.Path) and value.is_relative_to(root):
