@@ -1,10 +1,10 @@
 """Stage `features`: the feature extractors and the features of the real splits.
 
 Writes `outputs/features/`: `card.json`, which describes each extractor, and by extractor
-`<name>/<split>.pt`, the features (N, d) float32 of a split. The trained classifier lies in
-`classifier/extractor.pt`, its replicas in `replicas/<seed>.pt`. Data without labels has no
-classifier, and the Inception network needs a file of weights: a card says what is missing, and what
-would be measured with it is null. `pipelines.data.extractors` reads all this.
+`<name>/<split>.safetensors`, the features (N, d) float32 of a split. The trained classifier lies in
+`classifier/extractor.safetensors`, its replicas in `replicas/<seed>.safetensors`. Data without
+labels has no classifier, and the Inception network needs a file of weights: a card says what is
+missing, and what would be measured with it is null. `pipelines.data.extractors` reads all this.
 """
 
 import math
@@ -25,10 +25,9 @@ from evaluation.measuring.extractors import (
     Extractor,
     FeatureExtractor,
     MissingExtractor,
-    save,
-    save_features,
 )
 from pipelines.data import splits
+from pipelines.data.extractor_files import save_extractor, save_features
 from pipelines.data.extractors import open_inception
 from pipelines.data.splits import Split
 from pipelines.settings import files, params, paths
@@ -133,9 +132,10 @@ def _classifier(
         return _missing("no_extractor", NO_LABELS)
     num_classes = splits.load_manifest(prepared)["num_classes"]
     extractor = train(labelled["train"], num_classes, settings, settings.seed)
-    save(extractor, new / "classifier" / "extractor.pt")
+    save_extractor(extractor, new / "classifier" / "extractor.safetensors")
     for seed in range(settings.seed + 1, settings.seed + 1 + settings.replicas):
-        save(train(labelled["train"], num_classes, settings, seed), new / f"replicas/{seed}.pt")
+        replica = train(labelled["train"], num_classes, settings, seed)
+        save_extractor(replica, new / "replicas" / f"{seed}.safetensors")
     features = _features(extractor, data, identities, new)
     card = describe(extractor, labelled, features, classifier_settings(settings), settings.seed)
     return {**card, "warning": warning(card["accuracy"]["test"], settings.min_accuracy)}
@@ -165,7 +165,7 @@ def _features(
 ) -> dict[str, torch.Tensor]:
     features = {name: extractor.features(split.images) for name, split in data.items()}
     for name, values in features.items():
-        path = new / extractor.name / f"{name}.pt"
+        path = new / extractor.name / f"{name}.safetensors"
         save_features(values, path, extractor=extractor.sha256, images=identities[name])
     return features
 

@@ -2,8 +2,8 @@
 
 `python -m pipelines.train vae` trains the entry `models.vae`. This process coordinates: it shows
 the progress and talks to MLflow, so that a slow store slows no training. Each seed is a process of
-its own. Writes `outputs/train/<model>/<seed>/` (weights.pt, config.json, history.csv,
-snapshots.pt), `reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
+its own. Writes `outputs/train/<model>/<seed>/` (weights.safetensors, config.json, history.csv,
+snapshots.safetensors), `reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
 """
 
 import argparse

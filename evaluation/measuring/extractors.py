@@ -6,13 +6,10 @@ features 100, so that a Frechet distance reads as percent of the real feature va
 """
 
 import hashlib
-import io
 import math
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -198,101 +195,3 @@ def identity(state: Mapping[str, Tensor], scale: float) -> str:
         digest.update(little.tobytes())
     digest.update(f"scale {float(scale).hex()} preprocessing {PREPROCESSING_VERSION}".encode())
     return digest.hexdigest()
-
-
-def save(extractor: Extractor, path: Path) -> None:
-    """Writes an extractor as a plain dict of tensors and numbers."""
-    content = {
-        "name": extractor.name,
-        "preprocessing": PREPROCESSING_VERSION,
-        "image_shape": list(extractor.image_shape),
-        "num_classes": extractor.num_classes,
-        "width": extractor.width,
-        "num_features": extractor.num_features,
-        "scale": extractor.scale,
-        "state": dict(extractor.classifier.state_dict()),
-        "sha256": extractor.sha256,
-    }
-    _write(content, path)
-
-
-def save_features(features: Tensor, path: Path, *, extractor: str, images: str) -> None:
-    """Writes features (N, d) with the SHA-256 of their extractor and of their images."""
-    _write({"extractor": extractor, "images": images, "features": features}, path)
-
-
-def load_features(path: Path, *, extractor: str, images: str) -> Tensor:
-    """Reads features (N, d).
-
-    Args:
-        path: As `save_features` has written it.
-        extractor: The SHA-256 of the extractor that they have to be of.
-        images: The SHA-256 of the images that they have to be of.
-
-    Raises:
-        ValueError: The file is damaged, or of another extractor or other images.
-    """
-    content = _loaded(path, "features")
-    for what, wanted in (("extractor", extractor), ("images", images)):
-        if (found := content[what]) != wanted:
-            raise ValueError(f"{path}: features of {what} {found[:8]}, not of {wanted[:8]}")
-    features: Tensor = content["features"]
-    return features
-
-
-def _write(content: dict[str, Any], path: Path) -> None:
-    # Through memory: torch writes the file's name into the archive, and equal weights shall give
-    # equal bytes wherever they are written.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
-
-
-def _loaded(path: Path, what: str) -> dict[str, Any]:
-    try:
-        content = torch.load(path, weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: no readable {what} ({reason})") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: no readable {what} ({type(content).__name__})")
-    return content
-
-
-def load(path: Path) -> Extractor:
-    """Reads an extractor.
-
-    Raises:
-        ValueError: The file is damaged, or its weights are not those that its hash was made of.
-    """
-    try:
-        return _read(path)
-    except (RuntimeError, LookupError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: no readable extractor ({reason})") from None
-
-
-def _read(path: Path) -> Extractor:
-    content = _loaded(path, "extractor")
-    if content["preprocessing"] != PREPROCESSING_VERSION:
-        raise ValueError(
-            f"{path}: made with preprocessing version {content['preprocessing']}, "
-            f"this is version {PREPROCESSING_VERSION}; train the extractor anew"
-        )
-    channels, height, width_px = content["image_shape"]
-    shape = (channels, height, width_px)
-    settings = {key: content[key] for key in ("num_classes", "width", "num_features")}
-    classifier = Classifier(shape, **settings)
-    classifier.load_state_dict(content["state"])
-    extractor = Extractor(classifier, image_shape=shape, scale=content["scale"], **settings)
-    if extractor.sha256 != content["sha256"]:
-        raise ValueError(
-            f"{path}: its weights have SHA-256 {extractor.sha256[:8]}, "
-            f"expected {content['sha256'][:8]}; the file is damaged, train the extractor anew"
-        )
-    return extractor

@@ -1,4 +1,8 @@
-"""Checkpoints are data: tensors and plain Python values, read without unpickling objects."""
+"""Resume checkpoints: torch files, read with `weights_only=True`, which runs no code from them.
+
+They exist for the minutes of a training: each is deleted when its training is complete. What a
+training leaves behind is safetensors and JSON.
+"""
 
 import io
 import os

@@ -14,10 +14,9 @@ from evaluation.measuring.extractors import (
     Extractor,
     FeatureExtractor,
     MissingExtractor,
-    load,
-    load_features,
 )
 from pipelines.data import splits
+from pipelines.data.extractor_files import load_extractor, load_features
 from pipelines.data.splits import Split
 from pipelines.settings import files, paths
 from pipelines.settings.errors import UserError
@@ -67,10 +66,10 @@ def load_extracted(
     folder = folder or paths.FEATURES
     cards: dict[str, dict[str, Any]] = files.read_json(folder / "card.json", MADE_BY)
     extractors = tuple(_open(name, card, settings, folder) for name, card in cards.items())
-    replicas = sorted((folder / "replicas").glob("*.pt"), key=lambda path: int(path.stem))
+    replicas = sorted((folder / "replicas").glob("*.safetensors"), key=lambda path: int(path.stem))
     return Extracted(
         extractors,
-        tuple(_made(functools.partial(load, path)) for path in replicas),
+        tuple(_made(functools.partial(load_extractor, path)) for path in replicas),
         {name: _of_split(name, extractors, folder, prepared) for name in splits.SPLITS},
         cards,
     )
@@ -114,7 +113,7 @@ def _open(
     if card["extractor"] is None:
         return MissingExtractor(name, card["missing"])
     if name == "classifier":
-        return _made(functools.partial(load, folder / name / "extractor.pt"))
+        return _made(functools.partial(load_extractor, folder / name / "extractor.safetensors"))
     extractor = open_inception(settings)
     found = "nothing" if isinstance(extractor, MissingExtractor) else f"sha256:{extractor.sha256}"
     if found != card["extractor"]:
@@ -135,7 +134,8 @@ def _of_split(
     found: dict[str, torch.Tensor] = {}
     for extractor in extractors:
         if not isinstance(extractor, MissingExtractor):
-            path, sha256 = folder / extractor.name / f"{name}.pt", extractor.sha256
+            sha256 = extractor.sha256
+            path = folder / extractor.name / f"{name}.safetensors"
             found[sha256] = _made(
                 functools.partial(load_features, path, extractor=sha256, images=images)
             )

@@ -12,9 +12,8 @@ from evaluation.measuring.memorisation import nearest_pairs
 from evaluation.measuring.protocols import Reconstructor
 from genmodels.base.model import GenerativeModel
 from genmodels.base.seeding import generator
-from genmodels.training import checkpoint
 from pipelines.data.splits import Split
-from pipelines.settings.errors import UserError
+from pipelines.training.weights import MADE_BY, read_snapshots
 
 GRID_COLUMNS = 8
 #: Pairs of latents in the interpolation picture, and images from one to the other.
@@ -126,11 +125,7 @@ def draw_training(trained: Path, folder: Path) -> None:
     Raises:
         UserError: The file of samples is damaged.
     """
-    path = trained / "snapshots.pt"
-    try:
-        kept = checkpoint.load(path)
-    except ValueError as error:
-        raise UserError(f"{error}; `dvc repro train@{trained.parent.name}` makes it anew") from None
-    for step, images in kept["snapshots"].items():
+    snapshots = read_snapshots(trained, f"{MADE_BY} train@{trained.parent.name}")
+    for step, images in snapshots.items():
         grid = grids.image_grid(images.float() / 255, GRID_COLUMNS)
         grids.save_png(grid, folder / f"step_{step:06d}.png")

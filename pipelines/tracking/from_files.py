@@ -45,7 +45,7 @@ class CompletedRun:
         timings: What a clock measured: kept as first written, so a forced repro adds no point.
         files: Artifacts by their path in the run.
         texts: Artifacts that are no file here, by their path in the run.
-        sha256: Of the weights.
+        digests: The SHA-256 of weights and settings, by the keys of `mlmodel.FILES`.
         snapshots: Sample grids by training step.
         note: The description, Markdown, without the pictures, whose addresses only its run knows.
         card: The shorter one of its model, Markdown: values that have a direction.
@@ -60,7 +60,7 @@ class CompletedRun:
     timings: Mapping[str, float]
     files: Mapping[str, Path]
     texts: Mapping[str, str]
-    sha256: str
+    digests: Mapping[str, str]
     snapshots: Mapping[int, Path]
     note: str
     card: str
@@ -169,7 +169,7 @@ def _read_seed(
         if (match := _SNAPSHOT.fullmatch(path.name))
     }
     tags = _tags(model, lock, records, clock["train"]) | origin.recall(digest)
-    sha256 = mlmodel.sha256(artifacts[mlmodel.WEIGHTS])
+    digests = mlmodel.hash_files(folder)
     directed = [r for r in records if r["higher_is_better"] is not None]
     return CompletedRun(
         identity=identity,
@@ -180,8 +180,8 @@ def _read_seed(
         metrics=_metrics(records, rows, summary["cost"]),
         timings=_timings(clock),
         files=artifacts,
-        texts={mlmodel.DESCRIPTION: mlmodel.describe(config, sha256)},
-        sha256=sha256,
+        texts={mlmodel.DESCRIPTION: mlmodel.describe(config, digests)},
+        digests=digests,
         snapshots=snapshots,
         note=describe(identity, records, summary),
         card=describe(identity, directed, summary),
@@ -194,10 +194,11 @@ def _digest(snapshots: Mapping[int, Path]) -> str:
 
 
 def _artifacts(trained: Path, evaluated: Path, seed: int) -> dict[str, Path]:
-    found = {name: trained / name for name in ("config.json", "history.csv")}
-    found[mlmodel.WEIGHTS] = trained / "weights.pt"
-    if not found[mlmodel.WEIGHTS].is_file():
-        raise UserError(f"{found[mlmodel.WEIGHTS]}: no such file; `{MADE_BY}` makes it")
+    found = {"history.csv": trained / "history.csv"}
+    for name in mlmodel.FILES.values():
+        if not (trained / name).is_file():
+            raise UserError(f"{trained / name}: no such file; `{MADE_BY}` makes it")
+        found[f"{mlmodel.FOLDER}/{name}"] = trained / name
     found["evaluate/records.json"] = evaluated / "records.json"
     pictures = sorted((evaluated / str(seed)).glob("*.png"))
     for path in [*pictures, *(evaluated / str(seed)).glob("latents.json")]:

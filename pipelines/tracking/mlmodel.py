@@ -1,4 +1,4 @@
-"""The folder of a run that MLflow takes for a model: weights, and a text that says who reads them.
+"""The folder of a run that MLflow takes for a model: weights, settings, and who reads them.
 
 No pickle and no code lies in it: `loader_module` names a module of this project, which has to be
 installed where the model is loaded. Knows neither torch nor MLflow.
@@ -16,12 +16,13 @@ from pipelines.settings.errors import UserError
 #: The artifacts of a run that make it a model; MLflow fixes the second name.
 FOLDER = "model"
 DESCRIPTION = f"{FOLDER}/MLmodel"
-WEIGHTS = f"{FOLDER}/weights.pt"
+#: The files that decide the model, by the key of their published SHA-256.
+FILES = {"sha256": "weights.safetensors", "config_sha256": "config.json"}
 
 LOADER = "pipelines.trained.served_model"
 
 
-def describe(config: Mapping[str, Any], digest: str) -> str:
+def describe(config: Mapping[str, Any], digests: Mapping[str, str]) -> str:
     """The content of `MLmodel`, as JSON, which is YAML.
 
     All models take the same table: a column that a model cannot serve is refused by the loader,
@@ -29,7 +30,7 @@ def describe(config: Mapping[str, Any], digest: str) -> str:
 
     Args:
         config: A training's config.json.
-        digest: The SHA-256 of its weights.pt.
+        digests: The SHA-256 of the training's files, by the keys of `FILES`.
     """
     pixels: dict[str, Any] = {"type": "double"}
     for _ in config["image_shape"]:
@@ -54,7 +55,7 @@ def describe(config: Mapping[str, Any], digest: str) -> str:
             "kind": config["kind"],
             "family": config["family"],
             "seed": config["seed"],
-            "sha256": digest,
+            **digests,
         },
     }
     return json.dumps(content, indent=2) + "\n"
@@ -66,21 +67,29 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check(weights: Path, digest: str, name: str, remedy: str) -> None:
-    """Refuses weights that are not the published ones.
+def hash_files(folder: Path) -> dict[str, str]:
+    """The SHA-256 of the files that decide the model in a folder, by the keys of `FILES`."""
+    return {key: sha256(folder / name) for key, name in FILES.items()}
+
+
+def check(folder: Path, published: Mapping[str, str], name: str, remedy: str) -> None:
+    """Refuses files that are not the published ones.
 
     Args:
-        weights: The file.
-        digest: The SHA-256 that it should have.
-        name: What the user knows it by.
-        remedy: What makes it anew.
+        folder: Holds them.
+        published: Their SHA-256 by the keys of `FILES`, among others.
+        name: The model's name for the user.
+        remedy: How to make the files again.
 
     Raises:
-        UserError: Their SHA-256 is another one.
+        UserError: A file is missing, or its SHA-256 differs or was not published.
     """
-    found = sha256(weights)
-    if found != digest:
-        raise UserError(
-            f"{name}: refused, these are not the weights that were published (SHA-256 "
-            f"{found[:12]}..., expected {digest[:12]}...); {remedy}"
-        )
+    for key, file in FILES.items():
+        if not (folder / file).is_file():
+            raise UserError(f"{name}: refused, {file} is missing; {remedy}")
+        digest, expected = sha256(folder / file), published.get(key, "unknown")
+        if digest != expected:
+            raise UserError(
+                f"{name}: refused, {file} is not the published one (SHA-256 "
+                f"{digest[:12]}..., expected {expected[:12]}...); {remedy}"
+            )

@@ -58,14 +58,14 @@ class Registered:
     Attributes:
         version: The version's number.
         run: The id of its run.
-        tags: `model`, `seed`, `fingerprint`, `sha256` of the weights and more.
-        weights: Its weights as a local file; None where they are gone.
+        tags: `model`, `seed`, `fingerprint`, the keys of `mlmodel.FILES` and more.
+        folder: A local folder with its files; None where one of them is gone.
     """
 
     version: str
     run: str
     tags: Mapping[str, str]
-    weights: Path | None
+    folder: Path | None
 
 
 def choose(
@@ -191,7 +191,7 @@ def _only_versions(client: Any) -> dict[str, Any]:
 
 def _version(client: Any, done: CompletedRun, run_id: str, present: Any) -> Any:
     """The version of a training, made where it is missing, with its tags as they should be."""
-    tags = done.identity.tags() | {"sha256": done.sha256}
+    tags = {**done.identity.tags(), **done.digests}
     if present is not None and present.run_id != run_id:
         # Somebody deleted its run, and another one was made from the files.
         client.delete_model_version(REGISTERED, present.version)
@@ -227,11 +227,11 @@ def find(store: Store, alias: str) -> Registered | None:
         if number is None:
             return None
         version = client.get_model_version(REGISTERED, str(number))
-        weights, run_id = None, version.run_id
-        files = client.list_artifacts(run_id, mlmodel.FOLDER) if run_id else []
-        if any(item.path == mlmodel.WEIGHTS for item in files):
-            weights = Path(client.download_artifacts(run_id, mlmodel.WEIGHTS))
-        return Registered(str(number), run_id or "", dict(version.tags), weights)
+        folder, run_id = None, version.run_id
+        artifacts = client.list_artifacts(run_id, mlmodel.FOLDER) if run_id else []
+        if set(mlmodel.FILES.values()) <= {Path(item.path).name for item in artifacts}:
+            folder = Path(client.download_artifacts(run_id, mlmodel.FOLDER))
+        return Registered(str(number), run_id or "", dict(version.tags), folder)
 
     return store.attempt(ask, None)
 

@@ -3,7 +3,8 @@
     model = mlflow.pyfunc.load_model("models:/genmodels@champion")
     images = model.predict(pandas.DataFrame({"seed": range(16)}))
 
-The weights are read as plain tensors after their SHA-256 was compared with the one in `MLmodel`.
+The weights are safetensors, and read after the SHA-256 of weights.safetensors and config.json was
+compared with the one in `MLmodel`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from genmodels.base.model import GenerativeModel
 from pipelines.settings.errors import UserError
 from pipelines.settings.params import read_yaml
 from pipelines.tracking import mlmodel
-from pipelines.trained import trained_models
+from pipelines.training.weights import read_model
 
 MADE_BY = "make publish"
 
@@ -128,12 +129,10 @@ def _load_pyfunc(path: str) -> ServedModel:
     """Called by MLflow with the folder of the model.
 
     Raises:
-        UserError: The weights are not the published ones, or no plain tensors.
+        UserError: A file is missing, damaged, or not the published one.
     """
     folder = Path(path)
-    expected = read_yaml(folder / Path(mlmodel.DESCRIPTION).name)["metadata"]["sha256"]
-    weights = folder / Path(mlmodel.WEIGHTS).name
-    mlmodel.check(
-        weights, expected, str(weights), "delete the run, and `make publish` makes it anew"
-    )
-    return ServedModel(trained_models.read(folder, MADE_BY))
+    published = read_yaml(folder / Path(mlmodel.DESCRIPTION).name)["metadata"]
+    remedy = f"delete the run, and `{MADE_BY}` makes it again"
+    mlmodel.check(folder, published, str(folder), remedy)
+    return ServedModel(read_model(folder, MADE_BY))

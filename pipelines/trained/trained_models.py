@@ -15,7 +15,7 @@ from pipelines.settings.params import Params
 from pipelines.settings.refusals import suggest
 from pipelines.tracking import mlmodel, registry
 from pipelines.tracking import store as tracking
-from pipelines.training.weights import MADE_BY, read_model
+from pipelines.training.weights import MADE_BY, WEIGHTS, read_model
 
 ARGUMENT_HELP = (
     "a key of models: in params.yaml that was trained, or an alias of the registry: "
@@ -90,13 +90,13 @@ def load(name: str, training_seed: int | None = None) -> Trained:
 def _of_preset(name: str, settings: Params, training_seed: int | None) -> Trained:
     seed = settings.seeds[0] if training_seed is None else training_seed
     folder = paths.TRAIN / name
-    trained = [path.parent.name for path in folder.glob("[0-9]*/weights.pt")]
+    trained = [path.parent.name for path in folder.glob(f"[0-9]*/{WEIGHTS}")]
     if trained and str(seed) not in trained:
         there = ", ".join(sorted(trained, key=int))
         raise UserError(
             f"{name} was not trained with seed {seed} but with {there}: choose with --training-seed"
         )
-    return Trained(read(folder / str(seed), _made_by(name, settings)), _title(name, seed))
+    return Trained(read_model(folder / str(seed), _made_by(name, settings)), _title(name, seed))
 
 
 def _of_alias(alias: str) -> Trained:
@@ -106,39 +106,20 @@ def _of_alias(alias: str) -> Trained:
         raise UserError(f"alias {alias!r}: the registry does not answer; name a model instead")
     if found is None:
         raise UserError(f"no alias {alias!r} in the registry; `make publish` sets it")
-    if found.weights is None or "sha256" not in found.tags:
-        lacks = "weights" if found.weights is None else "SHA-256"
+    if found.folder is None or not mlmodel.FILES.keys() <= found.tags.keys():
+        lacks = "weights" if found.folder is None else "SHA-256"
         raise UserError(
             f"alias {alias!r}: version {found.version} has no {lacks} in the registry; "
             "`make publish` writes it, or moves the alias"
         )
     mlmodel.check(
-        found.weights,
-        found.tags["sha256"],
+        found.folder,
+        found.tags,
         f"alias {alias!r}, version {found.version}",
         f"delete its run {found.run} in MLflow, and `make publish` makes it anew",
     )
     title = f"{alias}: {_title(found.tags.get('model', ''), found.tags.get('seed', ''))}"
-    return Trained(read(found.weights.parent, "make publish"), title)
-
-
-def read(folder: Path, made_by: str) -> GenerativeModel:
-    """The model of the weights.pt in a folder, in evaluation mode.
-
-    Raises:
-        UserError: The file is missing, no plain tensors, or of another version of the code; names
-            the command that makes it.
-    """
-    try:
-        return read_model(folder, made_by)
-    except UserError:
-        raise
-    except (KeyError, ValueError, RuntimeError) as error:  # settings or weights of other code
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{folder / 'weights.pt'}: from another version of the code ({reason}); "
-            f"`{made_by}` makes it anew"
-        ) from None
+    return Trained(read_model(found.folder, "make publish"), title)
 
 
 def _made_by(name: str, settings: Params) -> str:

@@ -19,12 +19,11 @@ from genmodels.base.model import Images
 from genmodels.build import build
 from genmodels.networks.shape import ImageShape
 from genmodels.training import checkpoint
-from genmodels.training.cost import num_parameters
 from genmodels.training.loop import Callbacks, LoopSettings, Row, Trainer
 from pipelines.data import splits
 from pipelines.settings import files
 from pipelines.settings.errors import UserError
-from pipelines.training import workers
+from pipelines.training import weights, workers
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 SECONDS_BETWEEN_MESSAGES = 0.5
@@ -194,19 +193,10 @@ def write_seed(folder: Path, name: str, entry: dict[str, Any], trainer: Trainer)
         entry: Its settings.
         trainer: At its end.
     """
-    model = trainer.model
-    settings = {
-        "kind": model.config.kind,
-        "settings": entry,
-        "image_shape": list(model.shape),
-        "num_classes": model.num_classes,
-    }
-    weights = {key: value.cpu() for key, value in model.state_dict().items()}
-    checkpoint.save(folder / "weights.pt", {**settings, "model": weights})
-    card = {"model": name, "family": model.family, "seed": trainer.settings.seed, **settings}
-    files.write_json(folder / "config.json", {**card, "num_parameters": num_parameters(model)})
+    card = {"model": name, "family": trainer.model.family, "seed": trainer.settings.seed}
+    weights.write_model(folder, trainer.model, entry, card)
     files.write_text(folder / "history.csv", as_csv(trainer.history))
-    checkpoint.save(folder / "snapshots.pt", {"snapshots": trainer.snapshots})
+    weights.write_snapshots(folder, trainer.snapshots)
 
 
 def as_csv(rows: list[Row]) -> str:

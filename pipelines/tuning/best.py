@@ -6,8 +6,8 @@ from statistics import fmean
 from typing import Any
 
 from evaluation.figures import grids
-from genmodels.training import checkpoint
 from pipelines.settings import paths
+from pipelines.training.weights import SNAPSHOTS, read_snapshots
 from pipelines.tuning import retrain as tune_retrain
 from pipelines.tuning.files import Ended
 from pipelines.tuning.retrain import Retrained
@@ -61,10 +61,10 @@ def summary(study: Study, best: Sequence[Ended], done: Sequence[Retrained]) -> d
 def draw(study: Study, one: Retrained, path: Path) -> None:
     """The samples of a model that was trained anew, of its first seed."""
     seed = study.settings.retrain.seeds[0]
-    file = paths.STUDIES / f"tune_{study.name}" / one.row / str(seed) / "snapshots.pt"
-    if not file.is_file():  # it diverged
+    folder = paths.STUDIES / f"tune_{study.name}" / one.row / str(seed)
+    if not (folder / SNAPSHOTS).is_file():  # it diverged
         return
-    snapshots = checkpoint.load(file)["snapshots"]
+    snapshots = read_snapshots(folder, f"python -m pipelines.tune {study.name}")
     samples = snapshots[max(snapshots)][:PICTURE_SAMPLES]
     grids.save_png(grids.image_grid(samples.float() / 255, PICTURE_COLUMNS, scale=1), path)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evaluation.measuring.moments import covariance, total_variance
 from evaluation.metrics.precision_recall import K as K_PRECISION
+from pipelines.data import tensor_file
 from pipelines.settings import paths
 
 
@@ -91,8 +92,8 @@ def pairs() -> list[Pair]:
         Pair("copies", one, one[which]),
         Pair("far from 0", one + 1000, two + 1000),
     ]
-    stored = [paths.FEATURES / "classifier" / f"{split}.pt" for split in ("test", "valid")]
+    stored = [paths.FEATURES / "classifier" / f"{split}.safetensors" for split in ("test", "valid")]
     if all(path.is_file() for path in stored):
-        real = [torch.load(path, weights_only=True)["features"] for path in stored]
+        real = [tensor_file.read(path)[0]["features"] for path in stored]
         found.append(Pair("test, valid", *real))
     return [pair.to(torch.float32).to(torch.float64) for pair in found]

@@ -6,7 +6,6 @@ given, and the code as it is has to refuse it or to leave it aside.
 """
 
 import contextlib
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 from evaluation.comparing import leaderboard as comparison
 from evaluation.measuring import context, images, moments, neighbours
 from evaluation.measuring.context import RealImages, Seeds
-from evaluation.measuring.extractors import load_features, save_features
 from evaluation.metrics import precision_recall
 from evaluation.runner import Settings, evaluate
 
@@ -37,18 +35,6 @@ def test_swapped_sides_are_caught_by_dropped_modes(monkeypatch) -> None:
     monkeypatch.setattr(neighbours, "Overlap", lambda one, other: sides(other, one))
     with pytest.raises(AssertionError):
         check_that_dropped_modes_cost_recall_and_not_precision()
-
-
-def test_features_of_the_wrong_split_or_of_another_extractor_are_refused_by_their_identity(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "test.pt"
-    save_features(torch.zeros(3, 2), path, extractor="e" * 64, images="a" * 64)
-    assert load_features(path, extractor="e" * 64, images="a" * 64).shape == (3, 2)
-    with pytest.raises(ValueError, match="features of images aaaaaaaa, not of bbbbbbbb"):
-        load_features(path, extractor="e" * 64, images="b" * 64)
-    with pytest.raises(ValueError, match="features of extractor eeeeeeee, not of ffffffff"):
-        load_features(path, extractor="f" * 64, images="a" * 64)
 
 
 def test_stored_features_of_another_extractor_are_not_taken(

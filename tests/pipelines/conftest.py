@@ -4,7 +4,6 @@ import csv
 import functools
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,19 @@ import pytest
 import torch
 from PIL import Image
 
+from genmodels.base.model import GenerativeModel
 from genmodels.networks.blocks import draw_weights
 from pipelines import features, prepare, studies
 from pipelines.data import datasets
 from pipelines.settings import params, paths
 from pipelines.tracking import store
 from pipelines.training import fingerprint
+from pipelines.training.weights import write_model
 from pipelines.tuning import study as tune_study
 from pipelines.tuning.study import Study
 from tests.conftest import presets, small_model
 from tests.pipelines.report_project import run_stage, write_project
 from tests.pipelines.tiny_job import PREPARE
-from tests.pipelines.tiny_model import save
 from tests.pipelines.tiny_study import raw_params, study
 
 MODELS = {"vae": "vae", "gan": "gan"}
@@ -187,20 +187,18 @@ def write_params_and_lock(root: Path) -> None:
 
 
 @functools.cache
-def weights(model: str, seed: int) -> bytes:
-    """A small model with weights of its own, as `train` writes it."""
-    entry = presets()[{"vae": "vae", "gan": "gan_r1"}[model]]
-    made = small_model(entry)
-    draw_weights(made, torch.Generator().manual_seed(seed))
-    with tempfile.TemporaryDirectory() as folder:
-        return save(made, Path(folder)).read_bytes()
+def trained(model: str, seed: int) -> GenerativeModel:
+    """A small model with weights of its own."""
+    drawn = small_model(presets()[{"vae": "vae", "gan": "gan_r1"}[model]])
+    draw_weights(drawn, torch.Generator().manual_seed(seed))
+    return drawn
 
 
 def write_run(root: Path, model: str, seed: int, position: int) -> None:
     folder = root / f"outputs/train/{model}/{seed}"
-    config = {"model": model, "kind": MODELS[model], "family": model, "seed": seed}
-    write_json(folder / "config.json", config | {"image_shape": [1, 12, 12]})
-    (folder / "weights.pt").write_bytes(weights(model, seed))
+    card = {"model": model, "family": model, "seed": seed}
+    drawn = trained(model, seed)
+    write_model(folder, drawn, drawn.config.model_dump(), card)
     phase = "vae" if model == "vae" else "generator"
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)

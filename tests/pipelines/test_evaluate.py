@@ -3,11 +3,10 @@ import torch
 
 from evaluation.measuring.records import summarise
 from genmodels.build import build
-from genmodels.training import checkpoint
 from pipelines import evaluate
-from pipelines.settings import paths
 from pipelines.settings.errors import UserError
 from tests.conftest import SMALL, presets, small_model
+from tests.pipelines.tiny_model import save_trained
 
 
 def record(name, value, reason=None):
@@ -29,9 +28,7 @@ def test_the_summary_is_mean_and_standard_deviation_over_the_seeds():
 def test_a_trained_model_is_read_back_as_it_was_written(checkout):
     entry = presets()["vae"] | SMALL
     model = small_model(entry)
-    state = {"settings": entry, "image_shape": [1, 12, 12], "num_classes": 10}
-    state["model"] = model.state_dict()
-    checkpoint.save(paths.TRAIN / "vae" / "0" / "weights.pt", state)
+    save_trained("vae", model, 0)
     loaded = evaluate.load_model("vae", 0)
     assert not loaded.training
     z = torch.zeros(2, 3)
@@ -40,24 +37,5 @@ def test_a_trained_model_is_read_back_as_it_was_written(checkout):
 
 
 def test_a_model_that_was_not_trained_is_named(checkout):
-    with pytest.raises(UserError, match=r"weights.pt: no such file; `dvc repro train@vae` makes"):
+    with pytest.raises(UserError, match=r"safetensors: no such file; `dvc repro train@vae` makes"):
         evaluate.load_model("vae", 0)
-
-
-def test_a_damaged_model_is_named(checkout):
-    path = paths.TRAIN / "vae" / "0" / "weights.pt"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"damaged")
-    with pytest.raises(UserError, match="not a checkpoint of plain tensors"):
-        evaluate.load_model("vae", 0)
-
-
-def test_a_model_of_another_version_of_the_code_is_named_in_one_line(checkout):
-    entry = presets()["vae"] | SMALL
-    weights = small_model(entry).state_dict()
-    weights["of_old"] = weights.popitem()[1]
-    state = {"settings": entry, "image_shape": [1, 12, 12], "num_classes": 10, "model": weights}
-    checkpoint.save(paths.TRAIN / "vae" / "0" / "weights.pt", state)
-    with pytest.raises(UserError, match="another version of the code; `dvc repro train@vae`") as e:
-        evaluate.load_model("vae", 0)
-    assert "\n" not in str(e.value)

@@ -92,11 +92,11 @@ def test_the_stage_writes_an_extractor_a_replica_its_card_and_the_features(stage
     folder = stage()
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
         "card.json",
-        "classifier/extractor.pt",
-        "classifier/test.pt",
-        "classifier/train.pt",
-        "classifier/valid.pt",
-        "replicas/1.pt",
+        "classifier/extractor.safetensors",
+        "classifier/test.safetensors",
+        "classifier/train.safetensors",
+        "classifier/valid.safetensors",
+        "replicas/1.safetensors",
     ]
     made = extracted.load_extracted(SETTINGS)
     (extractor,) = made.extractors
@@ -167,7 +167,7 @@ def test_reading_before_the_stage_has_run_names_the_command(checkout) -> None:
         extracted.load_extracted(SETTINGS)
 
 
-@pytest.mark.parametrize("name", ["extractor.pt", "test.pt"])
+@pytest.mark.parametrize("name", ["extractor.safetensors", "test.safetensors"])
 def test_a_damaged_file_is_refused_in_one_line(stage, name: str) -> None:
     (stage() / "classifier" / name).write_bytes(b"damaged")
     with pytest.raises(UserError, match=rf"{name}: .*makes it anew"):
@@ -176,14 +176,15 @@ def test_a_damaged_file_is_refused_in_one_line(stage, name: str) -> None:
 
 def test_features_of_an_extractor_from_another_run_are_refused(stage) -> None:
     folder = stage()
-    (folder / "replicas" / "1.pt").rename(folder / "classifier" / "extractor.pt")
+    replica = folder / "replicas" / "1.safetensors"
+    replica.rename(folder / "classifier" / "extractor.safetensors")
     with pytest.raises(UserError, match=r"features of extractor [0-9a-f]{8}, not of [0-9a-f]{8}"):
         extracted.load_extracted(SETTINGS)
 
 
 def test_features_of_the_wrong_split_are_refused(stage) -> None:
     folder = stage() / "classifier"
-    shutil.copy(folder / "train.pt", folder / "test.pt")
+    shutil.copy(folder / "train.safetensors", folder / "test.safetensors")
     with pytest.raises(UserError, match=r"features of images [0-9a-f]{8}, not of [0-9a-f]{8}"):
         extracted.load_extracted(SETTINGS)
 

@@ -72,7 +72,7 @@ def test_one_preset_can_be_asked_for(two_presets):
 def test_the_pipelines_training_is_taken_while_it_is_the_same(checkout, monkeypatch):
     folder = paths.TRAIN / "vae" / "0"
     assert presets.trained_by_pipeline("vae", 0) is None
-    files.write_text(folder / "weights.pt", "")
+    files.write_text(folder / "weights.safetensors", "")
     monkeypatch.setattr(presets.fingerprint, "from_lock", lambda name, seed: "same")
     monkeypatch.setattr(presets.fingerprint, "from_files", lambda name, seed: "same")
     assert presets.trained_by_pipeline("vae", 0) == folder

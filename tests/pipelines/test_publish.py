@@ -94,8 +94,8 @@ def test_a_run_holds_settings_curves_values_and_pictures(
     assert run.inputs.dataset_inputs[0].dataset.digest == f"{7:032}.dir"
     assert "| fid_classifier | 4 | 4 ± 0.1 (n=2) | lower |" in run.data.tags["mlflow.note.content"]
     found = artifacts(run)
-    assert {"config.json", "history.csv", "evaluate/records.json"} <= set(found)
-    assert {"model/MLmodel", "model/weights.pt"} <= set(found)
+    assert {"history.csv", "evaluate/records.json"} <= set(found)
+    assert {"model/MLmodel", "model/config.json", "model/weights.safetensors"} <= set(found)
     assert {"evaluate/samples.png", "evaluate/interpolations.png"} <= set(found)
     assert sum(name.startswith("images/samples+step+") for name in found) == 4
 
@@ -293,9 +293,10 @@ def test_sample_grids_that_changed_take_the_place_of_the_old_ones(reproduced: Pa
 
 def test_a_file_that_was_cut_off_is_written_again(reproduced: Path) -> None:
     publish.publish()
-    weights = Path(client().download_artifacts(run_of("vae", 0).info.run_id, "model/weights.pt"))
-    whole = (paths.TRAIN / "vae/0/weights.pt").read_bytes()
-    stored = next(p for p in paths.MLFLOW_ARTIFACTS.rglob("weights.pt") if p.read_bytes() == whole)
+    file = "weights.safetensors"
+    weights = Path(client().download_artifacts(run_of("vae", 0).info.run_id, f"model/{file}"))
+    whole = (paths.TRAIN / "vae/0" / file).read_bytes()
+    stored = next(p for p in paths.MLFLOW_ARTIFACTS.rglob(file) if p.read_bytes() == whole)
     stored.write_bytes(whole[:4])
     publish.publish()
     assert stored.read_bytes() == weights.read_bytes() == whole

@@ -12,7 +12,8 @@ from pipelines.settings.errors import UserError
 REMOVED: list[tuple[str, str]] = [
     ("dvc.lock", "dvc.lock: no such file"),
     ("outputs/train/vae/0/history.csv", "history.csv: no such file"),
-    ("outputs/train/vae/0/weights.pt", "weights.pt: no such file"),
+    ("outputs/train/vae/0/weights.safetensors", "weights.safetensors: no such file"),
+    ("outputs/train/vae/0/config.json", "config.json: no such file"),
     ("outputs/evaluate/gan/records.json", "records.json: no such file"),
     ("reports/index.html", "index.html: no such file"),
 ]

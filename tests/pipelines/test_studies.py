@@ -37,7 +37,7 @@ def test_a_job_leaves_a_model_and_its_values(prepared):
     assert results["vae"][0]["observation"] == "bernoulli_binary"
     assert results["vae"][0]["timing"]["steps"] == TINY["num_steps"]
     assert results["vae"][0]["cost"]["num_parameters"] > 0
-    assert (two[0].folder / "weights.pt").is_file()
+    assert (two[0].folder / "weights.safetensors").is_file()
     assert json.loads((two[0].folder / "config.json").read_text())["seed"] == 0
     assert not list(paths.CHECKPOINTS.glob("*"))
 

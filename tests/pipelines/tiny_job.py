@@ -79,4 +79,4 @@ def job(data: studies.Prepared, **changes: Any) -> studies.Job:
 
 def weights(one: studies.Job) -> int:
     """When a job's weights were written, in nanoseconds."""
-    return (one.folder / "weights.pt").stat().st_mtime_ns
+    return (one.folder / "weights.safetensors").stat().st_mtime_ns

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from genmodels.base.model import GenerativeModel
-from genmodels.training import checkpoint
 from pipelines.settings import params, paths
+from pipelines.training.weights import write_model
 from tests.conftest import presets, small_model
 
 SHIPPED = paths.PARAMS
@@ -30,18 +30,10 @@ def first_seed() -> int:
     return params.load().seeds[0]
 
 
-def save(model: GenerativeModel, folder: Path) -> Path:
-    """Writes weights.pt; returns its path."""
-    path = folder / "weights.pt"
-    state = {"settings": model.config.model_dump(), "image_shape": list(model.shape)}
-    state |= {"num_classes": model.num_classes, "model": model.state_dict()}
-    checkpoint.save(path, state)
-    return path
-
-
 def save_trained(name: str, model: GenerativeModel, seed: int) -> None:
     """Puts a model where `train` puts the entry of that name."""
-    save(model, paths.TRAIN / name / str(seed))
+    card = {"model": name, "family": model.family, "seed": seed}
+    write_model(paths.TRAIN / name / str(seed), model, model.config.model_dump(), card)
 
 
 def in_another_folder(

@@ -55,18 +55,20 @@ def test_every_training_is_one_version_that_says_what_it_is(
     assert [(v.tags["model"], int(v.tags["seed"])) for v in versions()] == RUNS
     for version, run in zip(versions(), RUNS, strict=True):
         model, seed = run
-        weights = paths.TRAIN / model / str(seed) / "weights.pt"
+        folder = paths.TRAIN / model / str(seed)
         assert version.tags == {
             "model": model,
             "kind": model,
             "family": model,
             "seed": str(seed),
             "fingerprint": fingerprints[run],
-            "sha256": mlmodel.sha256(weights),
+            "sha256": mlmodel.sha256(folder / "weights.safetensors"),
+            "config_sha256": mlmodel.sha256(folder / "config.json"),
         }
         assert version.source == f"runs:/{version.run_id}/model"
-        stored = Path(client().download_artifacts(version.run_id, "model/weights.pt"))
-        assert stored.read_bytes() == weights.read_bytes()
+        stored = Path(client().download_artifacts(version.run_id, "model"))
+        for file in ("weights.safetensors", "config.json"):
+            assert (stored / file).read_bytes() == (folder / file).read_bytes()
     assert "| fid_classifier | 3 | 4 ± 0.1 (n=2) | lower |" in versions()[0].description
     # A diagnostic has no better or worse.
     assert "| rate |" not in versions()[0].description
@@ -177,8 +179,8 @@ def test_a_version_whose_run_was_deleted_is_made_anew(reproduced: Path) -> None:
 
 def test_a_training_run_again_with_other_weights_is_the_same_version(reproduced: Path) -> None:
     publish.publish()
-    path = paths.TRAIN / "vae" / "0" / "weights.pt"
-    path.write_bytes((paths.TRAIN / "vae" / "1" / "weights.pt").read_bytes())
+    path = paths.TRAIN / "vae" / "0" / "weights.safetensors"
+    path.write_bytes((paths.TRAIN / "vae" / "1" / "weights.safetensors").read_bytes())
     publish.publish()
     assert len(versions()) == 4
     assert versions()[0].tags["sha256"] == mlmodel.sha256(path)
@@ -200,9 +202,9 @@ def test_a_server_elsewhere_gets_the_same_registry(
         assert aliases()["champion"] == ("vae", "0")
         found = registry.find(tracking.open_store(), "champion")
         assert found is not None
-        assert found.weights is not None
-        mlmodel.check(found.weights, found.tags["sha256"], "champion", "no remedy")
-        assert not found.weights.is_relative_to(paths.MLFLOW_ARTIFACTS)
+        assert found.folder is not None
+        mlmodel.check(found.folder, found.tags, "champion", "no remedy")
+        assert not found.folder.is_relative_to(paths.MLFLOW_ARTIFACTS)
 
 
 def test_a_store_that_goes_away_fails_nothing(
@@ -253,7 +255,7 @@ def test_a_version_that_two_publications_made_twice_is_there_once(reproduced: Pa
 def training(model: str, seed: int, value: float | None, family: str = "vae") -> CompletedRun:
     identity = Identity(model, "vae", family, seed, f"{model}{seed}")
     records = [{"name": "fid", "value": value, "higher_is_better": False}]
-    return CompletedRun(identity, {}, {}, [], records, {}, {}, {}, {}, "", {}, "", "")
+    return CompletedRun(identity, {}, {}, [], records, {}, {}, {}, {}, {}, {}, "", "")
 
 
 def chosen(*found: CompletedRun) -> dict[str, str]:

@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from genmodels.base.model import GenerativeModel
-from genmodels.training import checkpoint
 from pipelines import publish
+from pipelines.data import tensor_file
 from pipelines.settings import paths
 from pipelines.settings.errors import UserError
 from pipelines.tracking import mlmodel
 from pipelines.trained import served_model
 from pipelines.trained.served_model import ServedModel
+from pipelines.training.weights import CONFIG, WEIGHTS, read_model, write_model
 from tests.conftest import presets, small_model
-from tests.pipelines.tiny_model import save
 from tests.servers import free_port, serving
 
 ROOT = Path(__file__).parents[3]
@@ -112,31 +112,50 @@ def test_a_table_that_it_cannot_serve_is_refused_in_one_line(
 
 
 def write_folder(folder: Path, weights: Path | None = None) -> Path:
-    """A folder as MLflow hands it over, of an honest description of whatever weights.pt is."""
-    path = folder / "weights.pt"
-    if weights is None:
-        save(made("vae"), folder)
-    else:
-        path.write_bytes(weights.read_bytes())
-    config = {"model": "vae", "kind": "vae", "family": "vae", "seed": 0, "image_shape": SHAPE}
-    (folder / "MLmodel").write_text(mlmodel.describe(config, mlmodel.sha256(path)))
+    """A folder as MLflow provides it, with the true SHA-256 of whatever the weights are."""
+    model = made("vae")
+    card = {"model": "vae", "family": "vae", "seed": 0}
+    write_model(folder, model, model.config.model_dump(), card)
+    if weights is not None:
+        (folder / WEIGHTS).write_bytes(weights.read_bytes())
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / "MLmodel").write_text(mlmodel.describe(config, mlmodel.hash_files(folder)))
     return folder
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(UserError) as error:
+        served_model._load_pyfunc(str(folder))
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def test_weights_that_were_tampered_with_are_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     served_model._load_pyfunc(str(folder))
-    state = checkpoint.load(folder / "weights.pt")
-    next(iter(state["model"].values())).add_(1e-3)
-    checkpoint.save(folder / "weights.pt", state)
-    message = r"weights.pt: refused, these are not the weights that were published \(SHA-256"
-    with pytest.raises(UserError, match=message) as error:
-        served_model._load_pyfunc(str(folder))
-    assert "\n" not in str(error.value)
+    tensors, _ = tensor_file.read(folder / WEIGHTS)
+    next(iter(tensors.values())).add_(1e-3)
+    tensor_file.write(folder / WEIGHTS, tensors)
+    message = f"{folder}: refused, weights.safetensors is not the published one (SHA-256"
+    assert message in refused(folder)
 
 
-# torch looks at the protocol before it refuses the content.
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+def test_settings_that_were_tampered_with_are_refused(tmp_path: Path) -> None:
+    path = write_folder(tmp_path) / CONFIG
+    path.write_text(path.read_text().replace('"vae"', '"iwae"'))
+    assert f"{tmp_path}: refused, config.json is not the published one (SHA-256" in refused(
+        tmp_path
+    )
+    path.unlink()
+    assert f"{tmp_path}: refused, config.json is missing" in refused(tmp_path)
+
+
+def test_a_description_without_the_hash_of_the_settings_is_refused(tmp_path: Path) -> None:
+    path = write_folder(tmp_path) / "MLmodel"
+    path.write_text(path.read_text().replace("config_sha256", "another"))
+    assert "expected unknown" in refused(tmp_path)
+
+
 @pytest.mark.parametrize("by", ["torch", "pickle"])
 def test_a_pickle_is_refused_though_its_hash_is_right(tmp_path: Path, by: str) -> None:
     path = tmp_path / "pickled"
@@ -144,9 +163,7 @@ def test_a_pickle_is_refused_though_its_hash_is_right(tmp_path: Path, by: str) -
         torch.save(made("vae"), path)
     else:
         path.write_bytes(pickle.dumps({"settings": print}))
-    with pytest.raises(UserError, match="not a checkpoint of plain tensors") as error:
-        served_model._load_pyfunc(str(write_folder(tmp_path, path)))
-    assert "\n" not in str(error.value)
+    assert "not a readable safetensors file" in refused(write_folder(tmp_path, path))
 
 
 def test_mlflow_reads_the_description_as_it_is_meant(tmp_path: Path) -> None:
@@ -160,7 +177,8 @@ def test_mlflow_reads_the_description_as_it_is_meant(tmp_path: Path) -> None:
     ]
     assert found.signature.outputs.inputs[0].shape == (-1, *SHAPE)
     assert found.signature.outputs.inputs[0].type == np.float32
-    assert found.metadata["sha256"] == mlmodel.sha256(tmp_path / "weights.pt")
+    assert found.metadata["sha256"] == mlmodel.sha256(tmp_path / WEIGHTS)
+    assert found.metadata["config_sha256"] == mlmodel.sha256(tmp_path / CONFIG)
 
 
 #: What the README tells to type at a prompt.
@@ -182,7 +200,7 @@ def test_a_fresh_process_loads_the_champion_by_its_alias(reproduced: Path) -> No
     publish.publish()
     command = [sys.executable, "-c", AT_A_PROMPT]
     subprocess.run(command, cwd=reproduced, env=environment(), check=True)
-    model = served_model.trained_models.read(paths.TRAIN / "vae" / "0", "nobody")
+    model = read_model(paths.TRAIN / "vae" / "0", "nobody")
     found = np.load(reproduced / "samples.npy")
     assert np.array_equal(found, [sampled(model, seed) for seed in range(3)])
     x = torch.from_numpy(found)
@@ -205,5 +223,5 @@ def test_mlflow_serves_the_champion(reproduced: Path) -> None:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             found = json.load(answer)["predictions"]
-    model = served_model.trained_models.read(paths.TRAIN / "vae" / "0", "nobody")
+    model = read_model(paths.TRAIN / "vae" / "0", "nobody")
     assert np.array_equal(np.float32(found), [sampled(model, 0), sampled(model, 5)])

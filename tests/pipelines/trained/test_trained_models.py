@@ -8,6 +8,7 @@ from pipelines.settings import params, paths
 from pipelines.settings.errors import UserError
 from pipelines.tracking import mlmodel
 from pipelines.trained import trained_models
+from pipelines.training.weights import read_model
 from tests.conftest import presets, small_model
 from tests.pipelines.conftest import write_json, write_params_and_lock
 from tests.pipelines.opened_store import client
@@ -32,28 +33,30 @@ def samples(model):
 def test_an_alias_gives_bit_for_bit_what_the_files_give(reproduced, alias, name):
     published()
     found = trained_models.load(alias)
-    files = trained_models.read(paths.TRAIN / name / "0", "nobody")
+    files = read_model(paths.TRAIN / name / "0", "nobody")
     assert torch.equal(samples(found.model), samples(files))
-    other = trained_models.read(paths.TRAIN / name / "1", "nobody")
+    other = read_model(paths.TRAIN / name / "1", "nobody")
     assert not torch.equal(samples(found.model), samples(other))
     assert not found.model.training
     assert found.title == f"{alias}: {name} (training seed 0)"
 
 
-def test_a_file_in_the_store_that_was_tampered_with_is_refused(reproduced):
-    path = published() / "weights.pt"
-    path.write_bytes((paths.TRAIN / "vae" / "1" / "weights.pt").read_bytes())
-    # That whoever did it changed the text beside it, too, is of no use.
+@pytest.mark.parametrize("file", ["weights.safetensors", "config.json"])
+def test_a_file_in_the_store_that_was_tampered_with_is_refused(reproduced, file):
+    path = published() / file
+    path.write_bytes((paths.TRAIN / "vae" / "1" / file).read_bytes())
+    # A changed description beside it does not help: the tags of the version decide.
     text = path.with_name("MLmodel").read_text()
-    honest, forged = mlmodel.sha256(paths.TRAIN / "vae" / "0" / "weights.pt"), mlmodel.sha256(path)
+    honest, forged = mlmodel.sha256(paths.TRAIN / "vae" / "0" / file), mlmodel.sha256(path)
     path.with_name("MLmodel").write_text(text.replace(honest, forged))
-    with pytest.raises(UserError, match="version 1: refused, these are not the weights") as error:
+    message = f"version 1: refused, {file} is not the published one"
+    with pytest.raises(UserError, match=message) as error:
         trained_models.load("champion")
     assert "\n" not in str(error.value)
 
 
 def test_the_advice_for_a_file_that_was_tampered_with_helps(reproduced):
-    path = published() / "weights.pt"
+    path = published() / "weights.safetensors"
     path.write_bytes(b"tampered with")
     with pytest.raises(
         UserError, match=r"delete its run (.+) in MLflow, and `make publish`"
@@ -71,17 +74,18 @@ def test_the_advice_for_a_file_that_was_tampered_with_helps(reproduced):
 
 
 def test_a_pickle_is_refused_though_its_hash_is_right(reproduced):
-    path = published() / "weights.pt"
+    path = published() / "weights.safetensors"
     torch.save(small_model(presets()["vae"]), path)
     client().set_model_version_tag("genmodels", "1", "sha256", mlmodel.sha256(path))
-    with pytest.raises(UserError, match="not a checkpoint of plain tensors") as error:
+    with pytest.raises(UserError, match="not a readable safetensors file") as error:
         trained_models.load("champion")
     assert "\n" not in str(error.value)
 
 
-def test_a_version_that_publish_did_not_make_is_refused(reproduced):
+@pytest.mark.parametrize("tag", ["sha256", "config_sha256"])
+def test_a_version_that_publish_did_not_make_is_refused(reproduced, tag):
     published()
-    client().delete_model_version_tag("genmodels", "1", "sha256")
+    client().delete_model_version_tag("genmodels", "1", tag)
     with pytest.raises(UserError, match=r"version 1 has no SHA-256 in the registry"):
         trained_models.load("champion")
 
