@@ -184,7 +184,7 @@ def _state(path: Path, sha256: str) -> Any:
             f"{path}: its SHA-256 is {found}, not {sha256}: it is damaged or another file"
         )
     try:
-        return torch.load(io.BytesIO(content), weights_only=True)
+        return torch.load(io.BytesIO(content), weights_only=True)  # noqa: TID251
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{path}: no readable weights ({_first_line(error)})") from None
 

@@ -34,7 +34,7 @@ def load(path: Path) -> dict[str, Any]:
         ValueError: The file is no checkpoint of tensors and plain values.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a checkpoint of plain tensors ({reason})") from None

@@ -215,7 +215,7 @@ def test_it_sleeps_and_knows_itself_by_its_weights(extractor, weights: Path) -> 
     assert not extractor.network.training
     assert not any(parameter.requires_grad for parameter in extractor.network.parameters())
     assert (extractor.name, len(extractor.sha256)) == ("inception", 64)
-    state = torch.load(weights, weights_only=True)
+    state = torch.load(weights, weights_only=True)  # noqa: TID251
     state["fc.bias"][0] += 1
     assert inception.InceptionExtractor(inception._network(state)).sha256 != extractor.sha256
 
@@ -236,7 +236,7 @@ def test_loading_leaves_the_network_and_the_global_state_alone(
 
 def test_weights_in_the_format_of_2020_are_read(weights: Path, extractor, tmp_path: Path) -> None:
     old = tmp_path / "old.pth"
-    state = torch.load(weights, weights_only=True)
+    state = torch.load(weights, weights_only=True)  # noqa: TID251
     torch.save(state, old, _use_new_zipfile_serialization=False)
     assert load(old, _sha256(old)).sha256 == extractor.sha256
 

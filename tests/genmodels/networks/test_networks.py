@@ -308,7 +308,7 @@ def test_spectral_norm_survives_a_checkpoint_and_a_copy():
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
     file.seek(0)
-    other.load_state_dict(torch.load(file, weights_only=True))
+    other.load_state_dict(torch.load(file, weights_only=True))  # noqa: TID251
     for twin in (other, copy.deepcopy(network)):
         assert same(twin.state_dict(), network.state_dict())
         assert torch.equal(copy.deepcopy(network)(pictures(ODD)), twin(pictures(ODD)))
