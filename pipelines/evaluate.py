@@ -10,23 +10,23 @@ training/step_*.png and, of a model that is capable of it, classes.png, reconstr
 import argparse
 import functools
 import importlib
-import time
 from pathlib import Path
 from typing import Any
 
-from evaluation.measuring.context import Seeds
 from evaluation.measuring.records import summarise
 from evaluation.plan import as_text, plan
-from evaluation.runner import Settings, evaluate
+from evaluation.runner import Evaluation
 from genmodels.base.model import GenerativeModel, Images
-from genmodels.training import cost
 from pipelines.data import splits
-from pipelines.data.extractors import load_extracted, real_images
+from pipelines.data.extractors import load_extracted
+from pipelines.data.prepared import Prepared, Real
+from pipelines.data.splits import Split
 from pipelines.pictures import latents, model_pictures
 from pipelines.settings import files, params, paths
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.settings.params import Params
 from pipelines.training import workers
+from pipelines.training.measuring import Measured, Measurement, measure_all, settings_of
 from pipelines.training.progress import Progress
 from pipelines.training.weights import MADE_BY, read_model
 
@@ -40,67 +40,34 @@ def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
     return read_model(paths.TRAIN / name / str(seed), f"{MADE_BY} train@{name}", device)
 
 
-def evaluate_seed(
-    name: str, settings: Params, device: str, folder: Path, seed: int, send: workers.Send
+def draw(
+    section: params.Evaluate,
+    training: Path,
+    folder: Path,
+    model: GenerativeModel,
+    evaluation: Evaluation,
+    real: Real,
 ) -> None:
-    """Measures one seed in a process of its own and draws its pictures.
+    """Draws the pictures of one seed.
 
     Args:
-        name: A key of `models:`.
-        settings: All of params.yaml.
-        device: `cpu` or `cuda`.
-        folder: The model's new output folder; `<seed>/` is made below it.
-        seed: The training seed.
-        send: Receives the name of each metric as it starts, at last the results.
+        section: Section `evaluate`.
+        training: Output folder of its training.
+        folder: Folder for the pictures.
+        model: In evaluation mode.
+        evaluation: Its measurement.
+        real: The images it was measured on.
     """
-    start = time.monotonic()
-    model = load_model(name, seed, device)
-    extracted = load_extracted(settings.features)
-    data = {split: splits.load_split(split) for split in splits.SPLITS}
-    real = {k: real_images(k, split, extracted) for k, split in data.items()}
-    evaluation = evaluate(
-        model,
-        settings.evaluate.metrics,
-        reference=real["test"],
-        train=real["train"],
-        valid=real["valid"],
-        extractors=extracted.extractors,
-        replicas=extracted.replicas,
-        settings=_settings(settings, seed),
-        progress=send,
-    )
     assert evaluation.samples is not None  # every kind samples
-    shown = evaluation.samples[: settings.evaluate.grid_images]
-    model_pictures.draw(
-        model, shown, data["test"], settings.evaluate.sample_seed, folder / str(seed)
-    )
+    test = Split(real.reference.images, real.reference.labels)
+    shown = evaluation.samples[: section.grid_images]
+    model_pictures.draw(model, shown, test, section.sample_seed, folder)
     if evaluation.samples.isfinite().all():
-        nearest = folder / str(seed) / "nearest.png"
-        model_pictures.draw_nearest(evaluation.samples, data["train"].images, nearest)
-    judged = real["test"].first(settings.evaluate.max_samples)
-    tested = Images(judged.images, judged.labels)
-    latents.draw(model, tested, settings.evaluate.sample_seed, folder / str(seed))
-    training = paths.TRAIN / name / str(seed)
-    model_pictures.draw_training(training, folder / str(seed) / "training")
-    counted = {
-        "num_parameters": cost.num_parameters(model),
-        "multiply_adds_sample": cost.multiply_adds_sample(model),
-        "multiply_adds_train": cost.multiply_adds_train(model),
-    }
-    send(
-        {
-            "records": [record.to_dict() for record in evaluation.records],
-            "cost": counted,
-            "family": model.family,
-            "seconds": time.monotonic() - start,
-        }
-    )
-
-
-def _settings(settings: Params, seed: int) -> Settings:
-    chosen = settings.evaluate
-    seeds = Seeds(seed, chosen.sample_seed, chosen.metric_seed)
-    return Settings(seeds, chosen.max_samples, chosen.sample_sets)
+        nearest = folder / "nearest.png"
+        model_pictures.draw_nearest(evaluation.samples, real.train.images, nearest)
+    judged = real.reference.first(section.max_samples)
+    latents.draw(model, Images(judged.images, judged.labels), section.sample_seed, folder)
+    model_pictures.draw_training(training, folder / "training")
 
 
 def evaluate_model(name: str, settings: Params) -> None:
@@ -109,39 +76,48 @@ def evaluate_model(name: str, settings: Params) -> None:
     Raises:
         UserError: A seed was not trained, or a worker was killed.
     """
-    device = workers.choose_device(settings.train.device)
-    results: dict[str, Any] = {}
-    count = len(settings.evaluate.metrics)
-    with Progress(f"evaluate {name}", settings.seeds, count, "metric") as bars:
-        started = dict.fromkeys(settings.seeds, 0)
+    device, section = workers.choose_device(settings.train.device), settings.evaluate
+    started = dict.fromkeys(settings.seeds, 0)
+    with (
+        Progress(f"evaluate {name}", settings.seeds, len(section.metrics), "metric") as bars,
+        files.new_folder(paths.EVALUATE / name) as folder,
+    ):
 
-        def handle(seed: int, message: Any) -> None:
-            if isinstance(message, str):
-                bars.update(seed, started[seed], metric=message)
-                started[seed] += 1
+        def handle(one: Measurement, message: Any) -> None:
+            if isinstance(message, Measured):
+                bars.finish(one.seed)
             else:
-                results[str(seed)] = message
-                bars.finish(seed)
+                bars.update(one.seed, started[one.seed], metric=message)
+                started[one.seed] += 1
 
-        with files.new_folder(paths.EVALUATE / name) as folder:
-            job = functools.partial(evaluate_seed, name, settings, device, folder)
-            threads = settings.train.threads
-            workers.run(job, settings.seeds, device=device, threads=threads, handle=handle)
-            ordered = {str(seed): results[str(seed)] for seed in settings.seeds}
-            first = next(iter(ordered.values()))
-            who = {"model": name, "kind": settings.models[name]["kind"], "family": first["family"]}
-            records = {seed: result["records"] for seed, result in ordered.items()}
-            files.write_json(folder / "records.json", {**who, "seeds": records})
-    metrics = {"cost": first["cost"], "metrics": summarise(records)}
-    files.write_json(paths.METRICS / f"{name}.json", {**who, "seeds": settings.seeds, **metrics})
-    timing = {seed: {"seconds": result["seconds"]} for seed, result in ordered.items()}
+        models = [
+            Measurement(
+                model=name,
+                seed=seed,
+                folder=(training := paths.TRAIN / name / str(seed)),
+                made_by=f"{MADE_BY} train@{name}",
+                data=Prepared.of_pipeline(settings.features),
+                settings=section,
+                draw=functools.partial(draw, section, training, folder / str(seed)),
+            )
+            for seed in settings.seeds
+        ]
+        results = measure_all(models, device, settings.train.threads, handle)
+        by_seed = {str(seed): one for seed, one in zip(settings.seeds, results, strict=True)}
+        kind, family = settings.models[name]["kind"], results[0].family
+        card = {"model": name, "kind": kind, "family": family}
+        records = {seed: one.records for seed, one in by_seed.items()}
+        files.write_json(folder / "records.json", {**card, "seeds": records})
+    summary = {"cost": results[0].cost, "metrics": summarise(records)}
+    files.write_json(paths.METRICS / f"{name}.json", {**card, "seeds": settings.seeds, **summary})
+    timing = {seed: {"seconds": one.seconds} for seed, one in by_seed.items()}
     files.write_json(paths.TIMING / "evaluate" / f"{name}.json", timing)
 
 
 def planned(name: str, settings: Params) -> str:
     """What `evaluate_model` would compute, as a table."""
     model = load_model(name, settings.seeds[0])
-    chosen = _settings(settings, settings.seeds[0])
+    chosen = settings_of(settings.evaluate, settings.seeds[0])
     found = plan(
         model, settings.evaluate.metrics, load_extracted(settings.features).extractors, chosen
     )

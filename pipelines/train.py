@@ -8,93 +8,46 @@ snapshots.safetensors), `reports/history/<model>.csv` and `outputs/timing/train/
 
 import argparse
 import csv
-import functools
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 import torch
 
-from genmodels.training.loop import LoopSettings
 from pipelines.settings import files, params, paths
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Params
 from pipelines.tracking import store
 from pipelines.tracking.run import Identity, Run
 from pipelines.training import fingerprint, workers
-from pipelines.training.one_run import Started, Trained, as_csv, fit, load_images, write_seed
+from pipelines.training.one_run import Started, Trained, as_csv
 from pipelines.training.progress import Progress
+from pipelines.training.seeds import Finished, Training, train_all
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A worker has written its folder."""
+class _Live:
+    """Shows the progress of the trainings and logs their rows live."""
 
-    timing: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is trained, as it was when the stage began: a later edit of a file changes nothing.
-
-    Attributes:
-        name: A key of `models:`.
-        settings: All of params.yaml.
-        device: `cpu` or `cuda`.
-        fingerprints: Of each seed's run.
-    """
-
-    name: str
-    settings: Params
-    device: str
-    fingerprints: Mapping[int, str]
-
-    def checkpoint(self, seed: int) -> Path:
-        """A run's checkpoint: outside the DVC outs, keyed by what determines the run."""
-        return paths.CHECKPOINTS / self.fingerprints[seed] / "checkpoint.pt"
-
-
-def train_seed(job: Job, folder: Path, seed: int, send: workers.Send) -> None:
-    """Trains one seed in a process of its own and writes its folder.
-
-    Args:
-        job: What is trained.
-        folder: The model's new output folder; `<seed>/` is made below it.
-        seed: The training seed.
-        send: Receives `Started`, rows (dicts), `Trained` and `Finished`.
-    """
-    name, train = job.name, job.settings.train
-    entry = job.settings.models[name]
-    data = load_images(job.device)
-    loop = LoopSettings(seed, train.precision, train.num_snapshots, train.snapshot_images)
-    where = f"params.yaml: models.{name}"
-    trainer, timing = fit(entry, data, loop, job.checkpoint(seed), job.device, send, where)
-    write_seed(folder / str(seed), name, entry, trainer)
-    send(Finished(timing))
-
-
-class _Coordinator:
-    """Shows the progress of the workers and logs their rows live."""
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.name = job, job.name
-        self.entry = job.settings.models[job.name]
+    def __init__(
+        self, name: str, settings: Params, trainings: Sequence[Training], digests: Mapping[int, str]
+    ) -> None:
+        self.name, self.settings, self.digests = name, settings, digests
+        self.entry = settings.models[name]
         self.total = self.entry["num_steps"]
         self.runs: dict[int, Run] = {}
-        self.timing: dict[str, Any] = {}
-        self.bars = Progress(job.name, job.settings.seeds, self.total)
+        self.bars = Progress(name, [training.seed for training in trainings], self.total)
 
-    def handle(self, seed: int, message: Any) -> None:
+    def handle(self, training: Training, message: Any) -> None:
         """Takes a worker's message."""
+        seed = training.seed
         if isinstance(message, Started):
             if message.step:
-                self.bars.say(f"{self.name} seed {seed}: resumed at step {message.step:,}")
+                self.bars.say(f"{training.label}: resumed at step {message.step:,}")
             self.runs[seed] = self._start_run(seed, message.family)
             self.runs[seed].log_rows(message.rows)
         elif isinstance(message, Trained):
@@ -104,15 +57,13 @@ class _Coordinator:
             shown = {"loss": f"{message.loss:.3g}", "images/s": speed, "left": f"{left:.0f} s"}
             self.bars.update(seed, message.step, **shown)
         elif isinstance(message, Finished):
-            self.timing[str(seed)] = message.timing
             self.bars.finish(seed)
         else:
             self.runs[seed].log_rows([message])
 
     def _start_run(self, seed: int, family: str) -> Run:
-        digest = self.job.fingerprints[seed]
-        identity = Identity(self.name, self.entry["kind"], family, seed, digest)
-        settings = {**self.entry, "train": self.job.settings.train.model_dump(), "seed": seed}
+        identity = Identity(self.name, self.entry["kind"], family, seed, self.digests[seed])
+        settings = {**self.entry, "train": self.settings.train.model_dump(), "seed": seed}
         tags = {"version.torch": torch.__version__}
         return store.open_store().start_run(identity, settings, tags)
 
@@ -155,37 +106,45 @@ def train(name: str, settings: Params) -> None:
     Raises:
         UserError: The settings do not fit, a loss is not finite, or a worker was killed.
     """
-    device = workers.choose_device(settings.train.device)
-    fingerprints = {seed: fingerprint.from_files(name, seed) for seed in settings.seeds}
-    job = Job(name, settings, device, fingerprints)
-    coordinator = _Coordinator(job)
+    digests = {seed: fingerprint.from_files(name, seed) for seed in settings.seeds}
+    checkpoints = {seed: paths.CHECKPOINTS / digest for seed, digest in digests.items()}
     status = "FAILED"
-    try:
-        with files.new_folder(paths.TRAIN / name) as folder, coordinator.bars:
-            workers.run(
-                functools.partial(train_seed, job, folder),
-                settings.seeds,
-                device=device,
-                threads=settings.train.threads,
-                handle=coordinator.handle,
+    with files.new_folder(paths.TRAIN / name) as folder:
+        trainings = [
+            Training(
+                model=name,
+                entry=settings.models[name],
+                seed=seed,
+                train=settings.train,
+                prepared=None,
+                folder=folder / str(seed),
+                checkpoint=checkpoints[seed] / "checkpoint.pt",
+                where=f"params.yaml: models.{name}",
             )
+            for seed in settings.seeds
+        ]
+        device = workers.choose_device(settings.train.device)
+        live = _Live(name, settings, trainings, digests)
+        try:
+            with live.bars:
+                ends = train_all(trainings, device, live.handle)
             rows = [
                 {"seed": seed} | row
                 for seed in settings.seeds
                 for row in _read_csv(folder / str(seed) / "history.csv")
             ]
-        files.write_text(paths.HISTORY / f"{name}.csv", as_csv(rows))
-        timing = {str(seed): coordinator.timing[str(seed)] for seed in settings.seeds}
-        files.write_json(paths.TIMING / "train" / f"{name}.json", timing)
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        coordinator.finish(status)
+            timing = {str(seed): end.timing for seed, end in zip(settings.seeds, ends, strict=True)}
+            files.write_text(paths.HISTORY / f"{name}.csv", as_csv(rows))
+            files.write_json(paths.TIMING / "train" / f"{name}.json", timing)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            live.finish(status)
     # Only now: until the stage has succeeded a checkpoint may be the only copy of a finished seed.
-    for seed in settings.seeds:
-        shutil.rmtree(job.checkpoint(seed).parent, ignore_errors=True)
+    for checkpoint in checkpoints.values():
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:

@@ -23,6 +23,8 @@ TRAIN = OUTPUTS / "train"
 EVALUATE = OUTPUTS / "evaluate"
 #: Tuning: a folder a study.
 TUNE = OUTPUTS / "tune"
+#: Tuning: the best trials of each study, retrained.
+RETRAINED = OUTPUTS / "retrained"
 #: Long studies beside the pipeline, and the data sets that they prepare for themselves.
 STUDIES = OUTPUTS / "studies"
 #: What a clock measured. Only `publish` reads it: a file that has to be reproducible holds no time.

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +14,7 @@ SECONDS_BETWEEN_LINES = 15.0
 class Progress:
     """The progress of several runs side by side, on stderr."""
 
-    def __init__(self, title: str, seeds: list[int], total: int, unit: str = "step") -> None:
+    def __init__(self, title: str, seeds: Sequence[object], total: int, unit: str = "step") -> None:
         self.title, self.total, self.unit = title, total, unit
         self.terminal = sys.stderr.isatty()
         self.bars = {
@@ -29,7 +30,7 @@ class Progress:
         }
         self.last_line = dict.fromkeys(seeds, time.monotonic())
 
-    def update(self, seed: int, done: int, **shown: str) -> None:
+    def update(self, seed: object, done: int, **shown: str) -> None:
         """Shows how far a run is.
 
         Args:
@@ -49,7 +50,7 @@ class Progress:
         details = ", ".join(f"{key} {value}" for key, value in shown.items())
         self.say(f"{self.title} seed {seed}: {self.unit} {done:,} of {self.total:,}, {details}")
 
-    def finish(self, seed: int) -> None:
+    def finish(self, seed: object) -> None:
         """Shows a run as done."""
         if self.terminal:
             self.bars[seed].update(self.total - self.bars[seed].n)

@@ -61,7 +61,7 @@ def summary(study: Study, best: Sequence[Ended], done: Sequence[Retrained]) -> d
 def draw(study: Study, one: Retrained, path: Path) -> None:
     """The samples of a model that was trained anew, of its first seed."""
     seed = study.settings.retrain.seeds[0]
-    folder = paths.STUDIES / f"tune_{study.name}" / one.row / str(seed)
+    folder = paths.RETRAINED / study.name / one.row / str(seed)
     if not (folder / SNAPSHOTS).is_file():  # it diverged
         return
     snapshots = read_snapshots(folder, f"python -m pipelines.tune {study.name}")

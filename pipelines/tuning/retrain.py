@@ -5,16 +5,14 @@ among the best is made by values that nobody chose by: fresh training seeds, the
 The entry that the study started from is trained with the same seeds, beside them.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from evaluation.comparing import significance
-from pipelines import studies
-from pipelines.studies import Job
-from pipelines.training.code_version import code_version
+from pipelines.settings import paths
+from pipelines.training.rows import Rows
 from pipelines.tuning.files import Ended, is_minimised
 from pipelines.tuning.study import Study
 
@@ -29,7 +27,7 @@ class Retrained:
         trial: Its number; None for the entry that the study started from.
         values: By objective and watched value one of each seed; what a seed has no value of is
             left out.
-        row: Its folder below outputs/studies/tune_<study>/.
+        row: Its folder below outputs/retrained/<study>/.
         diverged: Why a training broke off, with its seed; None where all went to their end.
     """
 
@@ -90,7 +88,7 @@ def retrain(study: Study, best: Sequence[Ended], at_once: int | None) -> list[Re
     Raises:
         UserError: A training failed.
     """
-    studies.run(list(itertools.chain(*_jobs(study, best).values())), at_once=at_once)
+    _rows(study, best).run(at_once=at_once)
     return done(study, best)
 
 
@@ -98,33 +96,26 @@ def done(study: Study, best: Sequence[Ended]) -> list[Retrained]:
     """The rows of which every seed has been trained and measured, in the order of `retrain`."""
     found = []
     numbers = {row: number for row, (number, _) in entries(study, best).items()}
-    for row, jobs in _jobs(study, best).items():
-        seeds = {job.seed: result for job in jobs if (result := job.result()) is not None}
-        if len(seeds) == len(jobs):
+    for row, seeds in _rows(study, best).results().items():
+        if len(seeds) == len(study.settings.retrain.seeds):
             found.append(Retrained(numbers[row], _values(seeds), row, _diverged(seeds)))
     return found
 
 
-def _jobs(study: Study, best: Sequence[Ended]) -> dict[str, list[Job]]:
-    return {
-        row: [
-            Job(
-                study=f"tune_{study.name}",
-                row=row,
-                seed=seed,
-                entry=entry,
-                train=study.train,
-                data=study.data,
-                measures=study.measures,
-                code=code_version(entry["kind"]),
-                split="valid",
-                may_diverge=True,
-                code_counts=True,
-            )
-            for seed in study.settings.retrain.seeds
-        ]
-        for row, (_, entry) in entries(study, best).items()
-    }
+def _rows(study: Study, best: Sequence[Ended]) -> Rows:
+    return Rows(
+        title=f"retrain {study.name}",
+        folder=paths.RETRAINED / study.name,
+        entries={row: entry for row, (_, entry) in entries(study, best).items()},
+        seeds=study.settings.retrain.seeds,
+        train=study.train,
+        data=study.data,
+        evaluate=study.evaluate,
+        where=f"study {study.name}",
+        split="valid",
+        may_diverge=True,
+        code_counts=True,
+    )
 
 
 def _values(seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, list[float]]:

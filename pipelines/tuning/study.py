@@ -9,12 +9,11 @@ from typing import Any
 from evaluation.measuring.metric import Metric
 from genmodels.networks.shape import ImageShape
 from pipelines.data import splits
+from pipelines.data.prepared import Prepared
 from pipelines.settings import params, paths
 from pipelines.settings.errors import UserError
-from pipelines.settings.params import Params, Train
+from pipelines.settings.params import Evaluate, Params, Train
 from pipelines.settings.refusals import check, suggest
-from pipelines.studies import Prepared
-from pipelines.study_measures import Measures
 from pipelines.training import fingerprint
 from pipelines.training.code_version import code_version
 from pipelines.tuning import check as tune_check
@@ -38,7 +37,7 @@ class Study:
         settings: Its settings.
         base: The entry of `models:` that it starts from.
         train: Section `train`.
-        measures: What is measured of a trial, on the validation split.
+        evaluate: Section `evaluate` with the metrics of a trial, on the validation split.
         metrics: By objective its metric, in the order of the objectives.
         directions: Of the objectives, `minimize` or `maximize`.
         data: What trials are trained and measured on.
@@ -48,7 +47,7 @@ class Study:
     settings: Tune
     base: Mapping[str, Any]
     train: Train
-    measures: Measures
+    evaluate: Evaluate
     metrics: Mapping[str, Metric]
     directions: tuple[Direction, ...]
     data: Prepared
@@ -68,7 +67,7 @@ class Study:
                 "settings": settings,
                 "base": dict(self.base),
                 "train": self.train.model_dump(include={"precision"}),
-                "measures": self.measures.model_dump(),
+                "evaluate": self.evaluate.model_dump(exclude={"grid_images"}),
                 "splits": {name: content["splits"][name] for name in ("train", "valid")},
                 "features": content.get("features"),
                 "code": code_version(self.base["kind"]),
@@ -173,7 +172,7 @@ def load(
     watched = [tune_check.value_spec(settings, value) for value in tune.watch]
     wanted = [found[0].name for found in watched if found is not None]
     names = dict.fromkeys([metric.name for metric in metrics.values()] + wanted)
-    measures = Measures.of_pipeline(list(names), settings.evaluate)
-    data = Prepared(paths.PREPARE, paths.FEATURES, settings.features)
+    evaluate = settings.evaluate.model_copy(update={"metrics": list(names), "sample_sets": 1})
+    data = Prepared.of_pipeline(settings.features)
     base = settings.models[tune.model]
-    return Study(name, tune, base, settings.train, measures, metrics, tuple(directions), data)
+    return Study(name, tune, base, settings.train, evaluate, metrics, tuple(directions), data)

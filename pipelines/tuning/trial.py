@@ -7,7 +7,6 @@ has done.) A test holds the weights of both against one another.
 
 import base64
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,16 +14,16 @@ import torch
 from torch import Tensor
 
 from evaluation.figures import grids
-from evaluation.measuring.context import Seeds
-from evaluation.runner import Settings, evaluate_images
+from evaluation.runner import evaluate_images
 from genmodels.base.model import GenerativeModel
 from genmodels.build import build
 from genmodels.training.cost import num_parameters
 from genmodels.training.loop import Callbacks, LoopSettings, Row, Trainer
 from pipelines.data.extractors import Extracted
+from pipelines.data.prepared import Real
 from pipelines.settings.errors import UserError
-from pipelines.study_measures import Real, measure
 from pipelines.training import workers
+from pipelines.training.measuring import measure, settings_of
 from pipelines.training.one_run import Clock, Data, load_images
 from pipelines.tuning.study import PRUNED, Study
 
@@ -151,7 +150,7 @@ class Run:
         if self.outcome.excess(study).get("num_parameters", 0) > 0:
             raise StoppedError("num_parameters")
         model = self._built()
-        shown = min(len(bench.real.reference.images), study.measures.max_samples)
+        shown = min(len(bench.real.reference.images), study.evaluate.max_samples)
         seed, precision = study.settings.training_seed, study.train.precision
         parts = study.settings.pruner.parts
         kept = shown if study.is_pruned else min(shown, PICTURE_SAMPLES)
@@ -214,29 +213,20 @@ class Run:
         if not metric.samples:
             rows = [row for row in trainer.history if row["step"] <= step]
             return rows[-1][f"valid/{name}"] if rows else None
-        measures = study.measures
-        seeds = Seeds(study.settings.training_seed, measures.sample_seed, measures.metric_seed)
         evaluation = evaluate_images(
             trainer.snapshots[step].to(torch.float32) / 255,
             [metric.name],
             reference=self.bench.real.reference,
             train=self.bench.real.train,
             extractors=self.bench.extracted.extractors,
-            settings=Settings(seeds, measures.max_samples),
+            settings=settings_of(study.evaluate, study.settings.training_seed),
         )
         return {record.name: record.value for record in evaluation.records}[name]
 
     def _score(self, model: GenerativeModel) -> None:
         bench, study = self.bench, self.bench.study
         start = time.monotonic()
-        values: Mapping[str, float | None] = measure(
-            model,
-            self.entry,
-            study.measures,
-            bench.real,
-            bench.extracted.extractors,
-            study.settings.training_seed,
-            lambda name: None,
-        )
-        self.outcome.values = dict(values)
+        seed = study.settings.training_seed
+        evaluation = measure(model, seed, study.evaluate, bench.extracted, bench.real)
+        self.outcome.values = {record.name: record.value for record in evaluation.records}
         self.outcome.seconds["scoring"] += time.monotonic() - start

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 from mlflow import MlflowClient  # noqa: TID251
 
-from pipelines import studies, tune
+from pipelines import tune
 from pipelines.settings import params, paths
 from pipelines.settings.errors import UserError
 from pipelines.tracking.run import ROW_MARK
+from pipelines.training import rows as training_rows
+from pipelines.training import seeds
 from pipelines.tuning import apply as tune_apply
 from pipelines.tuning import files
 from pipelines.tuning import page as tune_page
@@ -50,7 +52,7 @@ def test_a_study_ends_with_a_verdict_a_page_and_an_entry(project, no_store, monk
     assert tune_page.load(paths.TUNE / "s") == found
     tune.finish(storage, 1, retrained=True)
     # Trained at the full budget of the entry, not at that of the trials.
-    config = paths.STUDIES / "tune_s" / "start" / "7" / "config.json"
+    config = paths.RETRAINED / "s" / "start" / "7" / "config.json"
     assert json.loads(config.read_text())["settings"]["num_steps"] == TINY["num_steps"]
 
     number = found.trials[1].number
@@ -66,14 +68,12 @@ def test_a_study_ends_with_a_verdict_a_page_and_an_entry(project, no_store, monk
 
 def test_after_a_change_of_code_all_rows_are_of_the_new_code(project, no_store, monkeypatch):
     tune.finish(search(project()), 1, retrained=True)
-    for module in (tune_study, tune_retrain):
+    for module in (tune_study, training_rows):
         monkeypatch.setattr(module, "code_version", lambda kind: "new")
     changed = tune_study.load("s", params.load())
     tune.finish(search(changed), 1, retrained=True)
     rows = tune_page.load(paths.TUNE / "s").best["retrained"]
-    results = [
-        paths.STUDIES / "tune_s" / row / seed / "result.json" for row in rows for seed in "78"
-    ]
+    results = [paths.RETRAINED / "s" / row / seed / "result.json" for row in rows for seed in "78"]
     assert [json.loads(path.read_text())["code"] for path in results] == ["new"] * 4
 
 
@@ -100,7 +100,7 @@ def test_what_is_missing_of_the_best_is_told(project, no_store, objectives):
     tune.finish(storage, 1, retrained=True)
     found = tune_page.load(paths.TUNE / "s")
     row = list(found.best["retrained"])[-1]
-    (paths.STUDIES / "tune_s" / row / "8" / "result.json").unlink()
+    (paths.RETRAINED / "s" / row / "8" / "result.json").unlink()
     told = tune.finish(storage, 1, retrained=False)
     now = tune_page.load(paths.TUNE / "s").best
     assert list(now["retrained"]) == list(found.best["retrained"])[:-1]
@@ -180,7 +180,7 @@ def test_the_page_of_a_pruned_study_with_conditions(project, no_store, tmp_path)
 def test_what_diverges_at_the_full_budget_has_lost(project, no_store, monkeypatch, lost):
     one = project()
     storage = search(one)
-    whole = studies.fit
+    whole = seeds.fit
 
     def fit(entry, *rest):
         if entry["num_steps"] == TINY["num_steps"] and (
@@ -189,7 +189,7 @@ def test_what_diverges_at_the_full_budget_has_lost(project, no_store, monkeypatc
             raise FloatingPointError("phase vae, step 3: loss = nan is not finite")
         return whole(entry, *rest)
 
-    monkeypatch.setattr(studies, "fit", fit)
+    monkeypatch.setattr(seeds, "fit", fit)
     told = tune.finish(storage, 1, retrained=True)
     page = (paths.TUNE / "s" / "index.html").read_text()
     assert ("no training at the full budget" in told) == ("trial" in lost)

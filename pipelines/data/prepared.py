@@ -1,0 +1,74 @@
+"""Prepared data with its extractors: what models are trained on and compared with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from evaluation.measuring.context import RealImages
+from pipelines.data import splits
+from pipelines.data.extractors import NOTHING, Extracted, load_extracted, real_images
+from pipelines.settings import files, paths
+from pipelines.settings.params import Features
+
+
+class Real(NamedTuple):
+    """Real images.
+
+    Attributes:
+        reference: The split that a model is compared with.
+        train: The split that it was trained on.
+        valid: The split for choices that the reference must not decide; None where the validation
+            split is the reference.
+    """
+
+    reference: RealImages
+    train: RealImages
+    valid: RealImages | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Folders of prepared data and of its features.
+
+    Attributes:
+        folder: Output folder of `prepare`.
+        features: Output folder of `features`; None where no metric needs an extractor.
+        extractors: The section that the features were made with; None without features.
+    """
+
+    folder: Path
+    features: Path | None
+    extractors: Features | None
+
+    @classmethod
+    def of_pipeline(cls, extractors: Features) -> "Prepared":
+        """The outputs of the stages."""
+        return cls(paths.PREPARE, paths.FEATURES, extractors)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The identity of the data: the hashes of the splits and of the extractors."""
+        content: dict[str, Any] = {"splits": splits.load_manifest(self.folder)["splits"]}
+        if self.features is not None:
+            content["features"] = files.read_json(self.features / "card.json", "dvc repro features")
+        return content
+
+    def extracted(self) -> Extracted:
+        """The extractors and their features of the splits."""
+        if self.features is None or self.extractors is None:
+            return NOTHING
+        return load_extracted(self.extractors, self.features, self.folder)
+
+    def real(self, extracted: Extracted, reference: Literal["valid", "test"]) -> Real:
+        """The splits.
+
+        Args:
+            extracted: The result of `extracted`.
+            reference: The split to compare with.
+        """
+        names = [reference, "train"] + (["valid"] if reference == "test" else [])
+        real = [
+            real_images(name, splits.load_split(name, self.folder), extracted, self.folder)
+            for name in names
+        ]
+        return Real(real[0], real[1], real[2] if reference == "test" else None)
