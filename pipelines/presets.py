@@ -21,10 +21,11 @@ from pipelines import studies
 from pipelines import study_pages as pages
 from pipelines.data import splits
 from pipelines.data.extractors import load_extracted
+from pipelines.data.prepared import Prepared
 from pipelines.settings import files, params, paths
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Params
-from pipelines.studies import Job, Prepared
+from pipelines.studies import Job
 from pipelines.study_measures import Measures
 from pipelines.training import fingerprint
 from pipelines.training.code_version import code_version

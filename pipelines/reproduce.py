@@ -16,11 +16,12 @@ from pydantic import Field
 
 from pipelines import features, prepare, reproduction_page, studies
 from pipelines.data import splits
+from pipelines.data.prepared import Prepared
 from pipelines.settings import files, params, paths
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Name, Section, Seed
 from pipelines.settings.refusals import check, suggest
-from pipelines.studies import Job, Prepared
+from pipelines.studies import Job
 from pipelines.study_measures import Measures
 from pipelines.training import fingerprint
 from pipelines.training.code_version import code_version

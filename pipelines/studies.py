@@ -25,60 +25,16 @@ from tqdm import tqdm
 
 from genmodels.training.cost import multiply_adds_sample, multiply_adds_train, num_parameters
 from genmodels.training.loop import LoopSettings
-from pipelines.data import splits
-from pipelines.data.extractors import NOTHING, Extracted, load_extracted, real_images
+from pipelines.data.prepared import Prepared
 from pipelines.settings import files, paths
-from pipelines.settings.params import Features, Train
-from pipelines.study_measures import Measures, Real, measure
+from pipelines.settings.params import Train
+from pipelines.study_measures import Measures, measure
 from pipelines.training import fingerprint, workers
 from pipelines.training.one_run import Started, Trained, fit, load_images, write_seed
 from pipelines.training.weights import read_model
 
 #: Seconds between two lines where there is no terminal.
 SECONDS_BETWEEN_LINES = 30.0
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The data of a study.
-
-    Attributes:
-        folder: As `prepare` makes it.
-        features: As `features` makes it; None where nothing is measured with an extractor.
-        extractors: What it was made with; None likewise.
-    """
-
-    folder: Path
-    features: Path | None
-    extractors: Features | None
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """What identifies it: the hashes of the splits and of the extractor."""
-        found: dict[str, Any] = {"splits": splits.load_manifest(self.folder)["splits"]}
-        if self.features is not None:
-            found["features"] = files.read_json(self.features / "card.json", "the study")
-        return found
-
-    def extracted(self) -> Extracted:
-        """The extractors and their features of the splits."""
-        if self.features is None or self.extractors is None:
-            return NOTHING
-        return load_extracted(self.extractors, self.features, self.folder)
-
-    def real(self, extracted: Extracted, reference: str) -> Real:
-        """The images to compare with, and those that models are trained on.
-
-        Args:
-            extracted: What `extracted` returned.
-            reference: The split to compare with, `valid` or `test`.
-        """
-        return Real(
-            *(
-                real_images(name, splits.load_split(name, self.folder), extracted, self.folder)
-                for name in (reference, "train")
-            )
-        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ components.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -21,6 +21,7 @@ from genmodels.base.seeding import generator
 from genmodels.base.vae import VAEBase
 from genmodels.build import build
 from genmodels.objectives.total_correlation import decompose, stratified_log_weights
+from pipelines.data.prepared import Real
 from pipelines.settings.params import Evaluate, Name, Section, Seed
 
 #: The key of `samplers` for the standard normal.
@@ -84,13 +85,6 @@ class Measures(Section):
 
 
 Progress = Callable[[str], None]
-
-
-class Real(NamedTuple):
-    """Real images: those that a model is compared with, and those that it was trained on."""
-
-    reference: RealImages
-    train: RealImages
 
 
 def measure(

@@ -14,8 +14,9 @@ from PIL import Image
 
 from genmodels.base.model import GenerativeModel
 from genmodels.networks.blocks import draw_weights
-from pipelines import features, prepare, studies
+from pipelines import features, prepare
 from pipelines.data import datasets
+from pipelines.data.prepared import Prepared
 from pipelines.settings import params, paths
 from pipelines.tracking import store
 from pipelines.training import fingerprint
@@ -110,10 +111,10 @@ def quick_source(few_digits: datasets.Source, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def prepared(quick_source: None, checkout: Path) -> studies.Prepared:
+def prepared(quick_source: None, checkout: Path) -> Prepared:
     """A checkout with 200 digits, prepared."""
     prepare.make(params.Prepare(**PREPARE), paths.PREPARE)
-    return studies.Prepared(paths.PREPARE, None, None)
+    return Prepared(paths.PREPARE, None, None)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipelines import studies
+from pipelines.data.prepared import Prepared
 from pipelines.settings import params
 from pipelines.study_measures import Measures
 from tests.conftest import presets as shipped
@@ -63,7 +64,7 @@ def autoencoder(**changes: Any) -> dict[str, Any]:
     return shipped()["autoencoder_gmm"] | TINY | {"gmm_components": 2} | changes
 
 
-def job(data: studies.Prepared, **changes: Any) -> studies.Job:
+def job(data: Prepared, **changes: Any) -> studies.Job:
     """The first seed of the tiny VAE."""
     wanted: dict[str, Any] = {
         "study": "tiny",
