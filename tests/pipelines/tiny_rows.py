@@ -79,4 +79,4 @@ def tiny_rows(data: Prepared, **changes: Any) -> Rows:
 
 def weights(rows: Rows) -> int:
     """When the weights of the first seed were written, in nanoseconds."""
-    return (rows.folder / "vae" / "0" / "weights.pt").stat().st_mtime_ns
+    return (rows.folder / "vae" / "0" / "weights.safetensors").stat().st_mtime_ns

@@ -35,7 +35,7 @@ def test_each_seed_leaves_a_model_and_its_values(prepared):
     assert first["timing"]["steps"] == TINY["num_steps"]
     assert first["cost"]["num_parameters"] > 0
     folder = rows.folder / "vae" / "0"
-    assert (folder / "weights.pt").is_file()
+    assert (folder / "weights.safetensors").is_file()
     assert json.loads((folder / "config.json").read_text())["seed"] == 0
     assert not list(paths.CHECKPOINTS.glob("*"))
 
