@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ui publish report gate diff tune tune-dashboard presets reproduce smoke test check lint bench peers dag clean
+.PHONY: help setup repro ui publish report gate tune tune-dashboard presets reproduce smoke test check lint bench peers dag clean
 
 help: ## this text
 	@echo "make repro runs the pipeline, make ui shows its runs, make test checks the code."
@@ -45,9 +45,6 @@ report: $(READY) ## the report and what it needs
 
 gate: $(READY) ## hold the results against the gates of params.yaml; fails where one is broken
 	@python -m pipelines.gate
-
-diff: $(READY) ## metrics and params against another commit (REV=HEAD)
-	@python -m pipelines.diff $(REV)
 
 STUDY ?=
 tune: $(READY) ## a study of params.yaml: make tune STUDY=vae_beta, about five minutes on 2 cores

@@ -1,20 +1,19 @@
-"""Compares models in the terminal: means, intervals, verdicts, and the settings that differ."""
+"""Compares models with each other, or this checkout with another commit, in the terminal."""
 
 import argparse
-import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
-from evaluation.comparing import pairs, verdict
+from evaluation import metrics
+from evaluation.comparing import pairs
 from evaluation.comparing.leaderboard import Row
-from evaluation.comparing.pairs import Comparison, Line
-from pipelines.comparing import compared_models
-from pipelines.comparing.compared_models import Compared
-from pipelines.comparing.compared_text import as_text, differing
+from pipelines.comparing import changes_text, commits, models_data, models_text, sources
+from pipelines.comparing.changes import Change, changes
 from pipelines.comparing.text_table import allowed_width
 from pipelines.pictures.out_file import out_file
 from pipelines.settings import files, params
 from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.params import Extractor
 from pipelines.settings.refusals import suggest
 from pipelines.tracking import store as tracking
 
@@ -22,123 +21,46 @@ EPILOG = """\
 examples:
   python -m pipelines.compare vae gan_r1
   python -m pipelines.compare vae gan_r1 dcgan --metric fid_classifier kid_classifier
-  python -m pipelines.compare vae vae-s0-1f2e3d4c --store     # with a run of another time
+  python -m pipelines.compare vae vae-s0-1f2e3d4c --store     # with an earlier run
+  python -m pipelines.compare --against HEAD~3                # the selected models, then and now
 
-The verdict is on each model, compared with the first one: better, worse, different (a metric
-without a direction), not distinguishable (Welch's t-test over training seeds, level 0.05,
-Holm-adjusted over all pairs of models), or not testable with that few seeds.
+The verdict is on each model, compared with the first one (or on each model now, compared with the
+commit): better, worse, different (a metric without a direction), not distinguishable, or not
+testable with that few training seeds. The test is Welch's t-test over training seeds, level 0.05,
+Holm-adjusted over all pairs of models that are compared in the same metric.
 """
-NOTHING = {"n": 0}
-#: Of a model, or of a run: `vae`, `vae-s0-1f2e3d4c`.
-_NAME = re.compile(r"[\w-]+")
+NO_VALUES = {"n": 0}
 
 
 class _Settings(params.Section):
-    """What this command reads of params.yaml."""
+    """The sections of params.yaml that this command reads."""
 
     selected: params.Selected
     models: dict[str, dict[str, Any]]
     report: params.Report
 
 
-def read(names: Sequence[str], known: Sequence[str], from_store: bool) -> list[Compared]:
-    """Finds each model: in the files, or where it is not there, or is asked to be, in the store.
-
-    Args:
-        names: Models or runs.
-        known: The keys of `models:`.
-        from_store: Whether to leave the files alone.
+def choose(rows: Sequence[Row], wanted: Sequence[str], rank_by: str) -> list[str]:
+    """The metrics to compare: the wanted ones, or all with `rank_by` in front.
 
     Raises:
-        UserError: A name stands twice or is unknown, or a model was not evaluated.
-    """
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"{name}: named twice")
-        if not _NAME.fullmatch(name):
-            raise UserError(f"{name}: neither a model's name nor a run's")
-    if from_store and not compared_models.has_store():
-        uri = tracking.store_uri()
-        raise UserError(f"--store: there is no MLflow store ({tracking.hide_password(uri)})")
-    return [_read_one(name, from_store, known) for name in names]
-
-
-def _read_one(name: str, from_store: bool, known: Sequence[str]) -> Compared:
-    if not from_store and compared_models.has_files(name):
-        return compared_models.from_files(name)
-    if compared_models.has_store():
-        return compared_models.from_store(tracking.open_store(), name, known)
-    if name in known:
-        raise UserError(f"{name}: not evaluated; `dvc repro evaluate@{name}` does it")
-    raise UserError(
-        f"{name}: no such model{suggest(name, list(known))}; there are {', '.join(known)}"
-    )
-
-
-def choose(rows: Sequence[Row], asked: Sequence[str], rank_by: str) -> list[str]:
-    """The metrics to compare: those asked for, or all, the one to rank by in front.
-
-    Raises:
-        UserError: None of the models knows a metric that was asked for.
+        UserError: None of the models has a wanted metric.
     """
     known = list(dict.fromkeys(name for row in rows for name in row.summary))
-    for name in asked:
+    _check_metrics(wanted, known)
+    # In a report of several likelihoods, elbo_gaussian is elbo.
+    ranking = [name for name in known if rank_by == name or rank_by.startswith(f"{name}_")]
+    valued = [name for name in known if any(row.summary.get(name, NO_VALUES)["n"] for row in rows)]
+    return list(dict.fromkeys(wanted or [*ranking[-1:], *valued]))
+
+
+def _check_metrics(wanted: Sequence[str], known: Sequence[str]) -> None:
+    for name in wanted:
         if name not in known:
             raise UserError(
                 f"--metric: {name}: not measured{suggest(name, known)}; "
                 f"there are {', '.join(known)}"
             )
-    # In a report of several likelihoods, elbo_gaussian is elbo.
-    ranking = [name for name in known if rank_by == name or rank_by.startswith(f"{name}_")]
-    had = [name for name in known if any(row.summary.get(name, NOTHING)["n"] for row in rows)]
-    return list(dict.fromkeys(asked or [*ranking[-1:], *had]))
-
-
-def as_data(found: Comparison, models: Sequence[Compared]) -> dict[str, Any]:
-    """Everything that the command prints as JSON values, in full precision."""
-    return {
-        "models": [
-            {
-                "name": model.row.name,
-                "kind": model.row.kind,
-                "seeds": list(model.row.records),
-                "source": model.source,
-                "params": dict(model.params),
-            }
-            for model in models
-        ],
-        "against": found.rows[0].name,
-        "comparisons": {
-            other.name: [_line_data(found, line, other) for line in found.lines(other)]
-            for other in found.rows[1:]
-        },
-        "not_comparable": found.refused,
-        "lacking": found.lacking,
-        "verdicts": {
-            metric: verdict.verdict(board, column.key)
-            for metric, (board, column) in found.boards.items()
-            if column.higher_is_better is not None
-        },
-        "params_that_differ": {
-            key: dict(zip((model.row.name for model in models), values, strict=True))
-            for key, values in differing(models)
-        },
-    }
-
-
-def _line_data(found: Comparison, line: Line, other: Row) -> dict[str, Any]:
-    sides = {"baseline": line.baseline, "model": line.model}
-    return {
-        "metric": line.metric,
-        **{
-            key: {"mean": s.cell.mean, "std": s.cell.std, "n": s.cell.n, "interval": s.interval}
-            for key, s in sides.items()
-        },
-        "difference": line.difference.value,
-        "verdict": line.difference.verdict,
-        "p": line.difference.p,
-        "seeds_needed": found.seeds_needed(line.metric, other),
-    }
 
 
 def parse() -> argparse.Namespace:
@@ -149,34 +71,91 @@ def parse() -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="two or more models, or runs")
-    parser.add_argument("--metric", nargs="+", default=[], metavar="NAME", help="only these")
     parser.add_argument(
-        "--store", action="store_true", help="from the MLflow store, even where there are files"
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="two or more models or MLflow runs; with --against any number "
+        "(default: the selected models)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the same as data")
-    given = parser.parse_args()
-    if len(given.models) < 2:
-        parser.error("at least two models are needed")
-    return given
+    parser.add_argument(
+        "--metric", nargs="+", default=[], metavar="NAME", help="only these metrics"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--store", action="store_true", help="read from the MLflow store instead of the files"
+    )
+    source.add_argument(
+        "--against", metavar="COMMIT", help="a commit, branch or tag to compare this checkout with"
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="with --against, every mean that changed (default: significant changes and "
+        "report.rank_by)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="a file to write the comparison to, as JSON")
+    arguments = parser.parse_args()
+    if arguments.all and not arguments.against:
+        parser.error("--all needs --against")
+    if len(arguments.models) < 2 and not arguments.against:
+        parser.error("two or more models are needed, or --against COMMIT")
+    return arguments
+
+
+def _compare_models(arguments: argparse.Namespace, settings: _Settings) -> tuple[str, Any]:
+    """The text and the data about models compared with the first one."""
+    models = sources.read(arguments.models, list(settings.models), arguments.store)
+    rows = [model.row for model in models]
+    chosen = choose(rows, arguments.metric, settings.report.rank_by)
+    comparison = pairs.compare(rows, chosen)
+    text = models_text.as_text(comparison, models, allowed_width(), bool(arguments.metric))
+    return text, models_data.as_data(comparison, models)
+
+
+def _compare_commits(arguments: argparse.Namespace, settings: _Settings) -> tuple[str, Any]:
+    """The text and the data about this checkout compared with a commit."""
+    old, new = commits.at_commit(arguments.against), commits.of_checkout()
+    for name in arguments.models:
+        if name not in old.metrics and name not in new.metrics:
+            known = sorted({*old.metrics, *new.metrics})
+            raise UserError(
+                f"{name}: no results in reports/metrics/ on either side{suggest(name, known)}; "
+                f"there are {', '.join(known) or 'none'}"
+            )
+    directions = params.measured(metrics.available(), get_args(Extractor))
+    found = changes(old, new, directions, arguments.models)
+    known = [name for model in new.metrics.values() for name in model]
+    _check_metrics(arguments.metric, list(dict.fromkeys(known)))
+    rank_by = settings.report.rank_by
+
+    def is_shown(change: Change) -> bool:
+        if arguments.metric:
+            return change.metric in arguments.metric
+        unusual = change.difference is None or change.difference.is_significant
+        return arguments.all or unusual or change.metric == rank_by
+
+    text = changes_text.as_text(found, is_shown, allowed_width())
+    title = f"This checkout compared with {old.label}:"
+    nothing = f"No value and no setting differs from {old.label}."
+    return f"{title}\n\n{text}" if text else nothing, changes_text.as_data(old.label, found)
 
 
 @exit_on_user_error
 @tracking.without_collector()
 def main() -> None:
     """Compares as the command line says."""
-    given = parse()
-    out = out_file(given.json, "--json") if given.json else None
+    arguments = parse()
+    out = out_file(arguments.json, "--json") if arguments.json else None
     settings = params.load_part(_Settings)
-    models = read(given.models, list(settings.models), given.store)
-    rows = [model.row for model in models]
-    found = pairs.compare(rows, choose(rows, given.metric, settings.report.rank_by))
-    print(as_text(found, models, allowed_width(), bool(given.metric)))
+    compare = _compare_commits if arguments.against else _compare_models
+    text, data = compare(arguments, settings)
+    print(text)
     if out:
         try:
-            files.write_json(out, as_data(found, models))
+            files.write_json(out, data)
         except OSError as error:
-            raise UserError(f"--json: {given.json}: {error.strerror or error}") from None
+            raise UserError(f"--json: {arguments.json}: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":

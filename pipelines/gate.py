@@ -1,15 +1,15 @@
-"""Holds the results of the last `dvc repro` against `report.gates`: for CI.
+"""Checks the results of the last `dvc repro` against `report.gates` of params.yaml, for CI.
 
-Reads files only; whether they are up to date is told by `dvc status`.
+Reads files only; `dvc status` shows whether they are up to date.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
-from evaluation.comparing import leaderboard as comparison
-from evaluation.comparing.leaderboard import MISSING, Row
-from pipelines.comparing.gates import Outcome, outcomes
+from evaluation.comparing.leaderboard import Row, leaderboard
+from evaluation.comparing.value_text import rounded
+from pipelines.comparing.gates import GateResult, check_gates
 from pipelines.comparing.text_table import text_table
 from pipelines.reporting import inputs
 from pipelines.settings import params
@@ -18,7 +18,7 @@ from pipelines.settings.params import Params
 
 
 def read(settings: Params) -> dict[str, Row | str]:
-    """The selected models; of one whose files are missing or of other seeds the reason."""
+    """The selected models; the reason where files are missing or belong to other seeds."""
     rows: dict[str, Row | str] = {}
     for name in settings.trained:
         try:
@@ -29,51 +29,51 @@ def read(settings: Params) -> dict[str, Row | str]:
 
 
 def champion(rows: Mapping[str, Row | str], rank_by: str) -> str | None:
-    """The best model by `rank_by`; None where no model has a value of it.
+    """The best model by `rank_by`; None if no model has a value.
 
     Raises:
         UserError: Values are not comparable.
     """
     try:
-        board = comparison.leaderboard([r for r in rows.values() if isinstance(r, Row)], [])
+        board = leaderboard([row for row in rows.values() if isinstance(row, Row)], [])
     except ValueError as error:
-        raise UserError(f"{error}; `dvc repro` makes them anew") from None
+        raise UserError(f"{error}; `dvc repro` measures them again") from None
     return board.champion(rank_by)
 
 
-def as_text(found: Sequence[Outcome]) -> str:
-    """A line for each bound, then how many are broken."""
+def as_text(results: Sequence[GateResult]) -> str:
+    """A line per bound, then the number of broken gates."""
     lines = text_table(
         ["gate", "model", "of seeds", "value", "bound", "result"],
         [
             [
-                outcome.metric,
-                outcome.model,
-                outcome.of,
-                MISSING if outcome.value is None else f"{outcome.value:.4g}",
-                outcome.relation,
-                "passed" if outcome.passed else f"BROKEN {outcome.reason}".rstrip(),
+                result.metric,
+                result.model,
+                result.of,
+                rounded(result.value),
+                result.relation,
+                "passed" if result.passed else f"BROKEN {result.reason}".rstrip(),
             ]
-            for outcome in found
+            for result in results
         ],
         right=(3,),
     )
-    broken = sum(not outcome.passed for outcome in found)
-    return "\n".join([*lines, "", f"{broken} of {len(found)} gates broken"])
+    broken = sum(not result.passed for result in results)
+    return "\n".join([*lines, "", f"{broken} of {len(results)} gates broken"])
 
 
 @exit_on_user_error
 def main() -> None:
-    """Prints all gates of params.yaml; exit code 1 where one is broken."""
+    """Prints all gates of params.yaml; exit code 1 if one is broken."""
     argparse.ArgumentParser(prog="python -m pipelines.gate", description=main.__doc__).parse_args()
     settings = params.load()
     if not settings.report.gates:
-        print("params.yaml: report.gates is empty: nothing to hold the results against")
+        print("params.yaml: report.gates is empty: there is no gate to check")
         return
     rows = read(settings)
-    found = outcomes(settings.report, rows, champion(rows, settings.report.rank_by))
-    print(as_text(found))
-    if not all(outcome.passed for outcome in found):
+    results = check_gates(settings.report, rows, champion(rows, settings.report.rank_by))
+    print(as_text(results))
+    if not all(result.passed for result in results):
         sys.exit(1)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
-from evaluation.comparing.leaderboard import count, number
+from evaluation.comparing.value_text import count, number
 from evaluation.figures import grids
 from genmodels.base.seeding import generator
 from pipelines import studies

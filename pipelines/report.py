@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from evaluation.comparing import leaderboard as comparison
-from evaluation.comparing import reference_rows, tables, verdict
+from evaluation.comparing import reference_rows, tables, value_text, verdict
 from evaluation.comparing.leaderboard import Leaderboard
 from pipelines.comparing import gates
 from pipelines.reporting import cards as report_cards
@@ -97,7 +97,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["breakable"] = breakable
     environment.filters["prose"] = prose
     environment.filters["code"] = _markdown_code
-    environment.filters["count"] = comparison.count
+    environment.filters["count"] = value_text.count
     environment.globals["include_raw"] = lambda name: Markup((TEMPLATES / name).read_text("utf-8"))
     return environment
 
@@ -150,7 +150,7 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         },
         "curves": plots.curves(found.models, looks),
         "manifest": found.manifest,
-        "cards": [settings_table.flat(card) for card in found.cards.values()],
+        "cards": [settings_table.facts(card) for card in found.cards.values()],
         "model_cards": report_cards.cards(found, board, rank_by),
         "warnings": [card["warning"] for card in found.cards.values() if card["warning"]],
         "remarks": [text for text in (_stability(board, rank_by), verdict.copies(board)) if text],
@@ -166,7 +166,7 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         "studies": found.studies,
         "definitions": _definitions(settings.evaluate.metrics, board),
         "limits": LIMITS,
-        "gates": gates.outcomes(
+        "gates": gates.check_gates(
             settings.report, {row.name: row for row in board.models}, board.champion(rank_by)
         ),
         "scores": _scores(board, rank_by),
@@ -175,10 +175,9 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
 
 def _scores(board: Leaderboard, rank_by: str) -> dict[str, str]:
     column = board.column(rank_by)
-    places = comparison.decimals(board.cell(row, column).mean for row in board.models)
-    return {
-        row.name: comparison.mean_and_sd(board.cell(row, column), places) for row in board.models
-    }
+    places = value_text.decimals(board.cell(row, column).mean for row in board.models)
+    cells = {row.name: board.cell(row, column) for row in board.models}
+    return {n: value_text.mean_and_sd(cell.mean, cell.std, places) for n, cell in cells.items()}
 
 
 def _stability(board: Leaderboard, rank_by: str) -> str:
@@ -188,7 +187,7 @@ def _stability(board: Leaderboard, rank_by: str) -> str:
         return ""
     return (
         f"Rank correlation (Spearman) of {rank_by} with the same distance under extractors "
-        f"trained from other seeds: at least {comparison.number(least, 3)}."
+        f"trained from other seeds: at least {value_text.number(least, 3)}."
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from evaluation.comparing.leaderboard import MINUS, MISSING, number
+from evaluation.comparing.value_text import MINUS, MISSING, number
 from pipelines import study_pages as pages
 from pipelines.training.code_version import code_version
 

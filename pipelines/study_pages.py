@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evaluation.comparing.leaderboard import MISSING, Cell, decimals, mean_and_sd
+from evaluation.comparing.leaderboard import Cell
+from evaluation.comparing.value_text import MISSING, decimals, mean_and_sd
 
 #: The results of a row, by seed: a number, or text where they come from JSON.
 Seeds = Mapping[Any, Mapping[str, Any]]
@@ -33,7 +34,7 @@ def columns(rows: Mapping[str, Seeds], names: Sequence[str]) -> dict[str, list[s
     cells = {row: [cell(values(seeds, name)) for name in names] for row, seeds in rows.items()}
     places = [decimals(c.mean for c in column) for column in zip(*cells.values(), strict=True)]
     return {
-        row: [mean_and_sd(c, digits) for c, digits in zip(line, places, strict=True)]
+        row: [mean_and_sd(c.mean, c.std, digits) for c, digits in zip(line, places, strict=True)]
         for row, line in cells.items()
     }
 

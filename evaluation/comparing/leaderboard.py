@@ -1,11 +1,10 @@
-"""Models side by side: the leaderboard, the best of each column, the number format.
+"""Models side by side: the leaderboard and the best of each column.
 
 Nothing here knows a metric by name. A column's unit, direction and ideal come from the records that
 fill it (`higher_is_better` None marks a diagnostic, which nobody wins).
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -18,8 +17,6 @@ from evaluation.comparing.significance import Difference, Sample
 
 RecordDict = Mapping[str, Any]
 
-MINUS = "\N{MINUS SIGN}"
-MISSING = "\N{EN DASH}"
 #: Records of one column must agree on these; otherwise their values are not comparable.
 SAME = ("unit", "higher_is_better", "ideal", "n_real", "n_fake", "reference", "extractor")
 
@@ -316,44 +313,3 @@ def _protocol(metric: str, rows: Sequence[Row]) -> RecordDict:
                     f"{key} is {first[key]} and {record[key]}"
                 )
     return first
-
-
-def decimals(values: Iterable[float | None]) -> int:
-    """Digits behind the point for a whole column, so that its points stand below each other.
-
-    About three digits of the largest value, and up to two more where another would read as zero.
-    """
-    sizes = [abs(value) for value in values if value]
-    if not sizes:
-        return 2
-    top = max(sizes)
-    fewest = 3 if top <= 1 else 2 if top < 100 else 1 if top < 10_000 else 0
-    places = min(max(2 - math.floor(math.log10(top)), fewest), 8)
-    most = places + 2
-    while places < most and min(sizes) < 0.5 * 10**-places:
-        places += 1
-    return places
-
-
-def number(value: float | None, places: int) -> str:
-    """A value as people read it: a true minus sign, no negative zero, a dash for a missing one."""
-    if value is None:
-        return MISSING
-    text = f"{value:,.{places}f}"
-    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
-
-
-def mean_and_sd(cell: Cell, places: int) -> str:
-    """`3.41 ± 0.12`, or the mean alone where one seed has no spread."""
-    if cell.std is None:
-        return number(cell.mean, places)
-    return f"{number(cell.mean, places)} ± {number(cell.std, places)}"
-
-
-def count(value: int) -> str:
-    """A count in three digits: 842, 12.3 k, 4.56 M, up to 999 T."""
-    for scale, suffix in ((1, ""), (1e3, " k"), (1e6, " M"), (1e9, " G"), (1e12, " T")):
-        digits = f"{value / scale:.3g}"
-        if float(digits) < 1000:  # after rounding, so that 999,999 is 1 M
-            return digits + suffix
-    return f"{value:.2e}"

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.comparing import reference_rows, significance
-from evaluation.comparing.leaderboard import Column, Leaderboard, Row, decimals, number
+from evaluation.comparing.leaderboard import Column, Leaderboard, Row
+from evaluation.comparing.value_text import decimals, interval, number
 
 #: Of the pairs that a metric puts in the wrong order.
 SHOWN_PAIRS = 3
@@ -176,9 +177,10 @@ def _table(board: Leaderboard, title: str, columns: Sequence[Column], rank_by: s
         valued = row in board.models and board.cell(row, ranking).mean is not None
         rank = ranked.index(row) + 1 if valued else None
         bounds = significance.interval(board.values(row, ranking))
-        between = " to ".join(number(bound, places) for bound in bounds) if bounds else ""
         low = bounds[0] if bounds else None
-        rows.append(TextRow(row, rank, groups.get(row.name, ""), between, low, cells))
+        rows.append(
+            TextRow(row, rank, groups.get(row.name, ""), interval(bounds, places), low, cells)
+        )
     flags = {column.key: text for column in columns if (text := _flag(board, column))}
     return Table(title, columns, rows, [(mark, text) for text, mark in notes.items()], flags)
 

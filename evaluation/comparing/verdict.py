@@ -1,10 +1,11 @@
 """The verdict in sentences: the best model, its lead, and whether the lead is significant."""
 
 from evaluation.comparing import significance
-from evaluation.comparing.leaderboard import Column, Leaderboard, Row, decimals, mean_and_sd, number
+from evaluation.comparing.leaderboard import Column, Leaderboard, Row
 from evaluation.comparing.reference_rows import FLOOR
 from evaluation.comparing.significance import Sample
 from evaluation.comparing.tables import REFERENCE_NAMES
+from evaluation.comparing.value_text import decimals, mean_and_sd, number
 
 #: A z score: one set of new images in a thousand is this far below 0 by chance.
 COPY_BELOW = -3.0
@@ -31,7 +32,8 @@ def verdict(board: Leaderboard, key: str) -> list[str]:
     best = board.cell(ranked[0], column)
     extreme = "highest" if column.higher_is_better else "lowest"
     seeds = f"{best.n} seed{'s' if best.n != 1 else ''}"
-    start = f"{ranked[0].name} has the {extreme} {key}: {mean_and_sd(best, places)} ({seeds})"
+    shown = mean_and_sd(best.mean, best.std, places)
+    start = f"{ranked[0].name} has the {extreme} {key}: {shown} ({seeds})"
     if len(ranked) == 1:
         return [f"{start}.", "No other model has a value to compare it with."]
     second = board.cell(ranked[1], column)
@@ -40,7 +42,7 @@ def verdict(board: Leaderboard, key: str) -> list[str]:
     gap = abs(best.mean - second.mean)
     share = f" ({gap / abs(second.mean) * 100:.0f} %)" if second.mean else ""
     sentences = [
-        f"{start}; {ranked[1].name} is second with {mean_and_sd(second, places)}, "
+        f"{start}; {ranked[1].name} is second with {mean_and_sd(second.mean, second.std, places)}, "
         f"a difference of {number(gap, places)}{share}.",
         _significance(board, column, ranked[0], ranked[1]),
         _floor(board, column),

@@ -1,4 +1,4 @@
-"""Comparing: sources of results (files, store), their tables in a terminal, gates.
+"""Comparing: where results come from (files, store, commits), their tables and JSON, gates, scores.
 
-Imports `tracking` and below; never `trained`.
+Imports `tracking` and below.
 """

@@ -1,6 +1,7 @@
-"""Gates: bounds of params.yaml that the models' values have to keep.
+"""Gates: bounds in params.yaml on the values of the models.
 
-`python -m pipelines.gate` ends with exit code 1 where one is broken, and the report shows them.
+`python -m pipelines.gate` ends with exit code 1 if a gate is broken; the report shows all gates. A
+bound is a constant, so a gate needs no test of a difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +13,17 @@ from pipelines.settings.params import ALL, CHAMPION, Gate, Report
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One bound held against one model.
+class GateResult:
+    """One bound of a gate and the value of one model.
 
     Attributes:
-        model: Its name; of the champion `champion: <name>`.
-        metric: Whose value it is.
-        of: `mean`, or `worst` (of the training seeds).
-        value: None where it is missing.
+        model: Name of the model; `champion: <name>` for the best one.
+        metric: Name of the metric.
+        of: `mean` or `worst` of the training seeds.
+        value: The value; None if it is missing.
         bound: `at most` or `at least`.
         threshold: The bound.
-        reason: Why there is no value; empty where there is one.
+        reason: Why the value is missing; empty if there is one.
     """
 
     model: str
@@ -35,7 +36,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether there is a value, and it keeps the bound."""
+        """Whether there is a value within the bound."""
         if self.value is None:
             return False
         at_most = self.bound == "at most"
@@ -43,60 +44,60 @@ class Outcome:
 
     @property
     def relation(self) -> str:
-        """The bound as people write it."""
+        """The bound as a formula: `≤ 15`."""
         return f"{'≤' if self.bound == 'at most' else '≥'} {self.threshold:g}"
 
 
-def outcomes(
+def check_gates(
     report: Report, rows: Mapping[str, Row | str], champion: str | None = None
-) -> list[Outcome]:
-    """Holds every gate against the models it is about.
+) -> list[GateResult]:
+    """Checks every gate on the models that it names.
 
     Args:
         report: Section `report` of params.yaml.
-        rows: The selected models in their order; of one without results the reason instead.
-        champion: The best of them by `report.rank_by`; None where nothing can be ranked.
+        rows: The selected models in their order; for a model without results the reason instead.
+        champion: The best model by `report.rank_by`; None if no model has a value.
 
     Returns:
-        A line for each gate, model and bound, in the order of params.yaml.
+        One result per gate, model and bound, in the order of params.yaml.
     """
-    found = []
+    results = []
     for gate in report.gates:
         if gate.model == ALL:
-            about = [(name, name) for name, row in rows.items() if _applies(gate.metric, row)]
-            about = about or [(ALL, "")]  # a gate that holds nothing back is broken
+            models = [(name, name) for name, row in rows.items() if _applies(gate.metric, row)]
+            models = models or [(ALL, "")]  # a gate that applies to no model is broken
         elif gate.model == CHAMPION:
-            about = [(f"champion: {champion}" if champion else CHAMPION, champion or "")]
+            models = [(f"champion: {champion}" if champion else CHAMPION, champion or "")]
         else:
-            about = [(gate.model, gate.model)]
-        for label, name in about:
-            found += _held_against(gate, label, rows.get(name, _absent(gate)))
-    return found
+            models = [(gate.model, gate.model)]
+        for label, name in models:
+            results += _check_gate(gate, label, rows.get(name, _absent(gate)))
+    return results
 
 
 def _absent(gate: Gate) -> str:
     if gate.model == ALL:
-        return "no selected model can have it"
+        return "no selected model can have this value"
     return "no model has a rank" if gate.model == CHAMPION else "not selected"
 
 
 def _applies(metric: str, row: Row | str) -> bool:
-    """False where a model cannot have such a value, whatever its training."""
+    """False if a model of this kind can never have such a value."""
     return isinstance(row, str) or row.summary.get(metric, {}).get("reason") != "not_supported"
 
 
-def _held_against(gate: Gate, label: str, row: Row | str) -> list[Outcome]:
+def _check_gate(gate: Gate, label: str, row: Row | str) -> list[GateResult]:
     values, reason = (None, row) if isinstance(row, str) else _values(gate.metric, row)
-    found = []
+    results = []
     for bound, threshold in (("at least", gate.min), ("at most", gate.max)):
         if threshold is not None:
             value = _of(values, gate.of, bound) if values else None
-            found.append(Outcome(label, gate.metric, gate.of, value, bound, threshold, reason))
-    return found
+            results.append(GateResult(label, gate.metric, gate.of, value, bound, threshold, reason))
+    return results
 
 
 def _values(metric: str, row: Row) -> tuple[list[float] | None, str]:
-    """One value a training seed, or None and why: a seed without a value must not hide."""
+    """One value per training seed; None and the reason if a seed has no value."""
     records = [
         next((record for record in seed if record["name"] == metric), None)
         for seed in row.records.values()

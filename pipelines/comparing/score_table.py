@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from evaluation.comparing.leaderboard import SAME, number
+from evaluation.comparing.leaderboard import SAME
 from evaluation.comparing.reference_rows import FLOOR
 from evaluation.comparing.tables import in_words
+from evaluation.comparing.value_text import number
 from evaluation.measuring.records import Record
 from pipelines.settings import files, paths
 

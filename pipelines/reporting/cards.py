@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from evaluation.comparing import leaderboard, significance, tables, verdict
-from evaluation.comparing.leaderboard import Column, Leaderboard, Row, number
+from evaluation.comparing import significance, tables, value_text, verdict
+from evaluation.comparing.leaderboard import Column, Leaderboard, Row
 from evaluation.comparing.reference_rows import FLOOR
+from evaluation.comparing.value_text import number
 from pipelines.reporting.inputs import ModelResult, Results
-from pipelines.reporting.settings_table import shown
+from pipelines.settings.differing import text_of
 
 #: What a model can do, by a value that only such a model has.
 ABLE = {
@@ -86,7 +87,7 @@ def _facts(model: ModelResult, manifest: Mapping[str, Any]) -> list[Line]:
     adam = f"Adam, betas {settings['adam_beta1']:g} and {settings['adam_beta2']:g}"
     rate = f"learning rate {settings['learning_rate']:g}, {settings['learning_rate_schedule']}"
     decay = f", weight decay {settings['weight_decay']:g}" if settings["weight_decay"] else ""
-    costs = {key: leaderboard.count(value) for key, value in row.cost.items()}
+    costs = {key: value_text.count(value) for key, value in row.cost.items()}
     return [
         ("use", "; ".join([draws + told, *able])),
         ("not for", "anything but images like these: nothing else was measured"),
@@ -107,7 +108,7 @@ def _facts(model: ModelResult, manifest: Mapping[str, Any]) -> list[Line]:
 def _some(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
     """Of the settings those that the model has, in words."""
     found = [(key.replace("_", " "), settings[key]) for key in keys if key in settings]
-    return ", ".join(f"{name} {shown(value)}" for name, value in found if value is not None)
+    return ", ".join(f"{name} {text_of(value)}" for name, value in found if value is not None)
 
 
 def _mean(row: Row, metric: str) -> float | None:
@@ -134,12 +135,12 @@ def _scores(
         cell = board.cell(row, column)
         if cell.mean is None or column.higher_is_better is None:
             continue
-        places = leaderboard.decimals(board.cell(r, column).mean for r in board.models)
+        places = value_text.decimals(board.cell(r, column).mean for r in board.models)
         bounds = significance.interval(board.values(row, column))
-        between = " to ".join(number(bound, places) for bound in bounds) if bounds else ""
+        between = value_text.interval(bounds, places)
         place = f"{ranks[column.key][row.name]} of {len(ranks[column.key])}"
         name = f"{column.key} {column.arrow}"
-        lines.append((name, leaderboard.mean_and_sd(cell, places), between, place))
+        lines.append((name, value_text.mean_and_sd(cell.mean, cell.std, places), between, place))
     return lines
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from evaluation.comparing.leaderboard import Column, Leaderboard, Row, number
+from evaluation.comparing.leaderboard import Column, Leaderboard, Row
 from evaluation.comparing.tables import REFERENCE_NAMES
+from evaluation.comparing.value_text import number
 from evaluation.comparing.verdict import COPY_BELOW
 from evaluation.figures import dots as dot_figures
 from evaluation.figures import planes

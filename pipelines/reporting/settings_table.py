@@ -1,45 +1,35 @@
-"""The settings of the report: of the models, and what the stages before say about their work."""
+"""The settings on the report page: those of the models, and the facts of the extractors' cards."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.comparing.value_text import rounded
 from pipelines.reporting.inputs import ModelResult
+from pipelines.settings.differing import side_by_side
 
 
-def flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """The numbers and words of a nested mapping; long lists and tables are left to the file."""
+def facts(card: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The numbers and words of a nested mapping; long lists and tables stay in the file."""
     lines: list[tuple[str, str]] = []
-    for key, item in value.items():
+    for key, value in card.items():
         name = f"{prefix}{key}".replace("_", " ")
-        if isinstance(item, Mapping):
-            lines += flat(item, f"{prefix}{key} ")
-        elif isinstance(item, float):
-            lines.append((name, f"{item:.4g}"))
-        elif isinstance(item, list):
-            if all(isinstance(part, int) for part in item) and len(item) <= 4:
-                lines.append((name, " × ".join(map(str, item))))
-        elif item is not None:
-            lines.append((name, f"{item:,}" if isinstance(item, int) else str(item)))
+        if isinstance(value, Mapping):
+            lines += facts(value, f"{prefix}{key} ")
+        elif isinstance(value, float):
+            lines.append((name, rounded(value)))
+        elif isinstance(value, list):
+            if all(isinstance(part, int) for part in value) and len(value) <= 4:
+                lines.append((name, " × ".join(map(str, value))))
+        elif value is not None:
+            lines.append((name, f"{value:,}" if isinstance(value, int) else str(value)))
     return lines
 
 
 def settings(models: Sequence[ModelResult]) -> list[dict[str, Any]]:
-    """For each family a table: its settings down, its models across, what differs marked."""
+    """A table per family: its settings down, its models across, lines that differ marked."""
     blocks = []
     for family in dict.fromkeys(model.row.family for model in models):
         members = [model for model in models if model.row.family == family]
-        lines = []
-        for key in dict.fromkeys(key for model in members for key in model.settings):
-            values = [
-                shown(model.settings[key]) if key in model.settings else "" for model in members
-            ]
-            lines.append({"key": key, "values": values, "differs": len(set(values)) > 1})
+        lines = side_by_side([model.settings for model in members])
         blocks.append({"family": family, "models": [m.row.name for m in members], "lines": lines})
     return blocks
-
-
-def shown(value: Any) -> str:
-    """A setting as params.yaml writes it."""
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )

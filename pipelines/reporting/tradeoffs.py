@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import log, nan
 
-from evaluation.comparing import leaderboard
+from evaluation.comparing import value_text
 from evaluation.comparing.leaderboard import Column, Leaderboard
 from evaluation.comparing.reference_rows import FLOOR
 from evaluation.figures import planes as plane_figures
@@ -26,7 +26,7 @@ def tradeoffs(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> li
     if not drawn:
         return planes
     costs = [row.cost["multiply_adds_run"] for row in board.models]
-    least, most = (leaderboard.count(pick(costs)) for pick in (min, max))
+    least, most = (value_text.count(pick(costs)) for pick in (min, max))
     caption = (
         "Whether good reconstructions make good samples, and whether a costly training does. "
         f"{SEEDS} Beside the reconstructions the area of a mark grows with the logarithm of what "

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pipelines.settings.differing import flatten
 from pipelines.tracking import origin
 
 T = TypeVar("T")
@@ -261,12 +262,3 @@ def _batches(rows: Iterable[Sequence[T]], size: int) -> Iterator[list[T]]:
             batch = batch[size:]
     if batch:
         yield batch
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as MLflow's params: dotted keys, values as JSON, strings as they are."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from evaluation.comparing import leaderboard
+from evaluation.comparing import value_text
 from evaluation.figures import studies as figures
 from evaluation.figures.studies import Axis, Interval
 from pipelines.settings import files
@@ -158,7 +158,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["count"] = leaderboard.count
+    environment.filters["count"] = value_text.count
     return environment.get_template(
         TEMPLATE.name, globals={"style": Markup(STYLE.read_text("utf-8"))}
     )

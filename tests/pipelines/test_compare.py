@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.comparing import pairs
 from pipelines import compare, publish
-from pipelines.comparing import compared_models, compared_text
+from pipelines.comparing import models_text, sources
 from pipelines.comparing.text_table import PIPED
 from pipelines.settings import files, params, paths
 from pipelines.tracking import store
@@ -101,7 +101,7 @@ def test_the_json_file_says_the_same(
     assert (line["verdict"], line["p"]) == ("not testable", None)
     assert line["seeds_needed"] == 4
     assert f"about {line['seeds_needed']} seeds per model" in " ".join(out.split())
-    assert found["params_that_differ"]["kind"] == {"vae": "vae", "gan_r1": "gan"}
+    assert found["settings_that_differ"]["kind"] == {"vae": "vae", "gan_r1": "gan"}
     assert set(found["lacking"]) >= {"mse", "disc_gap"}
 
 
@@ -110,9 +110,9 @@ def test_the_json_file_says_the_same(
     [
         (["vae", "gan_r2"], "gan_r2: no such model, did you mean 'gan_r1'?; there are vae, beta_"),
         (["vae", "vae"], "vae: named twice"),
-        (["vae", "../train/vae"], "../train/vae: neither a model's name nor a run's"),
-        (["vae", "a' OR 'b", "--store"], "a' OR 'b: neither a model's name nor a run's"),
-        (["vae", "unselected"], "unselected: not evaluated; `dvc repro evaluate@unselected`"),
+        (["vae", "../train/vae"], "../train/vae: neither the name of a model nor of a run"),
+        (["vae", "a' OR 'b", "--store"], "a' OR 'b: neither the name of a model nor of a run"),
+        (["vae", "unselected"], "unselected: not evaluated; run `dvc repro evaluate@unselected`"),
         (["vae", "gan", "--metric", "fid"], "--metric: fid: not measured; there are fid_cl"),
         (["vae", "gan", "--metric", "kid_clasifier"], "did you mean 'kid_classifier'?"),
         (["vae", "gan", "--json", "/proc/x.json"], "--json: /proc/x.json: No such file"),
@@ -131,7 +131,7 @@ def test_one_model_is_refused_by_the_parser(
     monkeypatch.setattr(sys, "argv", ["compare", "vae"])
     with pytest.raises(SystemExit):
         compare.main()
-    assert "at least two models are needed" in capsys.readouterr().err
+    assert "two or more models are needed, or --against COMMIT" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_a_narrow_terminal_leaves_out_sd_then_intervals(
     width: int, has_sd: bool, has_interval: bool
 ) -> None:
     rows = [make_row("one", {"fid": [101.0, 102.5]}), make_row("two", {"fid": [80.0, 80.5]})]
-    rows = [compared_models.row(r.name, {**IDENTITY, "seeds": r.records}, {}) for r in rows]
-    models = [compared_models.Compared(row, {}, "files") for row in rows]
-    out = compared_text.as_text(pairs.compare(rows), models, width, asked=False)
+    rows = [sources.row(r.name, {**IDENTITY, "seeds": r.records}, {}) for r in rows]
+    models = [sources.Compared(row, {}, "files") for row in rows]
+    out = models_text.as_text(pairs.compare(rows), models, width, every_verdict=False)
     table = next(line for line in out.splitlines() if line.startswith("fid"))
     assert ("±" in table, "[" in table) == (has_sd, has_interval)
     assert max(map(len, out.splitlines())) <= width
@@ -251,7 +251,7 @@ def test_what_the_store_does_not_have_is_one_line(
     published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = refused(monkeypatch, "vae", "gam", "--store")
-    assert "gam: no evaluated run of it in the MLflow store, did you mean 'gan'?" in message
+    assert "gam: the MLflow store has no evaluated run of it, did you mean 'gan'?" in message
     run_id = client().search_runs(
         [store.open_store().experiment_id(store.PIPELINE)], "tags.model = 'gan'"
     )[0]
@@ -273,15 +273,6 @@ def test_a_store_that_is_not_there_is_not_made(
     assert not paths.MLFLOW_DB.exists()
 
 
-def test_settings_that_differ_are_flat_and_a_missing_one_is_a_dash() -> None:
-    rows = [make_row(name, {"fid": [1.0]}) for name in "ab"]
-    flat = [{"beta": "1", "same": "0"}, {"same": "0", "loss": "hinge"}]
-    models = [
-        compared_models.Compared(row, given, "files") for row, given in zip(rows, flat, strict=True)
-    ]
-    assert compared_text.differing(models) == [("beta", ["1", "–"]), ("loss", ["–", "hinge"])]
-
-
 def test_an_unknown_model_gets_the_nearest_name() -> None:
     with pytest.raises(params.UserError, match="did you mean 'vae'"):
-        compare.read(["vea", "gan_r1"], ["vae", "gan_r1"], from_store=False)
+        sources.read(["vea", "gan_r1"], ["vae", "gan_r1"], from_store=False)

@@ -1,4 +1,4 @@
-"""Gates: what is held against what, and how the command ends."""
+"""Gates: the values that they check, and how the command ends."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.comparing.leaderboard import Row
 from pipelines import gate
-from pipelines.comparing.gates import outcomes
+from pipelines.comparing.gates import GateResult, check_gates
 from pipelines.settings import params, paths
 from pipelines.settings.params import Gate, Report
 from tests.pipelines.report_project import write_project
@@ -34,9 +34,11 @@ def row(name: str, reason: str = "non_finite_samples", **values: list[float | No
     return Row(name, "vae", "vae", {}, summary, records)
 
 
-def held(rows: dict[str, Row | str], champion: str | None = None, **of: object) -> list[object]:
+def results(
+    rows: dict[str, Row | str], champion: str | None = None, **of: object
+) -> list[GateResult]:
     gate_ = Gate.model_validate({"metric": "fid", "model": "all", "of": "mean"} | of)
-    return list(outcomes(Report(rank_by="fid", gates=[gate_]), rows, champion))
+    return list(check_gates(Report(rank_by="fid", gates=[gate_]), rows, champion))
 
 
 @pytest.mark.parametrize(
@@ -52,16 +54,16 @@ def held(rows: dict[str, Row | str], champion: str | None = None, **of: object) 
         ("worst", {"min": 1.5}, 1.0, False),
     ],
 )
-def test_a_bound_is_held_against_the_mean_or_the_worst_seed(
+def test_a_bound_applies_to_the_mean_or_the_worst_seed(
     of: str, bounds: dict[str, float], value: float, passed: bool
 ) -> None:
-    (found,) = held({"a": row("a", fid=[1.0, 3.0])}, of=of, **bounds)
+    (found,) = results({"a": row("a", fid=[1.0, 3.0])}, of=of, **bounds)
     assert (found.value, found.passed) == (value, passed)
     assert found.reason == ""
 
 
 def test_two_bounds_are_two_lines() -> None:
-    found = held({"a": row("a", fid=[1.0, 3.0])}, of="worst", min=0.0, max=2.0)
+    found = results({"a": row("a", fid=[1.0, 3.0])}, of="worst", min=0.0, max=2.0)
     assert [(o.relation, o.value, o.passed) for o in found] == [
         ("≥ 0", 1.0, True),
         ("≤ 2", 3.0, False),
@@ -75,14 +77,14 @@ def test_two_bounds_are_two_lines() -> None:
         ({"a": row("a", fid=[None, None])}, "the model made images that are not finite"),
         ({"a": row("a", other=[1.0])}, "not measured"),
         ({"a": "reports/metrics/a.json: no such file"}, "reports/metrics/a.json: no such file"),
-        ({"a": row("a", "not_supported", fid=[None])}, "no selected model can have it"),
+        ({"a": row("a", "not_supported", fid=[None])}, "no selected model can have this value"),
     ],
 )
 @pytest.mark.parametrize("of", ["mean", "worst"])
 def test_a_value_that_is_missing_breaks_its_gate_with_the_reason(
     rows: dict[str, Row | str], reason: str, of: str
 ) -> None:
-    (found,) = held(rows, of=of, max=9.0)
+    (found,) = results(rows, of=of, max=9.0)
     assert not found.passed
     assert found.value is None
     assert found.reason.startswith(reason)
@@ -90,18 +92,18 @@ def test_a_value_that_is_missing_breaks_its_gate_with_the_reason(
 
 def test_all_leaves_out_models_to_which_the_metric_does_not_apply_and_a_name_does_not() -> None:
     rows = {"a": row("a", fid=[1.0]), "b": row("b", "not_supported", fid=[None])}
-    assert [o.model for o in held(rows, max=2.0)] == ["a"]
-    (named,) = held(rows, model="b", max=2.0)
+    assert [o.model for o in results(rows, max=2.0)] == ["a"]
+    (named,) = results(rows, model="b", max=2.0)
     assert not named.passed
-    (unselected,) = held(rows, model="c", max=2.0)
+    (unselected,) = results(rows, model="c", max=2.0)
     assert (unselected.passed, unselected.reason) == (False, "not selected")
 
 
 def test_the_champion_is_named_and_without_one_the_gate_is_broken() -> None:
     rows: dict[str, Row | str] = {"a": row("a", fid=[3.0]), "b": row("b", fid=[1.0])}
-    (found,) = held(rows, "b", model="champion", max=2.0)
+    (found,) = results(rows, "b", model="champion", max=2.0)
     assert (found.model, found.value, found.passed) == ("champion: b", 1.0, True)
-    (none,) = held(rows, None, model="champion", max=2.0)
+    (none,) = results(rows, None, model="champion", max=2.0)
     assert (none.passed, none.reason) == (False, "no model has a rank")
 
 

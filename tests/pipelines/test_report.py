@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.comparing import leaderboard
+from evaluation.comparing import leaderboard, value_text
 from pipelines import report
 from pipelines.reporting import inputs
 from pipelines.settings import params, paths
@@ -55,7 +55,7 @@ def markdown_rows(text: str) -> list[list[str]]:
 
 
 def as_number(text: str) -> float:
-    return float(text.replace(leaderboard.MINUS, "-").replace(",", ""))
+    return float(text.replace(value_text.MINUS, "-").replace(",", ""))
 
 
 def test_two_processes_write_the_same_bytes(before_report: Path, report_made: Path) -> None:
@@ -120,7 +120,7 @@ def test_page_csv_and_markdown_agree_to_the_printed_precision(page: str) -> None
         if exact is None:
             continue
         for name, cell in zip(header, cells, strict=True):
-            if f"{name}_mean" not in exact or cell.startswith(leaderboard.MISSING):
+            if f"{name}_mean" not in exact or cell.startswith(value_text.MISSING):
                 continue
             shown, _, sd = re.sub(r"\(\w\)", "", cell.replace("*", "")).strip().partition(" ± ")
             places = len(shown.partition(".")[2])

@@ -5,8 +5,9 @@ import pytest
 
 from evaluation.comparing import leaderboard as comparison
 from evaluation.comparing import tables, verdict
-from evaluation.comparing.leaderboard import MINUS, MISSING, Cell, Leaderboard, Row
+from evaluation.comparing.leaderboard import Cell, Leaderboard, Row
 from evaluation.comparing.significance import permutation
+from evaluation.comparing.value_text import MISSING
 
 UP, DOWN, NONE = True, False, None
 
@@ -137,45 +138,6 @@ def test_the_frame_holds_the_summaries_in_full_precision() -> None:
     assert frame.loc["a", "m_std"] == pytest.approx(0.15275252316519466, rel=1e-15)
     assert list(frame["m_n"]) == [3, 0]
     assert list(frame["num_parameters"]) == [10, 10]
-
-
-@pytest.mark.parametrize(
-    ("value", "places", "text"),
-    [
-        (-0.001, 2, "0.00"),
-        (-1.5, 1, f"{MINUS}1.5"),
-        (1234.5, 1, "1,234.5"),
-        (None, 3, MISSING),
-        (-1234567.0, 0, f"{MINUS}1,234,567"),
-    ],
-)
-def test_numbers_are_written_for_people(value, places, text) -> None:
-    assert comparison.number(value, places) == text
-
-
-@pytest.mark.parametrize(
-    ("values", "places"),
-    [
-        ([8.67, 14.65], 2),
-        ([0.0102, None], 4),
-        ([2.3, 0.0045], 3),
-        ([-101.5], 1),
-        ([0.5, 1.0], 3),
-        ([25000.0], 0),
-        ([1e-20, 5.0], 4),
-        ([0.0, None], 2),
-        ([], 2),
-    ],
-)
-def test_a_column_has_enough_decimals_for_its_values(values, places) -> None:
-    assert comparison.decimals(values) == places
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(842, "842"), (12_345, "12.3 k"), (999_999, "1 M"), (4_560_000, "4.56 M")]
-)
-def test_counts_have_three_digits(value, text) -> None:
-    assert comparison.count(value) == text
 
 
 def test_the_verdict_names_winner_gap_and_doubt() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.comparing import leaderboard as comparison
+from evaluation.comparing import value_text
+from evaluation.comparing.leaderboard import leaderboard
 from pipelines import report
 from pipelines.reporting import plots as report_plots
 from pipelines.reporting import tradeoffs as report_tradeoffs
@@ -104,7 +105,7 @@ def test_models_that_are_told_the_class_have_a_plane_of_their_own() -> None:
         )
         for name, observation in (("alone", "gaussian"), ("told", "gaussian_given_class"))
     ]
-    board = comparison.leaderboard(rows, [])
+    board = leaderboard(rows, [])
     ranking = next(column.key for column in board.columns if column.metric == "mse")
     planes = report_tradeoffs.tradeoffs(board, ranking, report_plots.looks(board))[0]
     assert planes.names == ["alone", "told"]
@@ -196,7 +197,7 @@ def test_every_model_has_a_card_with_its_values_limits_and_commands(page: str) -
         assert f"dvc repro evaluate@{name}" in text
         assert f"python -m pipelines.sample {name} " in text
         assert f'href="#card-{name}"' in page
-        assert f"{comparison.count(cost_of(name))} multiply-adds a seed" in text
+        assert f"{value_text.count(cost_of(name))} multiply-adds a seed" in text
     vae, gan = card(page, "vae"), card(page, "gan")
     assert "encodes images and reconstructs them" in vae
     assert "tells generated images from real ones" in gan

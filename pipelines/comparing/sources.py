@@ -1,11 +1,12 @@
-"""Where `python -m pipelines.compare` finds a model: in the files, or in the MLflow store.
+"""Where `compare` reads a model: from the files of this checkout, or from the MLflow store.
 
 Both hold the same document, `records.json`: the values of all seeds of one training, with their
 protocol. A run of the store has it as an artifact, so trainings with different settings are never
-mixed, and whether values are comparable is known there, too.
+mixed, and the protocol shows whether values are comparable.
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +17,20 @@ from typing import Any
 from evaluation.comparing.leaderboard import Row
 from evaluation.measuring.records import summarise
 from pipelines.settings import files, paths
+from pipelines.settings.differing import flatten
 from pipelines.settings.errors import UserError
 from pipelines.settings.refusals import suggest
 from pipelines.tracking import store as tracking
-from pipelines.tracking.run import flatten
 from pipelines.tracking.store import Store
 
-#: In a run's artifacts, as in `completed_runs`.
+#: In a run's artifacts, as `publish` writes them.
 FOLDER = "evaluate"
 RECORDS = f"{FOLDER}/records.json"
-#: The newest runs are looked through for the names of models, after a name that is not there.
+#: Newest runs whose model names are listed after an unknown name.
 RECENT_RUNS = 100
 NEWEST = ["attributes.start_time DESC"]
+#: A model or a run: `vae`, `vae-s0-1f2e3d4c`.
+_NAME = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Compared:
 
     Attributes:
         row: Its values.
-        params: What it was trained with: dotted keys, values as MLflow shows them.
-        source: Which results were taken, in words.
+        params: The settings of its training: dotted keys, values as MLflow shows them.
+        source: The files or the run that the values come from, in words.
     """
 
     row: Row
@@ -45,19 +48,52 @@ class Compared:
     source: str
 
 
-def has_files(name: str) -> bool:
-    """Whether a model was evaluated in this checkout."""
-    return _records_path(name).is_file()
+def read(names: Sequence[str], known: Sequence[str], from_store: bool) -> list[Compared]:
+    """Reads each model from its files or, if there are none, from the store.
+
+    Args:
+        names: Models or runs.
+        known: The keys of `models:`.
+        from_store: Whether to read all of them from the store.
+
+    Raises:
+        UserError: A name is repeated or unknown, or a model was not evaluated.
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{name}: named twice")
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{name}: neither the name of a model nor of a run")
+    if from_store and not _has_store():
+        uri = tracking.hide_password(tracking.store_uri())
+        raise UserError(f"--store: there is no MLflow store ({uri})")
+    return [_read_one(name, known, from_store) for name in names]
 
 
-def has_store() -> bool:
-    """Whether there is a store to look into; one that is missing is not made for a question."""
+def _read_one(name: str, known: Sequence[str], from_store: bool) -> Compared:
+    if not from_store and _records_path(name).is_file():
+        return _from_files(name)
+    if _has_store():
+        return _from_store(tracking.open_store(), name, known)
+    if name in known:
+        raise UserError(f"{name}: not evaluated; run `dvc repro evaluate@{name}`")
+    raise UserError(
+        f"{name}: no such model{suggest(name, list(known))}; there are {', '.join(known)}"
+    )
+
+
+def _has_store() -> bool:
+    """Whether there is a store; a comparison does not create one."""
     uri = tracking.store_uri()
     return uri != tracking.OFF and (uri != tracking.default_uri() or paths.MLFLOW_DB.is_file())
 
 
-def from_files(name: str) -> Compared:
-    """Reads what `evaluate` and `train` have left.
+def _records_path(name: str) -> Path:
+    return paths.EVALUATE / name / "records.json"
+
+
+def _from_files(name: str) -> Compared:
+    """Reads the outputs of `evaluate` and `train`.
 
     Raises:
         UserError: A file is missing or broken.
@@ -71,43 +107,39 @@ def from_files(name: str) -> Compared:
     return Compared(row(name, document, cost), dict(flatten(config["settings"])), source)
 
 
-def _records_path(name: str) -> Path:
-    return paths.EVALUATE / name / "records.json"
+def _from_store(store: Store, name: str, known: Sequence[str]) -> Compared:
+    """Reads a run of the store: the current evaluated run of a model, or the run of that name.
 
-
-def from_store(store: Store, name: str, known: Sequence[str]) -> Compared:
-    """Reads a run of the store: the current evaluated one of a model, or the one of that name.
-
-    Current is what `publish` marked, the newest of them where seeds have runs of their own: after
-    settings were changed and changed back, the newest training is not it.
+    `publish` marks the current runs; where each seed has a run of its own, the newest is read.
+    After settings were changed and changed back, the newest training is not the current one.
 
     Args:
         store: The store.
         name: A model, or a run such as `vae-s0-1f2e3d4c`.
-        known: Names that are not in the store, for the nearest spelling.
+        known: Names besides those in the store, for the nearest spelling.
 
     Raises:
-        UserError: There is no such run, it holds no values, or the store is away.
+        UserError: There is no such run, it has no values, or the store does not answer.
     """
     is_run = "-" in name
     which = "attributes.run_name" if is_run else f"{tracking.IS_CURRENT} AND tags.model"
     condition = f"{which} = '{name}' AND tags.evaluated != ''"
 
-    def find(client: Any) -> tuple[Any, dict[str, Any] | None] | None:
+    def newest(client: Any) -> tuple[Any, dict[str, Any] | None] | None:
         ids = [store.experiment_id(tracking.PIPELINE)]
-        found = client.search_runs(ids, condition, max_results=1, order_by=NEWEST)
-        return (found[0], _document(client, found[0].info.run_id)) if found else None
+        runs = client.search_runs(ids, condition, max_results=1, order_by=NEWEST)
+        return (runs[0], _document(client, runs[0].info.run_id)) if runs else None
 
-    found = store.attempt(find, None)
+    result = store.attempt(newest, None)
     if not store.is_on:
-        raise UserError("the MLflow store does not answer; the warning above says why")
-    if found is None:
+        raise UserError("the MLflow store does not answer; the warning above gives the reason")
+    if result is None:
         names = sorted({*_names(store), *known})
         raise UserError(
-            f"{name}: no evaluated run of it in the MLflow store{suggest(name, names)}; "
+            f"{name}: the MLflow store has no evaluated run of it{suggest(name, names)}; "
             f"there are {', '.join(names) or 'none'}"
         )
-    run, document = found
+    run, document = result
     if document is None:
         raise UserError(
             f"{run.info.run_name}: the run has no {RECORDS}, so its values cannot be compared; "
@@ -137,18 +169,17 @@ def _document(client: Any, run_id: str) -> dict[str, Any] | None:
 def _names(store: Store) -> set[str]:
     """The models in the store."""
 
-    def find(client: Any) -> set[str]:
+    def models(client: Any) -> set[str]:
         ids = [store.experiment_id(tracking.PIPELINE)]
         runs = client.search_runs(
             ids, "tags.evaluated != ''", max_results=RECENT_RUNS, order_by=NEWEST
         )
         return {run.data.tags["model"] for run in runs if "model" in run.data.tags}
 
-    return store.attempt(find, set())
+    return store.attempt(models, set())
 
 
 def row(name: str, document: Mapping[str, Any], cost: Mapping[str, int]) -> Row:
     """A row of the comparison from a `records.json`."""
     seeds: dict[str, list[dict[str, Any]]] = document["seeds"]
-    summary = summarise(seeds)
-    return Row(name, document["kind"], document["family"], cost, summary, seeds)
+    return Row(name, document["kind"], document["family"], cost, summarise(seeds), seeds)
