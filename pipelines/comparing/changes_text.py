@@ -14,7 +14,8 @@ from pipelines.comparing.text_table import cut, settings_table, text_table
 HEADER = ("model", "metric", "before", "now", "change", "verdict")
 LEGEND = (
     "Values: mean ± sd over training seeds. Verdict on the new value: Welch's t-test over the "
-    f"seeds, level {LEVEL}, Holm-adjusted over the models whose value of the metric changed; not testable: too few seeds."
+    f"seeds, level {LEVEL}, Holm-adjusted over the models whose value of the metric changed; not "
+    "testable: too few seeds."
 )
 CHANGED_INPUTS = (
     "Not the same at both commits (dvc.lock): {}. A change of a value can come from there."
