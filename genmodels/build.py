@@ -1,4 +1,4 @@
-"""From a kind and its settings to a model; a kind is a file of genmodels/models."""
+"""Builds a model from its settings; a kind is a file in genmodels/models/."""
 
 import difflib
 import importlib
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from genmodels import models
-from genmodels.base.model import GenerativeModel, ModelConfig
+from genmodels.base.config import ModelConfig
+from genmodels.base.model import GenerativeModel
 from genmodels.networks.shape import ImageShape
 
 
@@ -20,22 +21,22 @@ def config_class(kind: str) -> type[ModelConfig]:
     """The `Config` of a kind.
 
     Raises:
-        ValueError: No such kind; names the nearest one.
+        ValueError: `kind` does not exist; the message names the nearest one.
     """
     return _module(kind).Config
 
 
 def build(settings: Mapping[str, Any], shape: ImageShape, num_classes: int = 0) -> GenerativeModel:
-    """Makes a model with undrawn weights.
+    """Builds a model; `initialise` then draws its weights.
 
     Args:
         settings: `kind` and every field of its `Config`.
-        shape: The images' shape.
-        num_classes: Classes of the data; 0 where it has no labels.
+        shape: Shape of the images.
+        num_classes: Number of classes of the data; 0 for data without labels.
 
     Raises:
-        ValueError: An unknown kind, settings that its `Config` refuses, or a conditional model of
-            data without labels.
+        ValueError: The kind is unknown, its `Config` rejects the settings, or the model is
+            conditional and the data has no labels.
     """
     module = _module(str(settings.get("kind")))
     return module.Model(module.Config.model_validate(dict(settings)), shape, num_classes)

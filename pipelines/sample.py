@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from evaluation.figures import grids
-from genmodels.base.image_likelihood import pieces
+from genmodels.base.model import scoring_batches
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.trained import trained_models
 from pipelines.trained.trained_models import Trained
@@ -47,7 +47,10 @@ def draw(trained: Trained, num: int, wanted: int | None, seed: int) -> Image.Ima
     labels = model.labels_or_cycle(num, trained_models.labels(trained, wanted, num))
     z = model.sample_latent(num, torch.Generator().manual_seed(seed), labels)
     images = torch.cat(
-        [model.decode(z[piece], None if labels is None else labels[piece]) for piece in pieces(num)]
+        [
+            model.decode(z[piece], None if labels is None else labels[piece])
+            for piece in scoring_batches(num)
+        ]
     )
     in_turn = labels is not None and wanted is None
     return grids.image_grid(images, model.num_classes if in_turn else math.ceil(math.sqrt(num)))

@@ -1,4 +1,5 @@
-"""Base: what the kinds of models share (model, VAE, likelihood, samplers, seeding).
+"""Base: what several kinds share.
 
-Imports `networks` and `objectives`; never a kind, never the loop.
+Settings, the interface of a model, decoder likelihoods, the VAE base classes, samplers, codebook,
+schedules and seeding. Imports `networks` and `objectives`; never `models`, `training` or `build`.
 """

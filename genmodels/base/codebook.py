@@ -1,26 +1,27 @@
-"""Vector quantisation: a codebook that follows the encoder (van den Oord et al. 2017).
+"""Vector quantisation with a codebook of moving averages (van den Oord et al. 2017).
 
-Sec. 3 of arXiv 1711.00937 for the quantisation, its appendix A.1 for the moving averages.
+arXiv 1711.00937, section 3 (quantisation) and appendix A.1 (moving averages).
 """
 
 import torch
 from torch import Tensor, nn
 
-#: Lloyd iterations of the k-means start.
+#: Lloyd iterations of the k-means initialisation.
 K_MEANS_ITERATIONS = 10
 
 
 class Codebook(nn.Module):
-    """K vectors, each the moving average of the encodings that are nearest to it.
+    """K vectors, each the moving average of the encodings nearest to it.
 
-    They are buffers: no gradient reaches them. A code's count is a moving average, too: the
-    encodings a batch assigns to it. Sums need no buffer of their own, a sum is count times vector.
+    The vectors are buffers, so they get no gradient. The count of a code is the moving average of
+    the number of encodings per batch that are assigned to it. The sums of appendix A.1 are not
+    stored, because a sum is count times vector.
 
-    The counts are not smoothed (the appendix adds 1e-5 to each): a code that a batch does not use
-    keeps its vector to the last bit, and no other one is divided by less than 1 - decay.
+    The counts are not smoothed (appendix A.1 adds 1e-5 to each). The vector of a code that a batch
+    does not use stays bit-identical, and the divisor of every other code is at least 1 - decay.
 
     Attributes:
-        vectors: (K, d), float32 whatever the precision of the networks.
+        vectors: (K, d), float32 under every precision of the networks.
         counts: (K,).
     """
 
@@ -33,19 +34,20 @@ class Codebook(nn.Module):
         Args:
             num_codes: K.
             dim: d.
-            decay: What a batch leaves of the old counts and sums.
-            revival_threshold: A code whose count is below it is dead and replaced; 0 for never.
+            decay: Decay of the moving averages per batch.
+            revival_threshold: A code with a count below this is dead and replaced; 0 = no
+                replacement.
         """
         super().__init__()
         self.decay = decay
         self.revival_threshold = revival_threshold
-        # At 1 while the threshold is 2, nearly all codes would be dead before they were tried.
+        # With a count of 1 and a threshold of 2, nearly all codes would be dead after one batch.
         self.first_count = max(1.0, revival_threshold)
         self.register_buffer("vectors", torch.zeros(num_codes, dim))
         self.register_buffer("counts", torch.full((num_codes,), self.first_count))
 
     def initialise(self, encodings: Tensor, rng: torch.Generator) -> None:
-        """Starts at the centres of a k-means clustering.
+        """Sets the vectors to the centres of a k-means clustering.
 
         Args:
             encodings: (N, d).
@@ -56,32 +58,33 @@ class Codebook(nn.Module):
         self.counts.fill_(self.first_count)
 
     def nearest(self, z: Tensor) -> Tensor:
-        """Encodings (..., d) to the nearest codes (...), int64; a code's vector is its own."""
+        """Encodings (..., d) to the nearest codes (...), int64; the vector of code k maps to k."""
         return _nearest(z.float(), self.vectors)
 
     @torch.no_grad()
     def update(self, z: Tensor, codes: Tensor, rng: torch.Generator) -> Tensor:
-        """Takes a batch in and then replaces dead codes.
+        """Updates the moving averages with a batch, then replaces dead codes.
 
-        With n_k encodings that sum to s_k, the vector sum and the count are decay times the old one
-        plus (1 - decay) s_k or n_k, and the vector is their quotient (appendix A.1, eqs. 6 to 8).
+        If n_k encodings with the sum s_k are nearest to code k, the new sum is decay * old sum +
+        (1 - decay) s_k, the new count is decay * old count + (1 - decay) n_k, and the vector is
+        their quotient (appendix A.1, Eqs. 6 to 8).
 
         Args:
             z: (N, d) encodings.
-            codes: (N,) what `nearest` says of them.
-            rng: Picks the encodings that dead codes are replaced by.
+            codes: (N,) their nearest codes.
+            rng: Selects the encodings that replace dead codes.
 
         Returns:
-            How many codes were replaced; a scalar, float32.
+            Number of replaced codes; a scalar, float32.
         """
         z = z.float()
         used, sums = _totals(z, codes, len(self.vectors))
         self.counts.lerp_(used, 1 - self.decay)
-        # The quotient as a step, which is exactly 0 for unused codes, even at a count of 0.
-        pull = (1 - self.decay) * (sums - used[:, None] * self.vectors)
-        self.vectors += pull / self.counts.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+        # The quotient, written as an increment that is exactly 0 for unused codes, also at count 0.
+        increment = (1 - self.decay) * (sums - used[:, None] * self.vectors)
+        self.vectors += increment / self.counts.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
         dead = self.counts < self.revival_threshold
-        # Always as many draws as codes: nobody has to wait for the number of dead ones.
+        # One draw for every code: a draw per dead code would have to wait for the GPU.
         rows = torch.randint(len(z), (len(dead),), generator=rng, device=rng.device).to(z.device)
         self.vectors.copy_(torch.where(dead[:, None], z[rows], self.vectors))
         self.counts.masked_fill_(dead, self.first_count)
@@ -95,7 +98,7 @@ def straight_through(z: Tensor, vectors: Tensor) -> Tensor:
         z: (..., d) encodings.
         vectors: (..., d) the vectors of their codes.
     """
-    # The second term is exactly 0, so that decoders see the very vectors they will be given.
+    # The second term is exactly 0, so the decoder gets the same vectors as in `decode`.
     return vectors.detach() + (z - z.detach())
 
 
@@ -111,25 +114,26 @@ def perplexity(codes: Tensor, num_codes: int) -> Tensor:
 
 
 def used_codes(codes: Tensor, num_codes: int) -> Tensor:
-    """How many different codes there are among `codes`; a scalar, float32."""
+    """Number of distinct values in `codes`; a scalar, float32."""
     return (_usage(codes, num_codes) > 0).sum().float()
 
 
 @torch.no_grad()
 def k_means(points: Tensor, num_centres: int, iterations: int, rng: torch.Generator) -> Tensor:
-    """Lloyd's algorithm from a k-means++ start (Arthur & Vassilvitskii 2007).
+    """Lloyd's algorithm with k-means++ initialisation (Arthur & Vassilvitskii 2007).
 
-    A plain random start would pick copies of one point from the many equal encodings that empty
-    corners of images have; here a point equal to a centre is never picked while others are left.
+    Many encodings are equal, because many image corners are empty, and a uniform random
+    initialisation would select copies of them. k-means++ selects a point equal to a centre only
+    after every distinct point is a centre.
 
     Args:
         points: (N, d) float32.
-        num_centres: K; may be more than there are different points, then centres coincide.
-        iterations: Of assigning all points and averaging.
+        num_centres: K; if K exceeds the number of distinct points, some centres coincide.
+        iterations: Number of Lloyd iterations.
         rng: On the CPU.
 
     Returns:
-        (K, d). A centre without points stays where it was.
+        (K, d). A centre without points keeps its position.
     """
     draws = torch.rand(num_centres, generator=rng, dtype=torch.float64).to(points.device)
     weights = torch.ones(len(points), dtype=torch.float64, device=points.device)
@@ -148,8 +152,8 @@ def k_means(points: Tensor, num_centres: int, iterations: int, rng: torch.Genera
 
 @torch.no_grad()
 def _nearest(z: Tensor, vectors: Tensor) -> Tensor:
-    # Differences, not the expanded square: the distance of a code to itself is then exactly 0, and
-    # no distance depends on the other rows.
+    # Without the expanded square: the distance of a vector to itself is then exactly 0, and a
+    # distance does not depend on the other rows.
     exact = "donot_use_mm_for_euclid_dist"
     return torch.cdist(z.flatten(0, -2), vectors, compute_mode=exact).argmin(1).view(z.shape[:-1])
 
@@ -159,8 +163,8 @@ def _usage(codes: Tensor, num_codes: int) -> Tensor:
 
 
 def _totals(points: Tensor, codes: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
-    """How many points each code has, (K,), and their sums, (K, d)."""
+    """Number of points of each code, (K,), and their sums, (K, d)."""
     assigned = nn.functional.one_hot(codes, num_codes).to(points.dtype)
-    # A product, since index_add on a GPU adds in any order.
+    # A matrix product, because the order of additions in index_add on a GPU is undefined.
     with torch.autocast(points.device.type, enabled=False):
         return assigned.sum(0), assigned.T @ points

@@ -1,6 +1,6 @@
-"""Ex-post density: a Gaussian mixture fitted to the codes of the training images.
+"""Ex-post density estimation: a Gaussian mixture fitted to the codes of the training images.
 
-Ghosh et al. 2020 (arXiv 1903.12436): it turns an autoencoder into a generative model, and closes
+Ghosh et al. 2020 (arXiv 1903.12436). It turns an autoencoder into a generative model and closes
 the gap between a VAE's aggregate posterior and its prior.
 """
 
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from genmodels.base.model import normal
 from genmodels.objectives.priors import LOG_2_PI
 
-#: A component with fewer codes has no covariance worth the name.
+#: Minimum number of codes per component, for a usable covariance estimate.
 CODES_PER_COMPONENT = 50
-#: More codes make the fit slower and not better.
+#: Maximum number of codes in a fit; more codes cost time without a better fit.
 MAX_CODES = 10_000
 
 
 class MixtureSampler(nn.Module):
-    """Mixtures of K normals with full covariances over d dimensions, one a group, kept as buffers.
+    """One mixture of K normals with full covariances over d dimensions per group, as buffers.
 
-    The groups are the classes of a conditional model: nothing makes its codes independent of the
-    class, so each class has a density of its own. Another model has one group.
+    The groups are the classes of a conditional model, whose codes may depend on the class. An
+    unconditional model has one group.
     """
 
     weights: Tensor
@@ -39,14 +39,15 @@ class MixtureSampler(nn.Module):
         self.register_buffer("cholesky", eye)
 
     def fit(self, codes: Tensor, seed: int, groups: Tensor | None = None) -> None:
-        """Expectation-maximisation from k-means, as in scikit-learn.
+        """Expectation-maximisation with k-means initialisation (scikit-learn).
 
-        Few codes get fewer components: `CODES_PER_COMPONENT` each, the others keep the weight 0.
+        The number of components is at most N / `CODES_PER_COMPONENT`; the other components keep
+        weight 0.
 
         Args:
             codes: (N, d).
-            seed: Of the start.
-            groups: (N,) from 0; None where there is one.
+            seed: Seed of the initialisation.
+            groups: (N,) from 0; None for one group.
         """
         if len(self.weights) == 1:
             self._fit_group(0, codes, seed)
@@ -56,14 +57,14 @@ class MixtureSampler(nn.Module):
             self._fit_group(group, codes[groups == group], seed)
 
     def _fit_group(self, group: int, codes: Tensor, seed: int) -> None:
-        # Here, because it takes a second that most trainings need not spend.
+        # Imported here, because the import takes a second and most trainings do not need it.
         from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
         from sklearn.mixture import GaussianMixture  # noqa: PLC0415
 
         self.weights[group].zero_()
-        if not len(codes):  # sampling the group says so
+        if not len(codes):  # `sample` then raises an error for this group
             return
-        if len(codes) == 1:  # a class of one image: its code, with the least covariance
+        if len(codes) == 1:  # a class with one image: its code, with the minimum covariance
             codes = codes.repeat(2, 1)
         count = max(1, min(self.weights.shape[1], len(codes) // CODES_PER_COMPONENT))
         mixture = GaussianMixture(
@@ -74,7 +75,7 @@ class MixtureSampler(nn.Module):
             reg_covar=1e-6,
             random_state=seed % 2**32,
         )
-        # One thread: the result must not depend on the number of cores.
+        # One thread, so that the result does not depend on the number of cores.
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(codes.detach().cpu().double().numpy())
@@ -86,10 +87,15 @@ class MixtureSampler(nn.Module):
             buffer[group, :count] = torch.as_tensor(values).to(buffer)
 
     def sample(self, n: int, rng: torch.Generator, groups: Tensor | None = None) -> Tensor:
-        """(n, d) draws, of the groups (n,) where there are several.
+        """(n, d) draws.
+
+        Args:
+            n: Number of draws.
+            rng: Source of all noise.
+            groups: (n,) the group of each draw; None for one group.
 
         Raises:
-            RuntimeError: Nothing was fitted to a group.
+            RuntimeError: `fit` had no codes for one of the groups.
         """
         device = self.means.device
         if groups is None:
@@ -98,7 +104,7 @@ class MixtureSampler(nn.Module):
             raise RuntimeError("the mixture sampler was not fitted")
         uniform = torch.rand(n, generator=rng, device=rng.device).to(device)
         edges = self.weights.double().cumsum(1)[groups]
-        # Past the last edge lies nothing: rounding must not choose an empty component.
+        # Rounding must not select an empty component, which lies behind the last edge.
         last = (self.weights > 0).sum(1)[groups] - 1
         below = edges <= (uniform.double() * edges[:, -1])[:, None]
         chosen = torch.minimum(below.sum(1), last)
@@ -107,7 +113,7 @@ class MixtureSampler(nn.Module):
         return self.means[groups, chosen] + spread
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """(N,) log-density of (N, d) under the first group, nats."""
+        """(N,) log-density in nats of z (N, d) under the first group's mixture."""
         weights, means, cholesky = self.weights[0], self.means[0], self.cholesky[0]
         centred = z.unsqueeze(1) - means
         solved = torch.linalg.solve_triangular(

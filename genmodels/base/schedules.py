@@ -1,4 +1,4 @@
-"""Values that change over a run: pure functions of the step, so that resuming is trivial."""
+"""Scheduled values as pure functions of the step, so that a resumed run needs no state for them."""
 
 import math
 from typing import Literal
@@ -7,14 +7,14 @@ Form = Literal["constant", "linear", "cosine"]
 
 
 def scheduled(form: Form, step: int, num_steps: float, start: float, end: float) -> float:
-    """The value of a schedule.
+    """The value of a schedule at a step.
 
     Args:
         form: `constant` stays at `start`; `linear` and `cosine` go from `start` to `end`.
         step: From 0.
-        num_steps: The step at which `end` is reached; it stays there.
-        start: The value at step 0.
-        end: The value from `num_steps` on.
+        num_steps: Step at which the schedule reaches `end`.
+        start: Value at step 0.
+        end: Value from `num_steps` on.
     """
     progress = min(1.0, step / num_steps) if num_steps else 1.0
     if form == "constant":
@@ -25,16 +25,16 @@ def scheduled(form: Form, step: int, num_steps: float, start: float, end: float)
 
 
 def cyclical(step: int, num_steps: int, share: float, cycles: int) -> float:
-    """A weight that rises from 0 to 1 in the first part of each cycle and stays there in the rest.
+    """A weight that rises linearly from 0 to 1 at the start of each cycle and then stays at 1.
 
-    One cycle is a warm-up; several are Fu et al. 2019 (arXiv 1903.10145). After the last cycle the
-    weight stays at 1.
+    One cycle is a warm-up; several cycles are Fu et al. 2019 (arXiv 1903.10145). After the last
+    cycle the weight stays at 1.
 
     Args:
         step: From 0.
         num_steps: Length of all cycles together.
-        share: The part of a cycle in which the weight rises; 0 for none.
-        cycles: How many.
+        share: Fraction of a cycle in which the weight rises; 0 = the weight is always 1.
+        cycles: Number of cycles.
     """
     if step >= num_steps:
         return 1.0

@@ -1,7 +1,7 @@
-"""Randomness as a function of (seed, purpose, step): nothing random is carried from step to step.
+"""Randomness as a function of (seed, purpose, step).
 
-A resumed run therefore draws exactly what the uninterrupted run would have drawn, and no global
-random state is read or written.
+No random state passes from one step to the next, and no global random state is read or written. A
+resumed run therefore draws the same numbers as an uninterrupted one.
 """
 
 import hashlib
@@ -10,9 +10,9 @@ import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A seed for one purpose, such as `derive(0, "shuffle", epoch)`: a hash of 63 bits.
+    """A 63-bit seed for one purpose, such as `derive(0, "shuffle", epoch)`.
 
-    Torch's generator on the CPU uses the lower 32 of them.
+    Torch's CPU generator uses the lower 32 bits.
     """
     text = ":".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
@@ -21,5 +21,5 @@ def derive(seed: int, *purpose: str | int) -> int:
 def generator(
     seed: int, *purpose: str | int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A fresh generator seeded with `derive(seed, *purpose)`."""
+    """A new generator seeded with `derive(seed, *purpose)`."""
     return torch.Generator(device).manual_seed(derive(seed, *purpose))

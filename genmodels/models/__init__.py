@@ -1,1 +1,5 @@
-"""One file a kind of model, with a `Config` and a `Model`; kinds never import one another."""
+"""Models: one file for each kind, with its settings (`Config`) and its network (`Model`).
+
+A new file here is a new kind: `build` lists this folder. A kind imports `base`, `networks` and
+`objectives`; never another kind, `training` or `build`.
+"""

@@ -1,4 +1,4 @@
-"""DIP-VAE: the covariance of the codes over all images is drawn to the identity."""
+"""DIP-VAE: a penalty on the distance of the codes' covariance from the identity."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -7,7 +7,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from genmodels.base.vae import Terms, VAEBase, VAEConfig
+from genmodels.base.vae import Terms, VAEBase
+from genmodels.base.vae_config import VAEConfig
 
 
 class Config(VAEConfig):
@@ -16,11 +17,11 @@ class Config(VAEConfig):
     Both weights are in nats per squared unit of a covariance.
 
     Attributes:
-        covariance: Of the posterior means (`means`, DIP-VAE-I), or of the codes that are drawn
-            around them (`codes`, DIP-VAE-II), which N(0, I) really has to match.
-        off_diagonal: Weight of the covariances of two dimensions; 0 for none.
-        diagonal: Weight of the distances of the variances from 1. The paper takes ten times
-            `off_diagonal` for `means` and as much as it for `codes`.
+        covariance: Covariance in the penalty: of the posterior means (`means`, DIP-VAE-I), or of
+            draws from the posteriors (`codes`, DIP-VAE-II), whose target is N(0, I).
+        off_diagonal: Weight of the squared off-diagonal covariances; 0 = no such penalty.
+        diagonal: Weight of the squared distances of the variances from 1. The paper uses 10 *
+            `off_diagonal` for `means`, and `off_diagonal` for `codes`.
     """
 
     kind: Literal["dip_vae"]
@@ -29,11 +30,11 @@ class Config(VAEConfig):
     diagonal: Annotated[float, Field(ge=0)]
 
     @model_validator(mode="after")
-    def _codes_are_matched_to_the_standard_normal(self) -> Self:
+    def _prior_is_the_standard_normal(self) -> Self:
         if self.prior != "normal":
             raise ValueError(
-                f"prior {self.prior!r}: the covariance of the codes is drawn to that of N(0, I); "
-                "set prior: normal"
+                f"prior {self.prior!r} is not allowed, because the target of the covariance is "
+                "that of N(0, I); set prior: normal"
             )
         return self
 
@@ -41,9 +42,9 @@ class Config(VAEConfig):
 class Model(VAEBase):
     """Minimises E_q[-log p(x | z)] + KL + off_diagonal sum C_ij^2 + diagonal sum (C_ii - 1)^2.
 
-    Kumar, Sattigeri & Balakrishnan 2018 (arXiv 1711.00848), section 3, with C the covariance over a
-    batch, which is not corrected for its size: a batch twice is the same batch. Below some hundred
-    images C is mostly noise.
+    Kumar, Sattigeri & Balakrishnan 2018 (arXiv 1711.00848), section 3. C is the covariance over a
+    batch with divisor N, so a repetition of the batch does not change it. For less than a few
+    hundred images per batch, C is mostly noise.
     """
 
     config: Config
@@ -51,7 +52,7 @@ class Model(VAEBase):
     def regularizer(
         self, terms: Terms, step: int, rng: torch.Generator
     ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """The rate and what the covariance lacks to the identity."""
+        """The rate plus the weighted distance of the covariance from the identity."""
         config = self.config
         with torch.autocast(terms.mean.device.type, enabled=False):
             covariance = torch.cov(terms.mean.T, correction=0)

@@ -1,4 +1,4 @@
-"""Generative adversarial network: one kind, its variants are orthogonal options."""
+"""Generative adversarial network; all variants are combinations of its options."""
 
 import contextlib
 from collections.abc import Mapping
@@ -10,17 +10,18 @@ from torch import Tensor
 
 from genmodels import networks
 from genmodels.base.augmentation import diffaugment
+from genmodels.base.config import ModelConfig
 from genmodels.base.model import (
-    SCORING_BATCH,
     GenerativeModel,
     Images,
-    ModelConfig,
     Phase,
     evaluation_mode,
     normal,
+    scoring_batches,
 )
 from genmodels.base.schedules import scheduled
-from genmodels.networks.blocks import Norm, batch_norms, draw_weights, still_statistics
+from genmodels.networks.blocks import Norm, draw_weights
+from genmodels.networks.normalisation import averaged_statistics, batch_norms, frozen_statistics
 from genmodels.networks.shape import ImageShape
 from genmodels.objectives.adversarial import LOSSES, LossName
 from genmodels.objectives.penalties import (
@@ -30,7 +31,7 @@ from genmodels.objectives.penalties import (
     squared_gradient_norm,
 )
 
-#: Batches from which batch norm statistics are re-estimated for averaged weights.
+#: Number of batches for the batch norm statistics of averaged weights.
 RECALIBRATION_BATCHES = 50
 
 
@@ -38,19 +39,19 @@ class Config(ModelConfig):
     """Settings of kind `gan`.
 
     Attributes:
-        loss: The game, a row of genmodels/objectives/adversarial.py.
-        penalties: `r1` adds penalty_weight / 2 * E ||grad D||^2 on real, `r2` on generated images,
-            `r1_r2` both; `gradient_penalty` adds penalty_weight * E (||grad D|| - 1)^2 between
-            them.
-        penalty_weight: Gamma (r1, r2) or lambda (gradient_penalty); 0 without a penalty.
-        penalty_weight_end: The share of it that is left at the end of the run, reached along a
-            cosine; 1 for a constant weight.
-        weight_clip: Bound of the discriminator's weights after each of its updates; null for none.
+        loss: GAN loss, a key of `LOSSES` in genmodels/objectives/adversarial.py.
+        penalties: Gradient penalty. `r1` adds penalty_weight / 2 * E ||grad D||^2 on real images,
+            `r2` on generated images, `r1_r2` on both; `gradient_penalty` adds penalty_weight * E
+            (||grad D|| - 1)^2 at points between them.
+        penalty_weight: Gamma (r1, r2) or lambda (gradient_penalty); 0 for penalties `none`.
+        penalty_weight_end: Final / initial penalty weight (cosine schedule); 1 = constant.
+        weight_clip: Bound of the absolute value of the discriminator's weights, applied after each
+            of its updates; null = no clipping.
         discriminator_norm: Normalisation in the discriminator.
         generator_norm: Normalisation in the generator.
         discriminator_steps: Discriminator updates per generator update.
-        augmentation: Of everything that the discriminator is trained on.
-        adam_beta2_end: Adam's second beta at the end of the run, reached along a cosine.
+        augmentation: Augmentation of the discriminator's real and generated training images.
+        adam_beta2_end: Adam's second beta at the end of the run (cosine schedule).
     """
 
     kind: Literal["gan"]
@@ -68,15 +69,21 @@ class Config(ModelConfig):
     @model_validator(mode="after")
     def _penalty_is_consistent(self) -> Self:
         if (self.penalties == "none") != (self.penalty_weight == 0):
-            needs = "0" if self.penalties == "none" else "above 0"
-            raise ValueError(f"penalties {self.penalties!r} needs a penalty_weight of {needs}")
+            needed = "0" if self.penalties == "none" else "above 0"
+            raise ValueError(
+                f"penalty_weight {self.penalty_weight} contradicts penalties {self.penalties!r}, "
+                f"which needs a penalty_weight of {needed}"
+            )
         if self.penalties == "none" and self.penalty_weight_end != 1:
-            raise ValueError("penalties 'none' leaves no weight to schedule: penalty_weight_end: 1")
+            raise ValueError(
+                f"penalty_weight_end {self.penalty_weight_end} contradicts penalties 'none'; set "
+                "penalty_weight_end: 1"
+            )
         if self.penalties != "none" and self.discriminator_norm == "batch":
             raise ValueError(
-                f"discriminator_norm 'batch' with penalties {self.penalties!r}: batch norm couples "
-                "the images of a batch, so the per-image gradient does not exist; "
-                "set discriminator_norm: none"
+                f"discriminator_norm 'batch' contradicts penalties {self.penalties!r}: batch norm "
+                "couples the images of a batch, so the per-image gradient does not exist; set "
+                "discriminator_norm: none or spectral"
             )
         return self
 
@@ -86,13 +93,15 @@ class Config(ModelConfig):
             return self
         if self.penalties != "none" or self.discriminator_norm == "spectral":
             raise ValueError(
-                "weight_clip beside a gradient penalty or spectral norm bounds the same slope "
-                "twice: choose one"
+                f"weight_clip {self.weight_clip} contradicts penalties {self.penalties!r} with "
+                f"discriminator_norm {self.discriminator_norm!r}: both bound the discriminator's "
+                "slope; set weight_clip: null, or penalties: none without spectral norm"
             )
         if self.loss != "wasserstein":
             raise ValueError(
-                f"weight_clip with loss {self.loss!r}, which asks for logits of a certain size: "
-                "clipped weights cannot reach it; only the wasserstein loss has no scale"
+                f"weight_clip {self.weight_clip} contradicts loss {self.loss!r}: clipped weights "
+                "cannot reach the logits that this loss needs; set weight_clip: null or loss: "
+                "wasserstein"
             )
         return self
 
@@ -102,8 +111,8 @@ class Config(ModelConfig):
         bounded = penalised or self.discriminator_norm == "spectral"
         if self.loss == "wasserstein" and self.weight_clip is None and not bounded:
             raise ValueError(
-                "loss 'wasserstein' falls without end when nothing bounds the discriminator's "
-                "slope: use a penalty that does not end at 0, discriminator_norm: spectral or "
+                "loss 'wasserstein' has no lower bound if the discriminator's slope is unbounded; "
+                "set penalties with penalty_weight_end above 0, discriminator_norm: spectral, or "
                 "weight_clip"
             )
         return self
@@ -112,7 +121,10 @@ class Config(ModelConfig):
     def _norm_exists(self) -> Self:
         norms = (self.discriminator_norm, self.generator_norm)
         if self.architecture == "rnn" and norms != ("none", "none"):
-            raise ValueError("architecture 'rnn' has no normalisation: set both norms to none")
+            raise ValueError(
+                f"architecture 'rnn' has no normalisation, and discriminator_norm is {norms[0]!r}, "
+                f"generator_norm {norms[1]!r}; set both to none"
+            )
         return self
 
     def betas_at(self, step: int) -> tuple[float, float]:
@@ -121,7 +133,7 @@ class Config(ModelConfig):
         return float(self.adam_beta1), scheduled("cosine", step, self.num_steps, start, end)
 
     def penalty_weight_at(self, step: int) -> float:
-        """The penalty's weight at a step."""
+        """The weight of the penalty at a step."""
         start, end = self.penalty_weight, self.penalty_weight * self.penalty_weight_end
         return scheduled("cosine", step, self.num_steps, start, end)
 
@@ -129,12 +141,12 @@ class Config(ModelConfig):
 class Model(GenerativeModel):
     """Generator G: N(0, I) to images; discriminator D: images to logits (Goodfellow et al. 2014).
 
-    Inside, images are in [-1, 1]; they are mapped once on entry and once on exit.
+    The networks use images in [-1, 1]; public methods convert from and to [0, 1].
 
-    A conditional generator is given the one-hot class beside z; a conditional discriminator is a
-    projection, D(x, y) = f(x) + <e_y, phi(x)>, with phi the features below the linear output layer
-    (Miyato & Koyama 2018, arXiv 1802.05637, Eq. 3). A generated image takes the class of the real
-    one that it stands beside.
+    The inputs of a conditional generator are z and the one-hot class. A conditional discriminator
+    is a projection, D(x, y) = f(x) + <e_y, phi(x)>, with phi the features below the linear output
+    layer (Miyato & Koyama 2018, arXiv 1802.05637, Eq. 3). In training, a generated image has the
+    class of the real image in the same row.
     """
 
     family: ClassVar[str] = "gan"
@@ -145,34 +157,35 @@ class Model(GenerativeModel):
         super().__init__(config, shape, num_classes)
         if config.conditional:
             self.register_buffer("class_counts", torch.zeros(num_classes))
-        # Dropout regularises the discriminator alone: in the generator it would be noise to learn.
+        # Dropout in the discriminator only; in the generator it would be noise in the images.
         up = config.network(norm=config.generator_norm, dropout=0.0)
         down = config.network(norm=config.discriminator_norm, dropout=config.dropout)
-        told = num_classes if config.conditional else 0
-        inputs, arch = config.latent_dim + told, config.architecture
+        classes = num_classes if config.conditional else 0
+        inputs, arch = config.latent_dim + classes, config.architecture
         self.generator = networks.upward(arch, inputs, shape, up)
-        self.discriminator = networks.downward(arch, shape, 1 + told, down)
+        self.discriminator = networks.downward(arch, shape, 1 + classes, down)
 
     @property
     def probabilistic(self) -> bool:
-        """Whether a logit is the log-odds of "real" for an image by itself.
+        """Whether a logit is the log-odds of "real" for a single image.
 
-        With batch norm the discriminator was trained on batches that were all real or all
-        generated, and its scale for a single image, from running statistics of both, is another
-        one; under augmentation it has hardly ever seen a whole image.
+        It is not with batch norm, because the training batches are all real or all generated,
+        while the running statistics mix both. It is not under augmentation, because the
+        discriminator is trained on augmented images only.
         """
-        alone = self.config.discriminator_norm != "batch" and self.config.augmentation == "none"
-        return alone and LOSSES[self.config.loss].probabilistic
+        config = self.config
+        single = config.discriminator_norm != "batch" and config.augmentation == "none"
+        return single and LOSSES[config.loss].probabilistic
 
     def initialise(self, rng: torch.Generator, images: Images) -> None:
-        """Draws all weights; a conditional one counts the training images of each class."""
+        """Draws all weights; a conditional model stores the number of images of each class."""
         draw_weights(self, rng)
         if self.conditional:
             assert images.y is not None
             self.class_counts.copy_(images.y.bincount(minlength=self.num_classes))
 
     def phases(self) -> tuple[Phase, ...]:
-        """The discriminator's turns, then the generator's."""
+        """The discriminator's updates, then the generator's."""
         return (
             Phase(
                 "discriminator",
@@ -185,16 +198,16 @@ class Model(GenerativeModel):
     def training_step(
         self, x: Tensor, y: Tensor | None, phase: str, step: int, rng: torch.Generator
     ) -> Mapping[str, Tensor]:
-        """The loss of one player; the other's parameters are frozen by the loop."""
+        """The loss of one network; the loop freezes the parameters of the other one."""
         real = 2 * x - 1
         z = normal((len(x), self.config.latent_dim), rng, x.device)
         if phase == "generator":
             return {"loss": self._generator_loss(real, z, y, rng)}
-        with torch.no_grad(), still_statistics(self.generator):
+        with torch.no_grad(), frozen_statistics(self.generator):
             fake = self._generate(z, y)
         if self.config.penalties == "none":
             precision: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-        else:  # the penalty needs float32, and all of its images the same discriminator
+        else:  # the penalty needs float32, and loss and penalty use the same forward pass
             precision = torch.autocast(x.device.type, enabled=False)
         with precision:
             return self._discriminator_terms(real, fake, y, step, rng)
@@ -203,7 +216,7 @@ class Model(GenerativeModel):
         self, real: Tensor, z: Tensor, y: Tensor | None, rng: torch.Generator
     ) -> Tensor:
         loss = LOSSES[self.config.loss]
-        with still_statistics(self.discriminator):
+        with frozen_statistics(self.discriminator):
             logits_fake = self._augmented_logits(self._generate(z, y), y, rng)
             logits_real = torch.zeros_like(logits_fake)
             if loss.relativistic:
@@ -217,8 +230,8 @@ class Model(GenerativeModel):
         config, loss = self.config, LOSSES[self.config.loss]
         real.requires_grad_(config.penalties in ("r1", "r1_r2"))
         fake.requires_grad_(config.penalties in ("r2", "r1_r2"))
-        # Two forwards, not one of both: batch norm must not mix real and generated statistics, and
-        # on a CPU small batches are the faster ones.
+        # Two forward passes: batch norm must not mix the statistics of real and generated images,
+        # and on a CPU two small batches are faster than one large batch.
         logits_real = self._augmented_logits(real, y, rng)
         logits_fake = self._augmented_logits(fake, y, rng)
         penalties = {}
@@ -252,22 +265,20 @@ class Model(GenerativeModel):
         return deviation_from_unit_norm(norm).mean()
 
     def after_update(self, phase: str) -> None:
-        """Clips the discriminator's weights where that is what bounds it."""
+        """Clips the discriminator's weights to `weight_clip`."""
         if phase == "discriminator" and self.config.weight_clip is not None:
             clip_weights(self.discriminator.parameters(), self.config.weight_clip)
 
     def validation_step(
         self, x: Tensor, y: Tensor | None, rng: torch.Generator
     ) -> Mapping[str, Tensor]:
-        """Logits on held-out and on as many generated images, and their gap."""
+        """Logits of the held-out and of the same number of generated images, and their gap."""
         z = self.sample_latent(len(x), rng, y)
         scores = []
-        # Batch by batch: a whole split at once would take gigabytes for larger images.
-        for start in range(0, len(x), SCORING_BATCH):
-            piece = slice(start, start + SCORING_BATCH)
-            labels = None if y is None else y[piece]
-            fake = self.decode(z[piece], labels)
-            scores.append((self.discriminate(x[piece], labels), self.discriminate(fake, labels)))
+        for rows in scoring_batches(len(x)):
+            labels = None if y is None else y[rows]
+            fake = self.decode(z[rows], labels)
+            scores.append((self.discriminate(x[rows], labels), self.discriminate(fake, labels)))
         logits_real, logits_fake = (torch.cat(part) for part in zip(*scores, strict=True))
         gap = logits_real - logits_fake
         return {"logits_real": logits_real, "logits_fake": logits_fake, "logit_gap": gap}
@@ -281,7 +292,7 @@ class Model(GenerativeModel):
             return (self._generate(z, labels) + 1) / 2
 
     def discriminate(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] to logits (N,); a larger one means real.
+        """Images (N, C, H, W) in [0, 1] to logits (N,); a larger logit means "real".
 
         A conditional model needs `labels` (N,).
         """
@@ -289,31 +300,21 @@ class Model(GenerativeModel):
             return self._logits(2 * x - 1, labels)
 
     def averaged_module(self) -> torch.nn.Module:
-        """The generator: the discriminator has no use for an average."""
+        """The generator; only the generator is used after training."""
         return self.generator
 
     def recalibrate(self, rng: torch.Generator) -> None:
-        """Re-estimates the generator's batch norm statistics, which belong to other weights."""
-        norms = batch_norms(self.generator)
-        if not norms:
+        """Re-estimates the generator's batch norm statistics with its current weights."""
+        if not batch_norms(self.generator):
             return
-        momenta = [norm.momentum for norm in norms]
-        training = self.generator.training
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches
-        self.generator.train()
         num = self.config.batch_size
-        with torch.no_grad():
+        with torch.no_grad(), averaged_statistics(self.generator):
             for _ in range(RECALIBRATION_BATCHES):
                 z = self.sample_latent(num, rng)
                 self._generate(z, self._training_labels(num, rng))
-        self.generator.train(training)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
     def _training_labels(self, n: int, rng: torch.Generator) -> Tensor | None:
-        """(n,) classes as frequent as in the training images; None where there is no condition."""
+        """(n,) random classes with the training frequencies; None for an unconditional model."""
         if not self.conditional:
             return None
         frequencies = self.class_counts.to(rng.device)
@@ -325,9 +326,9 @@ class Model(GenerativeModel):
         return torch.tanh(self.generator(z).float())
 
     def _augmented_logits(self, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
-        """Logits of images in [-1, 1] as the discriminator is trained on them."""
-        seen = diffaugment(x, rng) if self.config.augmentation == "diffaugment" else x
-        return self._logits(seen, y)
+        """Logits of images in [-1, 1] after the augmentation."""
+        augmented = diffaugment(x, rng) if self.config.augmentation == "diffaugment" else x
+        return self._logits(augmented, y)
 
     def _logits(self, x: Tensor, y: Tensor | None) -> Tensor:
         outputs = self.discriminator(x).float()

@@ -1,4 +1,4 @@
-"""InfoVAE and MMD-VAE: the codes as a whole match the prior, each by itself need not."""
+"""InfoVAE and MMD-VAE: the divergence between the aggregate posterior and the prior."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -8,23 +8,24 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from genmodels.base.model import normal
-from genmodels.base.vae import Terms, VAEBase, VAEConfig
+from genmodels.base.vae import Terms, VAEBase
+from genmodels.base.vae_config import VAEConfig
 from genmodels.objectives.mmd import squared_mmd
 
 
 class Config(VAEConfig):
     """Settings of kind `info_vae`.
 
-    Take batches of at least 128, better 256: at d = 16 the noise of MMD^2 at the prior is 0.0066
-    and 0.0033, which at mmd_lambda 1000 are 7 and 3 nats. Its gradient is noise likewise: where it
-    outweighs the likelihood's before the codes mean anything, the rate stays at 0. A smaller
-    mmd_lambda, larger batches or a longer `kl_warmup` are the ways out.
+    Use at least 128 images per batch, better 256. At d = 16 the standard deviation of MMD^2 at the
+    prior is 0.0066 (128) and 0.0033 (256), that is 7 and 3 nats at mmd_lambda 1000. The gradient
+    of MMD^2 is noisy, too. If it exceeds the likelihood's gradient early in the training, the rate
+    stays at 0; then reduce mmd_lambda, or increase the batch size or `kl_warmup`.
 
     Attributes:
-        alpha: 1 - alpha is the weight of the rate: 0 keeps the VAE's, 1 removes it (MMD-VAE, the
-            Wasserstein autoencoder of Tolstikhin et al. 2018), below 0 it costs more.
-        mmd_lambda: Lambda of the paper; alpha + mmd_lambda - 1 is the weight of MMD^2. A published
-            lambda of an objective in squared errors is 1 / (2 sigma^2) times as large here.
+        alpha: The weight of the rate is 1 - alpha: 0 = weight of the VAE, 1 = no rate (MMD-VAE,
+            the Wasserstein autoencoder of Tolstikhin et al. 2018), negative = larger weight.
+        mmd_lambda: Lambda of the paper; the weight of MMD^2 is alpha + mmd_lambda - 1. For a
+            published lambda of an objective in squared errors, set lambda / (2 sigma^2).
     """
 
     kind: Literal["info_vae"]
@@ -35,19 +36,20 @@ class Config(VAEConfig):
     def _divergence_is_minimised(self) -> Self:
         if self.alpha + self.mmd_lambda < 1:
             raise ValueError(
-                f"alpha {self.alpha} and mmd_lambda {self.mmd_lambda} would maximise the MMD; "
-                "their sum must be at least 1"
+                f"alpha {self.alpha} + mmd_lambda {self.mmd_lambda} is below 1, which would "
+                "maximise the MMD; their sum must be at least 1"
             )
         if self.prior != "normal":
             raise ValueError(
-                f"prior {self.prior!r}: the codes are matched to N(0, I); set prior: normal"
+                f"prior {self.prior!r} is not allowed, because the MMD compares the codes with "
+                "N(0, I); set prior: normal"
             )
         return self
 
     def cautions(self) -> tuple[str, ...]:
-        """Small batches make the divergence noise."""
-        few = f"batch_size {self.batch_size}: below 128 the MMD is mostly noise"
-        return (*super().cautions(), *([few] if self.batch_size < 128 else []))
+        """Warns of batches that are too small to estimate the MMD."""
+        small = f"batch_size {self.batch_size}: below 128 the MMD is mostly noise"
+        return (*super().cautions(), *([small] if self.batch_size < 128 else []))
 
 
 class Model(VAEBase):
@@ -62,7 +64,7 @@ class Model(VAEBase):
     def regularizer(
         self, terms: Terms, step: int, rng: torch.Generator
     ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """What is left of the rate, and the divergence of the codes from draws of the prior."""
+        """The weighted rate plus the weighted MMD^2 between codes and draws from the prior."""
         config = self.config
         mmd = squared_mmd(terms.z, normal(terms.z.shape, rng, terms.z.device))
         weighted = (config.alpha + config.mmd_lambda - 1) * mmd

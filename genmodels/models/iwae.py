@@ -1,4 +1,4 @@
-"""Importance weighted autoencoder."""
+"""Importance-weighted autoencoder."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from genmodels.base.model import normal
-from genmodels.base.vae import VAEBase, VAEConfig
+from genmodels.base.vae import VAEBase
+from genmodels.base.vae_config import VAEConfig
 from genmodels.objectives.priors import normal_log_prob
 
 
@@ -18,9 +19,9 @@ class Config(VAEConfig):
 
     Attributes:
         num_importance: K, latent draws per image.
-        gradient: `iwae` differentiates the bound; `dreg` is the doubly reparametrised estimator,
-            whose encoder gradient does not drown in noise as K grows (Tucker et al. 2018, arXiv
-            1810.04152).
+        gradient: `iwae` is the gradient of the bound; `dreg` is the doubly reparametrised
+            estimator, whose signal-to-noise ratio for the encoder does not decrease with K (Tucker
+            et al. 2018, arXiv 1810.04152).
     """
 
     kind: Literal["iwae"]
@@ -31,9 +32,10 @@ class Config(VAEConfig):
 class Model(VAEBase):
     """Maximises E log 1/K sum_k p(x, z_k) / q(z_k | x) (Burda et al. 2016, Eq. 8).
 
-    The densities are those of the draws; the rate in closed form plays no part. During a warm-up
-    they count less, and `bound` is no bound yet. An `optimal` sigma follows the plain mean of the
-    squared errors of all draws; the bound's own optimum, which weighs them, is a little smaller.
+    The rate is log q(z_k | x) - log p(z_k) at the draws, not the closed form. During a warm-up its
+    weight is below 1, so the logged `bound` is not yet a lower bound. An `optimal` sigma is the
+    unweighted mean of the squared errors of all draws; the optimum of the bound, which uses the
+    importance weights, is slightly smaller.
     """
 
     config: Config
@@ -41,7 +43,7 @@ class Model(VAEBase):
     def objective(
         self, x: Tensor, y: Tensor | None, step: int, rng: torch.Generator
     ) -> Mapping[str, Tensor]:
-        """Minus the bound; distortion and rate are those of the first draw."""
+        """The negative bound; the logged distortion and rate are those of the first draw."""
         num = self.config.num_importance
         epsilon = torch.stack(
             [normal((len(x), self.config.latent_dim), rng, x.device) for _ in range(num)]
@@ -49,9 +51,9 @@ class Model(VAEBase):
         mean, logvar = self.posterior(x, y)
         z = mean + (0.5 * logvar).exp() * epsilon
         dreg = self.config.gradient == "dreg"
-        scored = (mean.detach(), logvar.detach()) if dreg else (mean, logvar)
+        posterior = (mean.detach(), logvar.detach()) if dreg else (mean, logvar)
         log_likelihood = self.log_likelihood(x, y, z)
-        rate = normal_log_prob(z, *scored) - self.prior_log_prob(z)
+        rate = normal_log_prob(z, *posterior) - self.prior_log_prob(z)
         warmup = self.warmup_at(step)
         log_w = log_likelihood - warmup * rate
         weights = log_w.detach().softmax(0)
@@ -59,8 +61,9 @@ class Model(VAEBase):
         loss = -bound.mean()
         if dreg:
             if z.requires_grad:
-                # At full weight of the densities the path through z gets w twice: once here, once
-                # in the sum below. What a warm-up leaves of the likelihood's own gets it once.
+                # At warm-up weight 1 the gradient through z has the factor w^2: one w from this
+                # hook, one from the weighted sum below. The (1 - warmup) part of the likelihood's
+                # gradient has the factor w.
                 factor = (1 - warmup) + warmup * weights
                 z.register_hook(lambda gradient: gradient * factor.unsqueeze(-1))
             surrogate = -(weights * log_w).sum(0).mean()
@@ -80,7 +83,7 @@ class Model(VAEBase):
     def validation_step(
         self, x: Tensor, y: Tensor | None, rng: torch.Generator
     ) -> Mapping[str, Tensor]:
-        """As for every VAE, and the bound that is trained."""
-        watched = super().validation_step(x, y, rng)
+        """The values of every VAE, and the bound with K draws as the headline."""
+        values = super().validation_step(x, y, rng)
         bound = self.log_likelihood_bound(x, self.config.num_importance, rng, y)
-        return {**watched, "bound": bound}
+        return {**values, "bound": bound}

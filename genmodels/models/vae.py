@@ -8,19 +8,21 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from genmodels.base.schedules import scheduled
-from genmodels.base.vae import Terms, VAEBase, VAEConfig
+from genmodels.base.vae import Terms, VAEBase
+from genmodels.base.vae_config import VAEConfig
 from genmodels.objectives.divergences import kl_to_standard_normal
 
 
 class Config(VAEConfig):
-    """Settings of kind `vae`. At most one of beta, capacity and free bits departs from the VAE.
+    """Settings of kind `vae`; at most one of beta, capacity and free_bits is not neutral.
 
     Attributes:
-        beta: Weight of the rate; 1 is the VAE.
-        capacity: The rate in nats that is aimed at, or null.
-        capacity_weight: Weight of the distance from it; 0 without a capacity.
-        capacity_ramp: Share of the run over which the capacity rises from 0; 0 without one.
-        free_bits: Nats of each dimension that cost nothing; 0 for none.
+        beta: Weight of the rate; 1 = VAE.
+        capacity: Target of the rate in nats; null = no target.
+        capacity_weight: Weight of the distance between rate and capacity; 0 if capacity is null.
+        capacity_ramp: Fraction of the run in which the capacity rises from 0; 0 if capacity is
+            null.
+        free_bits: Nats per dimension without penalty; 0 = none.
     """
 
     kind: Literal["vae"]
@@ -31,48 +33,63 @@ class Config(VAEConfig):
     free_bits: Annotated[float, Field(ge=0)]
 
     @model_validator(mode="after")
-    def _one_departure(self) -> Self:
-        departures = [
+    def _one_variant(self) -> Self:
+        variants = [
             f"{key}: {getattr(self, key)}"
-            for key, plain in (("beta", 1), ("capacity", None), ("free_bits", 0))
-            if getattr(self, key) != plain
+            for key, neutral in (("beta", 1), ("capacity", None), ("free_bits", 0))
+            if getattr(self, key) != neutral
         ]
-        if len(departures) > 1:
+        if len(variants) > 1:
             raise ValueError(
-                f"{' and '.join(departures)} exclude one another; the VAE has beta: 1, "
-                "capacity: null, free_bits: 0"
+                f"{' and '.join(variants)} exclude one another; all but one of them must be "
+                "neutral (beta: 1, capacity: null, free_bits: 0)"
             )
         return self
 
     @model_validator(mode="after")
-    def _capacity_is_whole(self) -> Self:
+    def _capacity_is_complete(self) -> Self:
         if (self.capacity is not None) != (self.capacity_weight > 0):
-            needs = "0" if self.capacity is None else "above 0"
-            raise ValueError(f"capacity {self.capacity} needs a capacity_weight of {needs}")
+            capacity, needed = (
+                ("null", "0") if self.capacity is None else (self.capacity, "above 0")
+            )
+            raise ValueError(
+                f"capacity_weight {self.capacity_weight} contradicts capacity {capacity}, which "
+                f"needs a capacity_weight of {needed}"
+            )
         if self.capacity is None and self.capacity_ramp:
-            raise ValueError("capacity null needs a capacity_ramp of 0")
+            raise ValueError(
+                f"capacity_ramp {self.capacity_ramp} contradicts capacity null; set "
+                "capacity_ramp: 0"
+            )
         if self.capacity is not None and self.kl_warmup:
-            raise ValueError("capacity has a ramp of its own: set kl_warmup: 0")
+            raise ValueError(
+                f"kl_warmup {self.kl_warmup} contradicts capacity {self.capacity}; set kl_warmup: "
+                "0 and use capacity_ramp"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _free_bits_have_a_rate_per_dimension(self) -> Self:
         if self.free_bits and self.prior != "normal":
             raise ValueError(
-                f"free_bits {self.free_bits} needs the rate of each dimension, which prior "
-                f"{self.prior!r} does not have; set prior: normal"
+                f"free_bits {self.free_bits} contradicts prior {self.prior!r}, which has no rate "
+                "per dimension; set prior: normal or free_bits: 0"
             )
         return self
 
 
 class Model(VAEBase):
-    """Minimises E_q[-log p(x | z)] + beta KL(q(z | x) || p(z)) or one of its relatives.
+    """Minimises E_q[-log p(x | z)] + beta KL(q(z | x) || p(z)), or a variant of it.
 
-    Kingma & Welling 2014, Eq. 3, with beta = 1; Higgins et al. 2017, Eq. 4. Capacity is Burgess et
-    al. 2018 (arXiv 1804.03599), Eq. 8, with the absolute value of the batch's mean rate; free bits
-    are Kingma et al. 2016 (arXiv 1606.04934), per dimension of the batch's mean rate.
+    beta = 1: Kingma & Welling 2014, Eq. 3. Other beta: Higgins et al. 2017, Eq. 4. Capacity:
+    Burgess et al. 2018 (arXiv 1804.03599), Eq. 8, with |mean rate of the batch - capacity|. Free
+    bits: Kingma et al. 2016 (arXiv 1606.04934), per dimension, on the mean rate of the batch.
     """
 
     config: Config
 
     def capacity_at(self, step: int) -> float:
-        """The rate in nats that is aimed at, at a step."""
+        """The target of the rate at a step, in nats."""
         config = self.config
         ramp = config.capacity_ramp * config.num_steps
         return scheduled("linear", step, ramp, 0.0, config.capacity or 0.0)
@@ -80,7 +97,7 @@ class Model(VAEBase):
     def regularizer(
         self, terms: Terms, step: int, rng: torch.Generator
     ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """Beta times the rate, the distance from the capacity, or the rate above the free bits."""
+        """Beta * rate, weighted distance from the capacity, or the rate above the free bits."""
         config = self.config
         if config.capacity is not None:
             capacity = self.capacity_at(step)

@@ -1,4 +1,4 @@
-"""Vector-quantised VAE with an autoregressive prior over its codes."""
+"""Vector-quantised VAE with an autoregressive prior over the codes."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
@@ -10,29 +10,31 @@ from torch import Tensor
 from genmodels import networks
 from genmodels.base.code_prior import CodePrior
 from genmodels.base.codebook import Codebook, perplexity, straight_through, used_codes
-from genmodels.base.image_likelihood import LikelihoodConfig, LikelihoodModel, pieces
-from genmodels.base.model import Images, Phase, evaluation_mode
+from genmodels.base.image_likelihood import LikelihoodConfig, LikelihoodModel
+from genmodels.base.model import Images, Phase, evaluation_mode, scoring_batches
 from genmodels.networks.shape import ImageShape
 
-#: Training images whose encodings the codebook starts at.
+#: Number of training images whose encodings initialise the codebook.
 CODEBOOK_IMAGES = 256
 
 
 class Config(LikelihoodConfig):
     """Settings of kind `vq_vae`.
 
-    `latent_dim` is the dimension of one code; an image is a grid of codes, and z is all of them.
+    An image is a grid of codes. `latent_dim` is the dimension of one code; z holds all codes.
 
     Attributes:
-        num_codes: Codes in the codebook.
-        commitment: Nats per squared distance between an encoding and its code, both summed over
-            the image. The paper's 0.25 belongs to a sum of squared errors, which is 2 sigma^2
-            times the distortion in nats: 0.25 / (2 sigma^2) here, 12.5 at sigma 0.1.
-        codebook_decay: What a batch leaves of the codes' moving averages.
-        revival_threshold: A code that fewer positions of a batch have, as a moving average, is
-            replaced by an encoding of the batch; 0 for never.
+        num_codes: Number of codes in the codebook.
+        commitment: Weight of the squared distance between encodings and codes, summed over the
+            image, in nats per squared unit. The paper's 0.25 belongs to a sum of squared errors,
+            which is 2 sigma^2 times the distortion in nats; here it is 0.25 / (2 sigma^2), 12.5 at
+            sigma 0.1.
+        codebook_decay: Decay of the codebook's moving averages per batch.
+        revival_threshold: A code with fewer positions per batch (moving average) is replaced by an
+            encoding of the batch; 0 = no replacement.
         prior_width: Hidden units of the prior's GRU.
-        prior_learning_rate: Of the prior, at step 0; it follows `learning_rate_schedule`.
+        prior_learning_rate: Learning rate of the prior at step 0; `learning_rate_schedule`
+            applies.
     """
 
     kind: Literal["vq_vae"]
@@ -47,8 +49,8 @@ class Config(LikelihoodConfig):
     def _codes_are_local(self) -> Self:
         if self.head_depth:
             raise ValueError(
-                f"head_depth {self.head_depth} contradicts kind 'vq_vae': its codes lie on a grid, "
-                "and a fully connected head would mix the positions; set it to 0"
+                f"head_depth {self.head_depth} contradicts kind 'vq_vae': a fully connected head "
+                "would mix the positions of the grid; set head_depth: 0"
             )
         return self
 
@@ -56,28 +58,28 @@ class Config(LikelihoodConfig):
     def _codes_belong_to_the_weights(self) -> Self:
         if self.ema_half_life:
             raise ValueError(
-                f"ema_half_life {self.ema_half_life} contradicts kind 'vq_vae': the codebook, an "
-                "average itself, follows the trained encoder and not the averaged one; set it to 0"
+                f"ema_half_life {self.ema_half_life} contradicts kind 'vq_vae': the codebook "
+                "belongs to the trained encoder, not to the averaged one; set ema_half_life: 0"
             )
         return self
 
 
 class Model(LikelihoodModel):
-    """Encoder, nearest codes, decoder, and a GRU over the codes (van den Oord et al. 2017).
+    """Encoder, nearest codes, decoder, and a GRU prior over the codes (van den Oord et al. 2017).
 
-    arXiv 1711.00937. Minimises the first and third term of Eq. 3, the distortion and the
-    commitment; the codebook follows by moving averages (appendix A.1). The paper trains its prior
-    afterwards; here it learns in a phase of its own beside the autoencoder, with no influence on
-    it, so that samples can be watched and one loop does it all.
+    arXiv 1711.00937. The loss is the first and third term of Eq. 3, distortion and commitment; the
+    codebook is a moving average (appendix A.1). The paper trains the prior after the autoencoder.
+    Here the prior has its own phase in every step, without a gradient to the autoencoder, so that
+    snapshots show samples during the training.
 
-    q(z | x) is all on the codes nearest to the encodings. The rate is therefore -log p(codes), and
-    -(distortion + rate) is a lower bound of log p(x).
+    q(z | x) has all its mass on the codes nearest to the encodings. The rate is therefore
+    -log p(codes), and -(distortion + rate) is a lower bound of log p(x).
 
-    A conditional one tells the prior the class. Encoder and decoder are not told: a grid of codes
-    keeps what they need, and the codes carry the class into the image.
+    In a conditional model only the prior gets the class, because the grid of codes carries the
+    class from the encoder to the decoder.
     """
 
-    encoder_is_told: ClassVar[bool] = False
+    conditional_encoder: ClassVar[bool] = False
     config: Config
 
     def __init__(self, config: Config, shape: ImageShape, num_classes: int) -> None:
@@ -89,24 +91,24 @@ class Model(LikelihoodModel):
         self.codebook = Codebook(
             config.num_codes, dim, config.codebook_decay, config.revival_threshold
         )
-        told = num_classes if config.conditional else 0
-        self.prior = CodePrior(config.num_codes, grid, config.prior_width, told)
+        prior_classes = num_classes if config.conditional else 0
+        self.prior = CodePrior(config.num_codes, grid, config.prior_width, prior_classes)
 
     def initialise(self, rng: torch.Generator, images: Images) -> None:
         """Draws all weights; the decoder starts at the mean image, the codebook at encodings."""
         self.draw_networks(rng)
         self.start_decoder(self.decoder, images)
-        chosen = torch.randperm(len(images.x), generator=rng)[:CODEBOOK_IMAGES]
-        x = images.x[chosen.to(images.x.device)]
+        rows = torch.randperm(len(images.x), generator=rng)[:CODEBOOK_IMAGES]
+        x = images.x[rows.to(images.x.device)]
         with evaluation_mode(self.encoder):
             encodings = self._encode(self.observe(x, self.pixel_noise(x, rng)))
         self.codebook.initialise(encodings.flatten(0, 1), rng)
 
     def phases(self) -> tuple[Phase, ...]:
-        """The autoencoder's turn, then the prior's, on the same batch."""
+        """The autoencoder, then the prior on the same batch."""
         prior = list(self.prior.parameters())
-        mine = {id(parameter) for parameter in prior}
-        others = [parameter for parameter in self.parameters() if id(parameter) not in mine]
+        prior_ids = {id(parameter) for parameter in prior}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in prior_ids]
         return (
             self.whole_phase("vae", others),
             Phase("prior", prior, learning_rate=self.config.prior_learning_rate),
@@ -143,21 +145,21 @@ class Model(LikelihoodModel):
     def validation_step(
         self, x: Tensor, y: Tensor | None, rng: torch.Generator
     ) -> Mapping[str, Tensor]:
-        """Distortion, rate under the prior as it is by now, and ELBO."""
+        """Distortion, rate under the current prior, and ELBO."""
         rate, distortion = self.rate_distortion(x, rng, y)
         return {"distortion": distortion, "rate": rate, "elbo": -(distortion + rate)}
 
     def rate_distortion(
         self, x: Tensor, rng: torch.Generator, labels: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The two halves of the negative ELBO, without a draw but for the binarisation.
+        """The two terms of the negative ELBO; the binarisation is the only noise.
 
-        All noise is drawn first, so that the values do not depend on how the split is cut into
-        batches.
+        All noise is drawn before the first forward pass, so that the values do not depend on the
+        batch size.
 
         Args:
             x: (N, C, H, W) in [0, 1].
-            rng: Binarisation noise.
+            rng: Source of the binarisation noise.
             labels: (N,) classes, for a conditional model.
 
         Returns:
@@ -167,18 +169,18 @@ class Model(LikelihoodModel):
         condition = self._condition(labels)
         parts = []
         with evaluation_mode(self):
-            for piece in pieces(len(x)):
-                images = observed[piece].to(self.device)
+            for rows in scoring_batches(len(x)):
+                images = observed[rows].to(self.device)
                 codes = self._codes(images)
-                told = None if condition is None else condition[piece]
-                rate = self.prior.negative_log_prob(codes, told)
+                batch_condition = None if condition is None else condition[rows]
+                rate = self.prior.negative_log_prob(codes, batch_condition)
                 output = self.decoder(self.codebook.vectors[codes])
                 parts.append((rate, -self.log_prob(images, output)))
         rate, distortion = (torch.cat(column) for column in zip(*parts, strict=True))
         return rate, distortion
 
     def sample_latent(self, n: int, rng: torch.Generator, labels: Tensor | None = None) -> Tensor:
-        """(n, positions * latent_dim): the vectors of codes drawn from the prior, row by row."""
+        """(n, positions * latent_dim): vectors of codes from the prior, in row-major order."""
         codes = self.prior.sample(n, rng, self._condition(labels))
         return self.codebook.vectors[codes].flatten(1)
 
@@ -186,16 +188,17 @@ class Model(LikelihoodModel):
         """The likelihood's mean (N, C, H, W) in [0, 1] at the codes nearest to z.
 
         Args:
-            z: (N, positions * latent_dim), any values: between two grids of codes, say.
-            labels: Not used, the codes say it all.
+            z: (N, positions * latent_dim), any values, for example an interpolation of codes.
+            labels: Ignored, because the decoder is unconditional.
         """
         codes = self.codebook.nearest(z.unflatten(1, (-1, self.config.latent_dim)))
         return self._images(codes)
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Decoder mean at the codes of the images as they are, (N, C, H, W) in [0, 1].
+        """Decoder mean at the codes of the images, (N, C, H, W) in [0, 1].
 
-        A model of binarised images sees the grey ones here; the labels are not used.
+        The encoder gets the grey images even if the model is trained on binarised ones. The labels
+        are ignored.
         """
         return self._images(self._codes(x))
 
@@ -204,7 +207,7 @@ class Model(LikelihoodModel):
         return encodings.float()
 
     def _codes(self, x: Tensor) -> Tensor:
-        # Never with dropout: the prior learns the codes that an evaluation will give it.
+        # Without dropout, so that the prior learns the codes of the evaluation.
         with evaluation_mode(self.encoder):
             return self.codebook.nearest(self._encode(x))
 

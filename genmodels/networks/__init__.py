@@ -1,4 +1,7 @@
-"""Encoders, decoders, generators and discriminators, one architecture a file."""
+"""Networks: encoders, decoders, generators and discriminators, one file per architecture.
+
+The functions here build a network of any architecture. Imports no other wing of `genmodels`.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +36,7 @@ def downward(
     """Images (N, C, H, W) to (N, num_outputs): encoders and discriminators.
 
     Raises:
-        ValueError: The architecture does not have the norm.
+        ValueError: The architecture does not support the norm.
     """
     network = ARCHITECTURES[architecture].downward(shape, num_outputs, options)
     if options.norm == "spectral":
@@ -47,9 +50,9 @@ def upward(
     """(N, num_inputs) to raw images (N, C, H, W): decoders and generators.
 
     Raises:
-        ValueError: The architecture does not have the norm, or the norm is spectral.
+        ValueError: The architecture does not support the norm, or the norm is spectral.
     """
-    _refuse_spectral(options)
+    _reject_spectral(options)
     return ARCHITECTURES[architecture].upward(num_inputs, shape, options)
 
 
@@ -58,12 +61,13 @@ def to_grid(
 ) -> nn.Module:
     """Images (N, C, H, W) to vectors (N, positions, channels) on the grid of `grid_size`.
 
-    A convolutional architecture sees at a position its part of the image, the others all of it.
+    In a convolutional architecture a position depends on its part of the image, in a dense one on
+    the whole image.
 
     Raises:
-        ValueError: The architecture does not have the norm, or the norm is spectral.
+        ValueError: The architecture does not support the norm, or the norm is spectral.
     """
-    _refuse_spectral(options)
+    _reject_spectral(options)
     return ARCHITECTURES[architecture].to_grid(shape, channels, options)
 
 
@@ -73,32 +77,32 @@ def from_grid(
     """Vectors (N, positions, channels) on the grid of `grid_size` to raw images (N, C, H, W).
 
     Raises:
-        ValueError: The architecture does not have the norm, or the norm is spectral.
+        ValueError: The architecture does not support the norm, or the norm is spectral.
     """
-    _refuse_spectral(options)
+    _reject_spectral(options)
     return ARCHITECTURES[architecture].from_grid(channels, shape, options)
 
 
 def shared_by_bias(network: nn.Module, image: Tensor) -> Tensor:
-    """The image as far as the output bias of a network from `upward` or `from_grid` can draw it.
+    """The projection of an image onto the images that an output bias can represent.
 
     Args:
-        network: Its last layer decides.
+        network: Network from `upward` or `from_grid`.
         image: (C, H, W).
 
     Returns:
-        (C, H, W): averaged over the pixels of a channel for convolutions and over the rows for an
-        rnn, unchanged for an mlp.
+        (C, H, W): the mean over the pixels of a channel for convolutions, the mean over the rows
+        for an rnn, the image itself for an mlp.
     """
     return _one_per_bias(_output_layer(network), image).expand_as(image)
 
 
 def set_output_bias(network: nn.Module, image: Tensor) -> None:
-    """Sets the output bias: with zero weights the network gives `shared_by_bias(network, image)`.
+    """Sets the output bias so that a network with zero weights returns `shared_by_bias`.
 
     Args:
-        network: From `upward` or `from_grid`.
-        image: (C, H, W), raw.
+        network: Network from `upward` or `from_grid`.
+        image: (C, H, W), raw output.
     """
     last = _output_layer(network)
     with torch.no_grad():
@@ -119,6 +123,6 @@ def _one_per_bias(last: _OutputLayer, image: Tensor) -> Tensor:
     return image if last.out_features == image.numel() else image.mean(1, keepdim=True)
 
 
-def _refuse_spectral(options: NetworkOptions) -> None:
+def _reject_spectral(options: NetworkOptions) -> None:
     if options.norm == "spectral":
-        raise ValueError("norm 'spectral' is for discriminators")
+        raise ValueError("norm 'spectral' is available for discriminators only")

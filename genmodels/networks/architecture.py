@@ -1,8 +1,8 @@
-"""The two sorts of architecture, and what each makes of the same four requests.
+"""The two types of architecture; each builds four networks: image to vector or grid, and back.
 
-A convolutional one is a pair of trunks between the image and a grid of features; what turns
-features into numbers and numbers into features is the same for all of them. A dense one makes
-numbers directly, and a grid by arranging them.
+A convolutional architecture defines the layers between an image and a grid of features; the layers
+between features and a vector are shared. A dense architecture maps an image to a vector, and
+reshapes a vector to a grid.
 """
 
 import math
@@ -16,23 +16,25 @@ from genmodels.networks.shape import ImageShape
 
 
 def num_levels(shape: ImageShape) -> int:
-    """Halvings between the image and the grid: two up to 64 pixels a side, three above."""
+    """Number of halvings between image and grid: 2 for sides up to 64 pixels, 3 above."""
     return 2 if max(shape.height, shape.width) <= 64 else 3
 
 
 def grid_size(shape: ImageShape) -> tuple[int, int]:
-    """Rows and columns of the grid: the image's, halved at every level and rounded up."""
+    """Rows and columns of the grid: the image's sides / 2^levels, rounded up."""
     stride = 2 ** num_levels(shape)
     return math.ceil(shape.height / stride), math.ceil(shape.width / stride)
 
 
 @dataclass(frozen=True)
 class Dense:
-    """An architecture that ends and begins in a vector.
+    """An architecture without a spatial grid.
 
     Attributes:
-        downward: (shape, num_outputs, options) to a network from images to (N, num_outputs).
-        upward: (num_inputs, shape, options) to a network from (N, num_inputs) to raw images.
+        downward: Builds a network from images to (N, num_outputs); arguments shape, num_outputs,
+            options.
+        upward: Builds a network from (N, num_inputs) to raw images; arguments num_inputs, shape,
+            options.
     """
 
     downward: Callable[[ImageShape, int, NetworkOptions], nn.Module]
@@ -52,14 +54,14 @@ class Dense:
 
 @dataclass(frozen=True)
 class Convolutional:
-    """An architecture with a trunk between the image and a grid of hidden features.
+    """An architecture with a grid of hidden features.
 
-    The features are (N, `grid_channels`, *`grid_size`) and activated. Between a vector and them may
-    be a head of fully connected layers.
+    The features are (N, `grid_channels`, *`grid_size`), after the activation. `head_depth` fully
+    connected layers stand between the features and a vector.
 
     Attributes:
-        down: The layers from images to features.
-        up: The layers from features to raw images, at least H x W; the surplus is cropped.
+        down: Builds the layers from images to features.
+        up: Builds the layers from features to raw images of at least H x W, which are cropped.
     """
 
     down: Callable[[ImageShape, NetworkOptions], list[nn.Module]]
@@ -87,12 +89,12 @@ class Convolutional:
         )
 
     def to_grid(self, shape: ImageShape, channels: int, options: NetworkOptions) -> nn.Module:
-        """Images (N, C, H, W) to (N, positions, channels), row by row; no fully connected layer."""
+        """Images (N, C, H, W) to (N, positions, channels) in row-major order, without a head."""
         last = nn.Conv2d(grid_channels(shape, options), channels, 1)
         return nn.Sequential(*self.down(shape, options), last, nn.Flatten(2), _Swap())
 
     def from_grid(self, channels: int, shape: ImageShape, options: NetworkOptions) -> nn.Module:
-        """(N, positions, channels) to raw images (N, C, H, W); no fully connected layer."""
+        """(N, positions, channels) to raw images (N, C, H, W), without a head."""
         features = grid_channels(shape, options)
         return nn.Sequential(
             _Swap(),
@@ -104,12 +106,12 @@ class Convolutional:
 
 
 def grid_channels(shape: ImageShape, options: NetworkOptions) -> int:
-    """Channels of the hidden features: `width` after the first halving, doubled by each further."""
+    """Channels of the hidden features: `width`, doubled at every halving after the first."""
     return options.width * 2 ** (num_levels(shape) - 1)
 
 
 class _Crop(nn.Module):
-    """Keeps the top left H x W of an image."""
+    """Crops an image to its top left H x W."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()

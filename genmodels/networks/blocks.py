@@ -1,8 +1,7 @@
-"""What all networks share: options, dropout with its own noise, weight initialisation."""
+"""Parts of all networks: options, activations, seeded dropout, weight initialisation."""
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -19,7 +18,7 @@ Activation = Literal["relu", "leaky_relu", "silu", "tanh"]
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """How a network is built.
+    """Options of a network.
 
     Attributes:
         width: Hidden units (mlp, rnn) or channels at the finest resolution (conv, resnet).
@@ -27,12 +26,12 @@ class NetworkOptions:
             recurrent layers (rnn).
         head_width: Units of the fully connected layers between vector and convolutions (conv,
             resnet).
-        head_depth: How many of them (conv, resnet).
-        norm: `batch` after each hidden layer (not rnn), `spectral` of all weights (discriminators,
-            not rnn).
+        head_depth: Number of these layers (conv, resnet).
+        norm: `batch` after each hidden layer (not rnn), `spectral` of all weights (discriminators
+            only, not rnn).
         dropout: Probability of dropping a hidden unit (mlp, rnn) or channel (conv, resnet).
-        activation: Of the hidden layers; `leaky_relu` has slope 0.2 below zero. An rnn's units are
-            gated and have none.
+        activation: Activation of the hidden layers; `leaky_relu` has slope 0.2 for negative
+            inputs. The gated units of an rnn ignore it.
     """
 
     width: int
@@ -45,9 +44,9 @@ class NetworkOptions:
 
 
 class Dropout(nn.Module):
-    """Dropout that draws its masks from a bound generator (nn.Dropout draws from the global one).
+    """Dropout with masks from a bound generator (nn.Dropout uses the global one).
 
-    Drops single units of (N, d) and whole channels of (N, C, H, W).
+    It drops single units of (N, d) and whole channels of (N, C, H, W).
     """
 
     def __init__(self, probability: float) -> None:
@@ -56,7 +55,7 @@ class Dropout(nn.Module):
         self.rng: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape; the identity in evaluation mode."""
+        """Output of the same shape; the identity in evaluation mode."""
         if not self.training or self.probability == 0:
             return x
         if self.rng is None:
@@ -67,14 +66,14 @@ class Dropout(nn.Module):
 
 
 def bind_dropout(module: nn.Module, rng: torch.Generator) -> None:
-    """Makes every dropout below `module` draw from `rng`, which the loop reseeds at each update."""
+    """Binds every dropout below `module` to `rng`; the loop seeds `rng` before each update."""
     for part in module.modules():
         if isinstance(part, Dropout):
             part.rng = rng
 
 
 def activation(name: Activation) -> nn.Module:
-    """The activation of that name."""
+    """The activation module with a given name."""
     match name:
         case "relu":
             return nn.ReLU()
@@ -98,7 +97,7 @@ def activated(units: int, options: NetworkOptions, *, dense: bool) -> list[nn.Mo
 
 
 def hidden(layer: nn.Module, units: int, options: NetworkOptions) -> list[nn.Module]:
-    """A layer with so many units or channels, and what follows a hidden one."""
+    """A hidden layer with `units` outputs or channels, then norm, activation and dropout."""
     return [layer, *activated(units, options, dense=isinstance(layer, nn.Linear))]
 
 
@@ -107,52 +106,24 @@ def fully_connected(
 ) -> list[nn.Module]:
     """`depth` hidden layers of `width` units each."""
     layers: list[nn.Module] = []
-    for before, after in pairwise([num_inputs] + [width] * depth):
-        layers += hidden(nn.Linear(before, after), after, options)
+    for inputs, outputs in pairwise([num_inputs] + [width] * depth):
+        layers += hidden(nn.Linear(inputs, outputs), outputs, options)
     return layers
 
 
-def batch_norms(module: nn.Module) -> list[nn.BatchNorm1d | nn.BatchNorm2d]:
-    """The batch norms below `module`."""
-    return [part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
-
-
-@contextlib.contextmanager
-def still_statistics(module: nn.Module) -> Iterator[None]:
-    """Inside the block the norms of a network in training mode leave their buffers alone.
-
-    Batch norm uses its batch's statistics and remembers none of them; spectral norm keeps its
-    singular vectors. For the forward passes of a network that is not being trained: its buffers are
-    its own, too.
-    """
-    norms = batch_norms(module)
-    iterating = [norm for norm in spectral.normalisations(module) if norm.training]
-    for norm in norms:
-        norm.track_running_stats = False
-    for iteration in iterating:
-        iteration.eval()
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
-        for iteration in iterating:
-            iteration.train()
-
-
 def draw_weights(module: nn.Module, rng: torch.Generator) -> None:
-    """Draws all weights below `module` as the library does by default, but from `rng`.
+    """Draws all weights below `module` from torch's default distributions, with `rng`.
 
-    Weights and biases are uniform in +-1/sqrt(fan_in) and in +-1/sqrt(hidden units) in a GRU; batch
-    norms start at the identity, spectral norms at the drawn weights' own singular vectors.
+    Weights and biases are uniform in +-1/sqrt(fan_in), in a GRU in +-1/sqrt(hidden units). Batch
+    norms start at the identity, spectral norms at the singular vectors of the drawn weights.
 
     Args:
         module: On any device.
         rng: On the CPU.
 
     Raises:
-        TypeError: A part with parameters that this function does not know: its weights would
-            silently come from the global generator.
+        TypeError: A submodule has parameters and no rule here; torch would have drawn them from
+            the global generator.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
@@ -162,13 +133,13 @@ def draw_weights(module: nn.Module, rng: torch.Generator) -> None:
         elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.reset_parameters()
         elif isinstance(part, parametrize.ParametrizationList):
-            continue  # its weight was drawn with the layer that it belongs to
+            continue  # drawn with the layer that it belongs to
         elif next(part.parameters(recurse=False), None) is not None:
             raise TypeError(f"no initialisation for {type(part).__name__}")
 
 
 def _draw_layer(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, rng: torch.Generator) -> None:
-    weight = max(layer.parameters(), key=Tensor.dim)  # the original one, where it is normalised
+    weight = max(layer.parameters(), key=Tensor.dim)  # the original weight of a normalised layer
     fan_in, _ = nn.init._calculate_fan_in_and_fan_out(weight)
     _draw_uniform(layer.parameters(), fan_in, rng)
     if parametrize.is_parametrized(layer):
@@ -177,7 +148,7 @@ def _draw_layer(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, rng: torch.Ge
 
 def _draw_uniform(parameters: Iterable[nn.Parameter], fan_in: int, rng: torch.Generator) -> None:
     for parameter in parameters:
-        # On the CPU, so that a model starts with the same weights on every device.
-        drawn = torch.rand(parameter.shape, generator=rng)
+        # On the CPU, so that the initial weights are the same on every device.
+        uniform = torch.rand(parameter.shape, generator=rng)
         with torch.no_grad():
-            parameter.copy_((2 * drawn - 1) / math.sqrt(fan_in))
+            parameter.copy_((2 * uniform - 1) / math.sqrt(fan_in))

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons over the flattened image."""
+"""Multilayer perceptrons on the flattened image."""
 
 from torch import nn
 

@@ -1,7 +1,7 @@
-"""Recurrent networks (GRU, Cho et al. 2014, arXiv 1406.1078) that read and write an image by rows.
+"""Recurrent networks (GRU, Cho et al. 2014, arXiv 1406.1078) over the rows of an image.
 
-The writer is not autoregressive: it is told z, not its own rows, at every row, so that z cannot be
-ignored.
+The writer is not autoregressive: its input at every row is z, not the previous row, so that the
+decoder cannot ignore z.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from genmodels.networks.shape import ImageShape
 
 
 class _Layer(nn.Module):
-    """A recurrent layer; its dropout keeps or drops a unit in all rows of an image."""
+    """A recurrent layer; its dropout mask is the same for all rows of an image."""
 
     def __init__(self, num_inputs: int, units: int, dropout: float) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class _Layer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, rows: Tensor, state: Tensor | None = None) -> Tensor:
-        """(N, H, num_inputs), from state (N, units) or zero, to (N, H, units)."""
+        """(N, H, num_inputs) to (N, H, units); `state` is (N, units), None = zeros."""
         out, _ = self.gru(rows, None if state is None else state[None].contiguous())
         return self.dropout(out.transpose(1, 2)).transpose(1, 2)
 
@@ -64,25 +64,25 @@ def downward(shape: ImageShape, num_outputs: int, options: NetworkOptions) -> nn
     """Images (N, C, H, W) to (N, num_outputs): a linear map of the state after the last row.
 
     Raises:
-        ValueError: A norm.
+        ValueError: The options have a norm.
     """
     _check(options)
     return _Reader(shape, num_outputs, options)
 
 
 def upward(num_inputs: int, shape: ImageShape, options: NetworkOptions) -> nn.Module:
-    """(N, num_inputs) to raw images (N, C, H, W): every layer's first state is tanh(W z).
+    """(N, num_inputs) to raw images (N, C, H, W); the initial state of each layer is tanh(W z).
 
     Raises:
-        ValueError: A norm.
+        ValueError: The options have a norm.
     """
     _check(options)
     return _Writer(num_inputs, shape, options)
 
 
 def _layers(num_inputs: int, options: NetworkOptions) -> nn.ModuleList:
-    before = [num_inputs] + [options.width] * (options.depth - 1)
-    return nn.ModuleList(_Layer(inputs, options.width, options.dropout) for inputs in before)
+    inputs = [num_inputs] + [options.width] * (options.depth - 1)
+    return nn.ModuleList(_Layer(num, options.width, options.dropout) for num in inputs)
 
 
 def _check(options: NetworkOptions) -> None:
@@ -91,7 +91,7 @@ def _check(options: NetworkOptions) -> None:
 
 
 def _second_derivatives(x: Tensor) -> contextlib.AbstractContextManager[None]:
-    """A gradient penalty needs them, and cuDNN's recurrent layers have none."""
+    """Disables cuDNN for a gradient penalty: its recurrent layers have no second derivatives."""
     if x.is_cuda and x.requires_grad:
         return torch.backends.cudnn.flags(enabled=False)
     return contextlib.nullcontext()

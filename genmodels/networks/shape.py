@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class ImageShape(NamedTuple):
-    """Channels, height and width of the images."""
+    """Channels, height and width of an image."""
 
     channels: int
     height: int
@@ -12,5 +12,5 @@ class ImageShape(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The number of values in an image, D in the papers."""
+        """Number of values in an image (D in the papers)."""
         return self.channels * self.height * self.width

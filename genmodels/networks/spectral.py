@@ -1,7 +1,7 @@
-"""Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957): no layer stretches its input.
+"""Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957): every layer has spectral norm 1.
 
-Torch's own parametrisation, which follows the largest singular vectors with one power iteration per
-forward pass in training mode.
+It is torch's parametrisation, which tracks the largest singular vectors with one power iteration
+per forward pass in training mode.
 """
 
 import torch
@@ -9,14 +9,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
-#: Power iterations from the random start to useful singular vectors; torch takes as many.
+#: Power iterations from random vectors to usable singular vectors; torch's default.
 FIRST_ITERATIONS = 15
 
 
 def normalise(network: nn.Module) -> None:
-    """Divides every weight below `network` by its largest singular value, the output layer's too.
+    """Divides every weight below `network`, with the output layer, by its largest singular value.
 
-    Kernels count as matrices of (outputs, inputs * height * width).
+    A kernel is flattened to a matrix of (outputs, inputs * height * width).
     """
     for part in list(network.modules()):
         if isinstance(part, nn.Linear | nn.Conv2d):
@@ -24,7 +24,7 @@ def normalise(network: nn.Module) -> None:
 
 
 def normalisations(module: nn.Module) -> list[nn.Module]:
-    """The parametrisations below `module`; they iterate while they are in training mode."""
+    """The spectral norms below `module`; each iterates while it is in training mode."""
     return [
         norm
         for part in module.modules()
@@ -34,14 +34,19 @@ def normalisations(module: nn.Module) -> list[nn.Module]:
 
 
 def restart(layer: nn.Module, rng: torch.Generator) -> None:
-    """Finds the singular vectors of a layer's new weight from a start drawn on the CPU."""
+    """Recomputes the singular vectors of a layer after a change of its weight.
+
+    Args:
+        layer: Layer with spectral norm, on any device.
+        rng: Source of the initial vector, on the CPU.
+    """
     (norm,) = normalisations(layer)
     training = norm.training
     norm.train()
     with torch.no_grad():
         vector = norm.get_buffer("_v")
-        drawn = torch.randn(vector.shape, generator=rng)
-        vector.copy_(nn.functional.normalize(drawn, dim=0))
+        initial = torch.randn(vector.shape, generator=rng)
+        vector.copy_(nn.functional.normalize(initial, dim=0))
         for _ in range(FIRST_ITERATIONS):
-            layer.weight  # noqa: B018 - looking at it is one iteration
+            layer.weight  # noqa: B018 - reading the weight runs one iteration
     norm.train(training)

@@ -1,5 +1,5 @@
-"""Objectives: formulas and nothing else.
+"""Objectives: formulas on tensors, without settings and without state.
 
-Likelihoods, divergences, adversarial losses, penalties, priors. Imports no other wing of
-`genmodels`.
+Likelihoods, divergences, adversarial losses, gradient penalties, log-densities. Imports no other
+wing of `genmodels`.
 """

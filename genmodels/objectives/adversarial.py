@@ -1,4 +1,4 @@
-"""The GAN games on raw logits: positive means "real", no sigmoid anywhere."""
+"""GAN losses on raw logits; a larger logit means "real"."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ LossName = Literal[
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """What the two players minimise, pair by pair of a real and a generated image.
+    """The losses of discriminator and generator, for pairs of a real and a generated image.
 
     Attributes:
-        discriminator: Logits on real and on generated images, each (N,), to (N,).
-        generator: The same. Unless `relativistic`, it does not look at the real logits.
-        boundary: The logit that is neither real nor generated; None where a constant added to all
-            logits changes nothing, so that only differences mean something.
-        probabilistic: Whether the best logit is the log-odds of "real".
+        discriminator: Logits of real and of generated images, each (N,), to losses (N,).
+        generator: The same; it ignores the real logits unless `relativistic`.
+        boundary: Logit of the decision boundary; None if the loss depends only on differences of
+            logits.
+        probabilistic: Whether the optimal logit is the log-odds of "real".
         relativistic: Whether the generator's loss depends on the real logits.
     """
 
@@ -33,33 +33,36 @@ class AdversarialLoss:
     relativistic: bool = False
 
     def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The share of right answers, a scalar.
+        """Fraction of correct classifications, a scalar.
 
-        Mean over both kinds of images of being on the right side of the boundary; without one, the
-        share of pairs in which the real image (N,) has the larger logit.
+        Without a boundary it is the fraction of pairs in which the real image has the larger logit.
+
+        Args:
+            real: (N,) logits of real images.
+            fake: (N,) logits of generated images.
         """
         if self.boundary is None:
             return (real > fake).float().mean()
-        right = torch.cat([real >= self.boundary, fake < self.boundary])
-        return right.float().mean()
+        correct = torch.cat([real >= self.boundary, fake < self.boundary])
+        return correct.float().mean()
 
 
 LOSSES: Mapping[LossName, AdversarialLoss] = {
-    # Goodfellow et al. 2014, section 3: the generator has strong gradients in a lost game.
+    # Goodfellow et al. 2014, section 3: the generator keeps its gradient if the discriminator wins.
     "non_saturating": AdversarialLoss(
         discriminator=lambda real, fake: softplus(-real) + softplus(fake),
         generator=lambda real, fake: softplus(-fake),
         boundary=0.0,
         probabilistic=True,
     ),
-    # Goodfellow et al. 2014, Eq. 1: one value, which the players push in opposite directions.
+    # Goodfellow et al. 2014, Eq. 1: the generator maximises the discriminator's loss.
     "minimax": AdversarialLoss(
         discriminator=lambda real, fake: softplus(-real) + softplus(fake),
         generator=lambda real, fake: -softplus(fake),
         boundary=0.0,
         probabilistic=True,
     ),
-    # Mao et al. 2017, Eq. 9: real images are to have 1, generated ones 0.
+    # Mao et al. 2017, Eq. 9: the target is 1 for real and 0 for generated images.
     "least_squares": AdversarialLoss(
         discriminator=lambda real, fake: 0.5 * ((real - 1).square() + fake.square()),
         generator=lambda real, fake: 0.5 * (fake - 1).square(),
@@ -71,13 +74,13 @@ LOSSES: Mapping[LossName, AdversarialLoss] = {
         generator=lambda real, fake: -fake,
         boundary=0.0,
     ),
-    # Arjovsky et al. 2017: the discriminator is a critic whose slope something else must bound.
+    # Arjovsky et al. 2017: needs a penalty, spectral norm or clipping that bounds the slope.
     "wasserstein": AdversarialLoss(
         discriminator=lambda real, fake: fake - real,
         generator=lambda real, fake: -fake,
         boundary=None,
     ),
-    # Jolicoeur-Martineau 2018; Huang et al. 2024: is the real image more real than its partner?
+    # Jolicoeur-Martineau 2018; Huang et al. 2024: only the difference of a pair's logits counts.
     "relativistic": AdversarialLoss(
         discriminator=lambda real, fake: softplus(fake - real),
         generator=lambda real, fake: softplus(real - fake),

@@ -1,6 +1,6 @@
-"""Observation models p(x | z): log-density in nats per image, and the mean that people look at.
+"""Observation models p(x | z): log-density in nats per image, and mean.
 
-Values are comparable only within one likelihood and one preparation of the data.
+Log-densities are comparable only under the same likelihood and the same preprocessing.
 """
 
 import math
@@ -11,46 +11,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Below this |eta| the continuous Bernoulli's constant is a series (absolute error <= 2.5e-7).
+#: For |eta| below this the continuous Bernoulli uses a series (absolute error <= 2.5e-7).
 SERIES_BELOW = 0.3
-#: Pixel means are kept this far from 0 and 1 where a decoder's bias starts at them.
+#: Distance from 0 and 1 to which `raw` clips pixel means.
 MEAN_MARGIN = 0.001
 
 
 class Likelihood(Protocol):
-    """p(x | z) given the decoder's raw output."""
+    """p(x | z) as a function of the decoder's raw output."""
 
     def log_prob(self, x: Tensor, output: Tensor) -> Tensor:
-        """(N,) nats per image, all constants included; `x` and `output` are (N, C, H, W)."""
+        """(N,) nats per image, with all constants; `x` and `output` are (N, C, H, W)."""
         ...
 
     def mean(self, output: Tensor) -> Tensor:
-        """(N, C, H, W) in [0, 1]."""
+        """Mean image (N, C, H, W) in [0, 1]."""
         ...
 
     def raw(self, mean: Tensor) -> Tensor:
-        """The output whose mean is `mean`, any shape, kept off the ends of [0, 1]."""
+        """The raw output with a given mean, any shape; the mean is clipped away from 0 and 1."""
         ...
 
 
 class _Logistic:
-    """What the likelihoods share whose mean is the sigmoid of the output."""
+    """Base class of likelihoods with mean sigmoid(output)."""
 
     def mean(self, output: Tensor) -> Tensor:
         """sigmoid(output)."""
         return torch.sigmoid(output.float())
 
     def raw(self, mean: Tensor) -> Tensor:
-        """The logit."""
+        """The logit of the mean."""
         return torch.logit(mean, MEAN_MARGIN)
 
 
 @dataclass(frozen=True)
 class Bernoulli(_Logistic):
-    """Pixels are coin tosses; `output` are logits.
+    """Independent Bernoulli pixels; `output` holds logits.
 
-    A likelihood for x in {0, 1}. On grey images it is a cross-entropy: a lower bound of nothing,
-    whose optimum is the images' entropy instead of 0.
+    It is a likelihood only for x in {0, 1}. On grey images it is a cross-entropy, whose minimum is
+    the entropy of the images instead of 0, and which bounds no likelihood.
     """
 
     def log_prob(self, x: Tensor, output: Tensor) -> Tensor:
@@ -61,9 +61,10 @@ class Bernoulli(_Logistic):
 
 @dataclass(frozen=True)
 class Gaussian(_Logistic):
-    """Pixels are the decoder's mean sigmoid(output) plus noise of one deviation for all of them.
+    """Independent normal pixels with mean sigmoid(output) and one standard deviation sigma.
 
-    One scalar only: a deviation per pixel diverges where a pixel is constant, as 80 % of MNIST is.
+    Sigma is one scalar, because the likelihood diverges with one sigma per pixel if a pixel is
+    constant (80 % of MNIST's pixels).
     """
 
     log_sigma: Tensor | float
@@ -80,8 +81,8 @@ class Gaussian(_Logistic):
 class ContinuousBernoulli:
     """A density on [0, 1] proportional to p^x (1 - p)^(1 - x); `output` is eta = logit(p).
 
-    Loaiza-Ganem & Cunningham 2019 (arXiv 1907.06845). Its mean is not sigmoid(eta): at eta = 3 it
-    is 0.719, and the sigmoid 0.953.
+    Loaiza-Ganem & Cunningham 2019 (arXiv 1907.06845). Its mean is not sigmoid(eta): at eta = 3 the
+    mean is 0.719 and sigmoid(eta) is 0.953.
     """
 
     def log_prob(self, x: Tensor, output: Tensor) -> Tensor:
@@ -91,9 +92,9 @@ class ContinuousBernoulli:
         return values.flatten(1).sum(1)
 
     def log_normaliser(self, eta: Tensor) -> Tensor:
-        """Log C(eta) = log|eta| - log tanh(|eta| / 2), by its series around 0; any shape."""
+        """Log C(eta) = log|eta| - log tanh(|eta| / 2), near 0 as a series; any shape."""
         near = eta.abs() < SERIES_BELOW
-        # The branch that is not chosen must have a finite gradient, too.
+        # Both branches of `where` need a finite gradient, also the one that is not selected.
         size = torch.where(near, 1.0, eta.abs())
         far = size.log() - torch.tanh(size / 2).log()
         square = torch.where(near, eta, 0.0).square()
@@ -101,7 +102,7 @@ class ContinuousBernoulli:
         return torch.where(near, series, far)
 
     def mean(self, output: Tensor) -> Tensor:
-        """1 / (1 - exp(-eta)) - 1 / eta, by its series around 0."""
+        """1 / (1 - exp(-eta)) - 1 / eta, near 0 as a series."""
         eta = output.float()
         near = eta.abs() < SERIES_BELOW
         safe = torch.where(near, 1.0, eta)
@@ -109,7 +110,7 @@ class ContinuousBernoulli:
         return torch.where(near, series, -1 / torch.expm1(-safe) - 1 / safe)
 
     def raw(self, mean: Tensor) -> Tensor:
-        """Bisection: the mean rises with eta and has no inverse in closed form."""
+        """Inverse of the mean by bisection; the mean increases with eta."""
         low, high = torch.full_like(mean, -1 / MEAN_MARGIN), torch.full_like(mean, 1 / MEAN_MARGIN)
         for _ in range(60):
             middle = (low + high) / 2

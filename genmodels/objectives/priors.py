@@ -1,4 +1,4 @@
-"""Log-densities over the latent space, nats."""
+"""Log-densities over the latent space, in nats."""
 
 import math
 
@@ -14,15 +14,15 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
 
 
 def normal_log_prob(z: Tensor, mean: Tensor, logvar: Tensor) -> Tensor:
-    """Log N(z; mean, diag exp(logvar)) of (..., d), shape (...); the arguments broadcast."""
+    """Log N(z; mean, diag exp(logvar)) of (..., d), shape (...); arguments are broadcast."""
     return -0.5 * ((z - mean).square() * (-logvar).exp() + logvar + LOG_2_PI).sum(-1)
 
 
 def mixture_log_prob(z: Tensor, means: Tensor, logvars: Tensor) -> Tensor:
-    """Log-density of an even mixture of K diagonal normals.
+    """Log-density of an equally weighted mixture of K diagonal normals.
 
-    The VampPrior where they are the posteriors of K pseudo-inputs (Tomczak & Welling 2018, arXiv
-    1705.07120, Eq. 10).
+    It is the VampPrior if the components are the posteriors of K pseudo-inputs (Tomczak & Welling
+    2018, arXiv 1705.07120, Eq. 10).
 
     Args:
         z: (N, d).

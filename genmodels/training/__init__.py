@@ -1,4 +1,4 @@
-"""Training: the one loop, with EMA, checkpoints and the cost of a model.
+"""Training: the loop that trains every kind, with optimisers, EMA, checkpoints and cost.
 
-Imports `base` and below; never a kind.
+Imports `base` and the wings below it; never a kind or `build`.
 """

@@ -1,4 +1,4 @@
-"""What a model costs, counted instead of timed: parameters and multiply-adds."""
+"""The cost of a model in parameters and multiply-adds, independent of the machine."""
 
 import contextlib
 import copy
@@ -14,9 +14,9 @@ from genmodels.networks.blocks import bind_dropout
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Counts operations with torch's own formulas.
+    """Counts operations with torch's formulas.
 
-    Torch's `FlopCounterMode` would do, but cannot follow a gradient penalty.
+    Torch's `FlopCounterMode` does not support a gradient penalty.
     """
 
     def __init__(self) -> None:
@@ -39,29 +39,29 @@ class _FlopCounter(TorchDispatchMode):
 
 @contextlib.contextmanager
 def _counting() -> Iterator[_FlopCounter]:
-    # cuDNN's fused recurrent layers hide their products from the counter.
+    # The counter does not see the matrix products inside cuDNN's fused recurrent layers.
     with torch.backends.cudnn.flags(enabled=False), _FlopCounter() as counter:
         yield counter
 
 
 def num_parameters(model: GenerativeModel) -> int:
-    """All trained values, discriminators included."""
+    """Number of trained values, with those of discriminators and critics."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def multiply_adds_sample(model: GenerativeModel) -> int:
-    """Multiply-adds of matrix products and convolutions to make one image."""
+    """Multiply-adds of matrix products and convolutions per generated image."""
     with _counting() as counter:
         model.sample(1, torch.Generator().manual_seed(0))
     return counter.flops // 2
 
 
 def multiply_adds_train(model: GenerativeModel) -> int:
-    """Multiply-adds per training image of one step: all phases, forward and backward."""
-    model = copy.deepcopy(model)  # a step moves running statistics
+    """Multiply-adds per training image and step, over all phases, forward and backward."""
+    model = copy.deepcopy(model)  # a step changes running statistics
     rng = torch.Generator(model.device).manual_seed(0)
     bind_dropout(model, rng)
-    x = torch.zeros(2, *model.shape, device=model.device)  # two: batch norm refuses one
+    x = torch.zeros(2, *model.shape, device=model.device)  # batch norm needs at least two images
     y = torch.zeros(2, dtype=torch.int64, device=model.device) if model.conditional else None
     model.train()
     with _counting() as counter:

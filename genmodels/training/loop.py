@@ -1,7 +1,8 @@
-"""The one loop: it owns freezing, gradients, clipping, optimisers, averages and the history.
+"""The training loop of every kind.
 
-A model declares its phases and computes terms; nothing here knows a kind. The loop knows no logger,
-no file and no clock either: whoever runs it passes callbacks.
+It owns freezing, gradients, clipping, optimisers, averaged weights and the history. A model defines
+its phases and computes their terms; the loop has no code for a specific kind. The loop uses no
+logger, no file and no clock: the caller passes callbacks.
 """
 
 import contextlib
@@ -13,27 +14,28 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from genmodels.base.model import GenerativeModel, Images, ModelConfig, Phase
+from genmodels.base.model import GenerativeModel, Images, Phase
 from genmodels.base.seeding import derive, generator
 from genmodels.networks.blocks import bind_dropout
 from genmodels.training.ema import EMA
+from genmodels.training.optimizers import apply_schedules, build_optimizer, check_phases
 
 Precision = Literal["fp32", "bf16"]
 Row = dict[str, float]
 
-#: A history has a row an epoch, or every second, third, ... epoch where that would be more rows.
+#: Maximum number of rows in a history; the interval between rows is a whole number of epochs.
 MAX_ROWS = 50
 
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """What the loop is told beside the model's own config.
+    """Settings of the loop that are not part of the model's config.
 
     Attributes:
-        seed: The training seed.
+        seed: Seed of the training.
         precision: `bf16` runs the forward passes under autocast; losses stay in float32.
-        num_snapshots: How many times the run keeps samples of fixed latents.
-        snapshot_images: Samples in each.
+        num_snapshots: Number of snapshots of generated images, all from the same latents.
+        snapshot_images: Images per snapshot.
     """
 
     seed: int
@@ -43,18 +45,19 @@ class LoopSettings:
 
 
 def _ignore(*_: object) -> None:
-    """The callback of somebody who does not listen."""
+    """The default callback, which does nothing."""
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What the loop tells the outside.
+    """Functions that the loop calls.
 
     Attributes:
-        row: A finished row of the history.
-        progress: Steps done and the loss of the last phase, after every step.
-        checkpoint: Called after every step with a function that makes the resumable state; whoever
-            listens decides how often to call it.
+        row: Called with each finished row of the history.
+        progress: Called after every step with the number of finished steps and the loss of the
+            last phase.
+        checkpoint: Called after every step except the last with a function that returns the state
+            for a resumed run; the callback decides how often to call it.
     """
 
     row: Callable[[Row], None] = _ignore
@@ -63,7 +66,7 @@ class Callbacks:
 
 
 class _Terms:
-    """The logged terms since the last row. Kept as they come: arithmetic can wait until the row."""
+    """The logged terms since the last row, as tensors; their mean is computed once per row."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[Tensor]] = {}
@@ -87,8 +90,8 @@ class _Terms:
 class Trainer:
     """Trains one model once.
 
-    Bit-identical on a CPU with the same thread count whether or not it was interrupted: everything
-    random is a function of (seed, step).
+    Everything random is a function of (seed, step). On a CPU with the same number of threads, a
+    resumed run is therefore bit-identical to an uninterrupted one.
     """
 
     def __init__(
@@ -97,14 +100,14 @@ class Trainer:
         """Draws the initial weights.
 
         Args:
-            model: On the device to train on.
+            model: Model on the device of the training.
             train: Training split, on the same device.
-            valid: Validation split, likewise.
+            valid: Validation split, on the same device.
             settings: Seed, precision and snapshots.
 
         Raises:
-            ValueError: Fewer images than a batch, a conditional model of images without labels, or
-                a parameter outside the phases or in two.
+            ValueError: The training split is smaller than a batch, the model is conditional and
+                the images have no labels, or a parameter is not in exactly one phase.
         """
         config = model.config
         if len(train.x) < config.batch_size:
@@ -119,8 +122,8 @@ class Trainer:
         )
         model.initialise(generator(settings.seed, "weights"), self.train)
         self.phases = model.phases()
-        _check_phases(model, self.phases)
-        self.optimizers = {p.name: _optimizer(p, model) for p in self.phases}
+        check_phases(model, self.phases)
+        self.optimizers = {phase.name: build_optimizer(phase, config) for phase in self.phases}
         averaged = model.averaged_module()
         self.ema = EMA(averaged, config.ema_half_life) if config.ema_half_life else None
         self.rng = torch.Generator(model.device)
@@ -135,12 +138,12 @@ class Trainer:
         self._shuffled = (-1, torch.empty(0, dtype=torch.int64))
 
     def run(self, callbacks: Callbacks | None = None) -> None:
-        """Trains from the present step to the end; the model then carries its averaged weights.
+        """Trains from the current step to the last; the model then holds its averaged weights.
 
         Raises:
-            FloatingPointError: A loss or a gradient is not finite; names the phase, the term and
-                the step. The step is not skipped: a run of which parts were left out silently is no
-                run to compare others with, and by then a forward pass may have moved a codebook.
+            FloatingPointError: A loss or a gradient is not finite; the message names the phase,
+                the term and the step. The loop does not skip such a step, because a run with
+                missing steps is not comparable, and the forward pass may have changed a codebook.
         """
         callbacks = callbacks or Callbacks()
         config = self.model.config
@@ -179,11 +182,7 @@ class Trainer:
 
     def _update(self, phase: Phase, step: int, repeat: int) -> Tensor:
         config, optimizer = self.model.config, self.optimizers[phase.name]
-        learning_rate = _learning_rate(phase, config) * config.learning_rate_factor(step)
-        betas = phase.betas or config.betas_at(step)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * group["pace"]
-            group["betas"] = betas
+        learning_rate = apply_schedules(optimizer, phase, config, step)
         self.rng.manual_seed(derive(self.settings.seed, "step", step, phase.name, repeat))
         optimizer.zero_grad(set_to_none=True)
         x, y = self._batch(step * self.batches_per_step + repeat)
@@ -192,7 +191,7 @@ class Trainer:
         loss = terms["loss"]
         if not torch.isfinite(loss):
             raise FloatingPointError(_not_finite(terms, phase.name, step))
-        # Not for the images, which require a gradient where a penalty looks at it.
+        # No gradient for the images, although a gradient penalty sets their requires_grad.
         loss.backward(inputs=list(phase.parameters))
         norm = nn.utils.get_total_norm([p.grad for p in phase.parameters if p.grad is not None])
         if not torch.isfinite(norm):
@@ -203,10 +202,10 @@ class Trainer:
         self.model.after_update(phase.name)
         logged = {**terms, "grad_norm": norm, "learning_rate": torch.tensor(learning_rate)}
         self._terms.add(phase.name, logged)
-        return loss.detach()  # the graph can go now, not after the next phase
+        return loss.detach()  # frees the graph before the next phase
 
     def _batch(self, number: int) -> Images:
-        """The `number`-th batch: an epoch is a permutation that depends on (seed, epoch) alone."""
+        """Batch `number` of the run; the order within an epoch depends on (seed, epoch) only."""
         size, x = self.model.config.batch_size, self.train.x
         epoch, index = divmod(number, len(x) // size)
         if self._shuffled[0] != epoch:
@@ -222,10 +221,10 @@ class Trainer:
         seed = self.settings.seed
         with self._averaged():
             rng = generator(seed, "valid", device=self.model.device)
-            watched = self.model.validation_step(*self.valid, rng)
+            validation = self.model.validation_step(*self.valid, rng)
         row: Row = {"epoch": math.ceil(self.step / self.steps_per_epoch), "step": self.step}
         row |= self._terms.take()
-        for key, value in watched.items():
+        for key, value in validation.items():
             row[f"valid/{key}"] = mean = value.double().mean().item()
             if not math.isfinite(mean):
                 raise FloatingPointError(f"validation after step {self.step}: {key} is {mean}")
@@ -245,16 +244,16 @@ class Trainer:
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged weights inside the block, the trained ones again afterwards."""
+        """The averaged weights inside the block, the trained ones again on exit."""
         if self.ema is None or self.step == self.model.config.num_steps:
-            yield  # after the last step the model carries the averaged weights for good
+            yield  # after the last step the model already holds its final weights
             return
         with self.ema.applied():
             self.model.recalibrate(generator(self.settings.seed, "recalibrate"))
             yield
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs: tensors, numbers, strings, lists and dicts."""
+        """The state for a resumed run, as tensors, numbers, strings, lists and dicts."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -266,7 +265,7 @@ class Trainer:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes back to where `state` was taken."""
+        """Restores a state from `state()`."""
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         if self.ema:
@@ -278,40 +277,7 @@ class Trainer:
         self._terms.load(state["terms"])
 
 
-def _learning_rate(phase: Phase, config: ModelConfig) -> float:
-    return config.learning_rate if phase.learning_rate is None else phase.learning_rate
-
-
-def _optimizer(phase: Phase, model: GenerativeModel) -> torch.optim.AdamW:
-    config = model.config
-    decayed = [p for p in phase.parameters if p.dim() > 1]
-    if phase.decayed is not None:
-        decayed = list(phase.decayed)
-    paces = {id(parameter): pace for parameter, pace in phase.faster}
-    # One group for each pair of decay and pace that occurs, in the order of the parameters.
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
-    chosen = {id(parameter) for parameter in decayed}
-    for parameter in phase.parameters:
-        key = (id(parameter) in chosen, paces.get(id(parameter), 1.0))
-        groups.setdefault(key, []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "weight_decay": config.weight_decay * decays, "pace": pace}
-            for (decays, pace), parameters in groups.items()
-        ],
-        lr=_learning_rate(phase, config),
-        betas=phase.betas or config.betas_at(0),
-        fused=True,
-    )
-
-
-def _check_phases(model: GenerativeModel, phases: tuple[Phase, ...]) -> None:
-    listed = [id(parameter) for phase in phases for parameter in phase.parameters]
-    if sorted(listed) != sorted(id(parameter) for parameter in model.parameters()):
-        raise ValueError(f"{type(model).__module__}: every parameter belongs in exactly one phase")
-
-
 def _not_finite(terms: Mapping[str, Tensor], phase: str, step: int) -> str:
-    culprits = [key for key, value in terms.items() if not torch.isfinite(value) and key != "loss"]
-    values = ", ".join(f"{key} = {terms[key].item()}" for key in culprits or ["loss"])
+    causes = [key for key, value in terms.items() if not torch.isfinite(value) and key != "loss"]
+    values = ", ".join(f"{key} = {terms[key].item()}" for key in causes or ["loss"])
     return f"phase {phase}, step {step}: {values} is not finite"

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from evaluation.figures import grids
-from genmodels.base.image_likelihood import LikelihoodModel, pieces
-from genmodels.base.model import Images
+from genmodels.base.image_likelihood import LikelihoodModel
+from genmodels.base.model import Images, scoring_batches
 from genmodels.base.vae import ACTIVE_ABOVE, VAEBase
 from genmodels.objectives.divergences import kl_to_standard_normal
 from pipelines.settings import files
@@ -102,7 +102,7 @@ def encode(model: LikelihoodModel, images: Images, seed: int) -> Latents | None:
     x = images.x.to(model.device)
     y = None if images.y is None else images.y.to(model.device)
     seen = Images(model.observe(x, model.pixel_noise(x, rng)), y)
-    found = [to_codes(*seen.at(piece)) for piece in pieces(len(x))]
+    found = [to_codes(*seen.at(rows)) for rows in scoring_batches(len(x))]
     if isinstance(model, VAEBase):
         mean, logvar = (torch.cat(part) for part in zip(*found, strict=True))
         return _of_posterior(model, mean, logvar)
@@ -167,7 +167,7 @@ def manifold(model: LikelihoodModel, label: Tensor | None) -> Tensor:
 
 def _decode(model: LikelihoodModel, z: Tensor, label: Tensor | None) -> Tensor:
     labels = None if label is None else label.repeat(len(z)).to(model.device)
-    parts = [model.decode(*Images(z, labels).at(piece)).cpu() for piece in pieces(len(z))]
+    parts = [model.decode(*Images(z, labels).at(rows)).cpu() for rows in scoring_batches(len(z))]
     return torch.cat(parts)
 
 

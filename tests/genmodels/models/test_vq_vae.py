@@ -228,7 +228,7 @@ def test_rate_and_distortion_do_not_depend_on_how_a_split_is_cut(conditional, im
     y = torch.arange(64) % 10 if conditional else None
     whole = model.rate_distortion(images, generator(0, "valid"), y)
     assert all(value.shape == (64,) for value in whole)
-    monkeypatch.setattr("genmodels.base.image_likelihood.pieces.__defaults__", (7,))
+    monkeypatch.setattr("genmodels.base.model.scoring_batches.__defaults__", (7,))
     cut = model.rate_distortion(images, generator(0, "valid"), y)
     for a, b in zip(whole, cut, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
@@ -323,7 +323,7 @@ def test_one_batch_can_be_learned_by_heart(digits):
         ({"codebook_decay": 1.0}, "less than 1"),
         ({"revival_threshold": -1.0}, "greater than or equal to 0"),
         ({"likelihood": "gaussian"}, "needs sigma"),
-        ({"ema_half_life": 1000}, "follows the trained encoder"),
+        ({"ema_half_life": 1000}, "belongs to the trained encoder"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):

@@ -45,22 +45,3 @@ def test_weights_have_the_scale_of_the_library_default():
 def test_a_layer_that_nobody_draws_is_refused():
     with pytest.raises(TypeError, match="no initialisation for LSTM"):
         draw_weights(nn.Sequential(nn.LSTM(2, 2)), torch.Generator())
-
-
-def test_a_head_stands_between_vector_and_convolutions():
-    from genmodels import networks
-    from genmodels.networks.blocks import NetworkOptions
-    from genmodels.networks.shape import ImageShape
-
-    options = NetworkOptions(
-        4, 1, head_width=6, head_depth=2, norm="none", dropout=0.0, activation="relu"
-    )
-    shape = ImageShape(1, 28, 28)
-    down = networks.downward("conv", shape, 5, options)
-    up = networks.upward("conv", 3, shape, options)
-    linear = [
-        [(m.in_features, m.out_features) for m in net if isinstance(m, nn.Linear)]
-        for net in (down, up)
-    ]
-    assert linear == [[(8 * 49, 6), (6, 6), (6, 5)], [(3, 6), (6, 6), (6, 8 * 49)]]
-    assert up(down(torch.rand(2, 1, 28, 28))[:, :3]).shape == (2, 1, 28, 28)

@@ -1,19 +1,13 @@
-"""Each estimator beside the ways in which public code gets it wrong, which must fail the check."""
+"""Each estimator of the total correlation, and common wrong ones that must fail the same check."""
 
 import math
 
 import pytest
 import torch
-from torch import nn
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import Normal
 
-from genmodels.objectives.total_correlation import (
-    Decomposition,
-    decompose,
-    density_ratio_loss,
-    permute_dimensions,
-    stratified_log_weights,
-)
+from genmodels.objectives.total_correlation import Decomposition, decompose, stratified_log_weights
+from tests.genmodels.objectives.posteriors import codes
 
 N = 60_000
 
@@ -53,6 +47,8 @@ WEIGHTS = {
     "plain": plain_weights,
     "weighted": minibatch_weighted_weights,
 }
+
+
 RIGHT = ["recommended", "paper"]
 
 
@@ -62,18 +58,6 @@ def per_dimension_weight(mean, logvar, z, log_prior, log_weights) -> Decompositi
     own = Normal(mean, (0.5 * logvar).exp()).log_prob(z).sum(1)
     joint, product = log_q.sum(2).logsumexp(1), log_q.logsumexp(1).sum(1)
     return Decomposition(own - joint, joint - product, product - log_prior)
-
-
-def codes(seed, sigma, size=256, dim=10, rho=None):
-    """Posteriors of one deviation under an aggregate N(0, I), or one of correlation `rho`."""
-    rng = torch.Generator().manual_seed(seed)
-    covariance = torch.eye(dim) * (1 - sigma**2)
-    if rho is not None:
-        covariance[0, 1] = covariance[1, 0] = rho
-    root = torch.linalg.cholesky(covariance)
-    mean = torch.randn(size, dim, generator=rng) @ root.T
-    z = mean + sigma * torch.randn(size, dim, generator=rng)
-    return mean, torch.full_like(mean, 2 * math.log(sigma)), z
 
 
 def standard_normal(z):
@@ -209,60 +193,3 @@ def test_the_total_correlation_pulls_correlated_codes_apart():
         (gradient,) = torch.autograd.grad(terms.total_correlation.mean(), mean)
         mean = (mean - 20 * gradient).detach().requires_grad_()
     assert abs(torch.corrcoef(mean.detach().T)[0, 1]) < 0.5
-
-
-def test_permuted_codes_keep_their_marginals_and_lose_their_correlation():
-    _, _, z = codes(0, 0.25, size=1024, dim=3, rho=0.9)
-    assert torch.corrcoef(z.T)[0, 1] > 0.85
-    permuted = permute_dimensions(z, torch.Generator().manual_seed(1))
-    torch.testing.assert_close(permuted.sort(0).values, z.sort(0).values, rtol=0, atol=0)
-    correlation = torch.corrcoef(permuted.T)[~torch.eye(3, dtype=torch.bool)]
-    assert correlation.abs().max() < 4 / 1024**0.5
-
-
-def test_the_permutation_is_a_function_of_the_generator():
-    z = torch.arange(40.0).reshape(20, 2)
-    first, again = (permute_dimensions(z, torch.Generator().manual_seed(1)) for _ in range(2))
-    other = permute_dimensions(z, torch.Generator().manual_seed(2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert not torch.equal(first[:, 0], z[:, 0])
-
-
-def test_a_critic_without_an_opinion_pays_log_two():
-    zero = torch.zeros(3)
-    assert density_ratio_loss(zero, zero).item() == pytest.approx(math.log(2), rel=1e-6)
-    better = density_ratio_loss(zero + 1, zero - 1)
-    assert better < math.log(2) < density_ratio_loss(zero - 1, zero + 1)
-
-
-def test_a_trained_critic_s_logit_is_the_log_density_ratio():
-    rho, size = 0.9, 128
-    joint = MultivariateNormal(torch.zeros(2), torch.tensor([[1.0, rho], [rho, 1.0]]))
-    root = joint.scale_tril
-    rng = torch.Generator().manual_seed(0)
-    critic = nn.Sequential(nn.Linear(2, 128), nn.LeakyReLU(0.2), nn.Linear(128, 128))
-    critic.extend([nn.LeakyReLU(0.2), nn.Linear(128, 1)])
-    for layer in critic[::2]:
-        with torch.no_grad():
-            layer.weight.copy_(
-                torch.randn(layer.weight.shape, generator=rng) / layer.in_features**0.5
-            )
-            layer.bias.zero_()
-    optimizer = torch.optim.Adam(critic.parameters(), lr=1e-3, fused=True)
-    for _ in range(2000):
-        z = torch.randn(2 * size, 2, generator=rng) @ root.T
-        product = permute_dimensions(z[size:], rng)
-        loss = density_ratio_loss(critic(z[:size])[:, 0], critic(product)[:, 0])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    z = torch.randn(20_000, 2, generator=rng) @ root.T
-    with torch.no_grad():
-        logit = critic(z)[:, 0]
-    truth = joint.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(1)
-    assert logit.mean().item() == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.2)
-    # The factor is 1: a fit of the logit to the ratio finds neither 2 nor -1.
-    central = z.abs().max(1).values < 1.5
-    slope = torch.cov(torch.stack([logit, truth])[:, central])
-    assert (slope[0, 1] / slope[1, 1]).item() == pytest.approx(1, abs=0.2)

@@ -140,7 +140,7 @@ def test_a_phase_may_have_a_learning_rate_betas_and_decay_of_its_own(images):
     first, *rest = model.encoder.parameters()
     others = [*rest, *model.decoder.parameters()]
     own = Phase("own", [first], learning_rate=0.2, betas=(0.3, 0.4), decayed=[])
-    model.phases = lambda: (own, Phase("others", others, faster=((others[0], 3.0),)))
+    model.phases = lambda: (own, Phase("others", others, paces=((others[0], 3.0),)))
     split = Images(images, None)
     run = Trainer(model, split, split, SETTINGS)
     run.model.training_step = lambda x, *_: {"loss": sum(p.sum() for p in model.parameters())}
