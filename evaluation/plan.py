@@ -1,23 +1,23 @@
-"""What an evaluation would compute, and what each value needs, before anything is computed."""
+"""The values that an evaluation will compute, with their requirements; computes nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation import metrics as registry
 from evaluation.measuring.extractors import FeatureExtractor, MissingExtractor
+from evaluation.metrics import load_metric
 from evaluation.runner import FixedImages, Settings
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedMetric:
     """One metric with one extractor.
 
     Attributes:
         metric: The name of its file.
         values: The names of its values.
-        needs: What a model must offer: names of `evaluation.measuring.protocols`.
-        sets: How many sets of samples it is computed on; None where it draws none.
-        missing: The reason why all of it will be null; None where it will be computed.
+        needs: Names of the protocols in `evaluation.measuring.protocols` that it requires.
+        sets: Number of sets of samples; None if it draws no samples.
+        missing: The reason why all of its values will be null; None if it will be computed.
     """
 
     metric: str
@@ -32,20 +32,20 @@ def plan(
     metrics: Sequence[str],
     extractors: Sequence[FeatureExtractor | MissingExtractor],
     settings: Settings,
-) -> list[Planned]:
-    """What `evaluation.runner.evaluate` would compute, in its order.
+) -> list[PlannedMetric]:
+    """The metrics that `evaluation.runner.evaluate` computes with the same arguments, in order.
 
     Args:
-        model: Its protocols are looked at; nothing of it is called.
+        model: The model; its protocols are checked, no method is called.
         metrics: Names of files in `evaluation/metrics/`.
-        extractors: As `evaluate` takes them.
-        settings: Likewise.
+        extractors: See `evaluate`.
+        settings: See `evaluate`.
 
     Raises:
         ValueError: A metric is unknown.
     """
-    found = []
-    for metric in map(registry.load, metrics):
+    planned = []
+    for metric in map(load_metric, metrics):
         sets = settings.sets(metric, fixed=isinstance(model, FixedImages))
         for extractor in extractors if metric.uses_extractor else extractors[:1]:
             missing = None
@@ -53,8 +53,8 @@ def plan(
                 missing = "not_supported"
             elif metric.uses_extractor and isinstance(extractor, MissingExtractor):
                 missing = extractor.reason
-            found.append(
-                Planned(
+            planned.append(
+                PlannedMetric(
                     metric.name,
                     tuple(spec.name.format(extractor=extractor.name) for spec in metric.values),
                     tuple(protocol.__name__ for protocol in metric.requires),
@@ -62,18 +62,18 @@ def plan(
                     missing,
                 )
             )
-    return found
+    return planned
 
 
-def as_text(planned: Sequence[Planned]) -> str:
-    """A table: a line for each metric."""
+def as_text(planned: Sequence[PlannedMetric]) -> str:
+    """A table with one line per metric and extractor."""
     lines = [("metric", "values", "needs", "sample sets", "")]
-    for one in planned:
-        sets = "" if one.sets is None else str(one.sets)
-        null = "" if one.missing is None else f"null: {one.missing.replace('_', ' ')}"
-        lines.append((one.metric, ", ".join(one.values), ", ".join(one.needs), sets, null))
+    for metric in planned:
+        sets = "" if metric.sets is None else str(metric.sets)
+        null = "" if metric.missing is None else f"null: {metric.missing.replace('_', ' ')}"
+        lines.append((metric.metric, ", ".join(metric.values), ", ".join(metric.needs), sets, null))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(f"{part:{width}}" for part, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )

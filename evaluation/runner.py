@@ -1,4 +1,4 @@
-"""Runs metrics on one model and writes down what they say."""
+"""Computes metrics of one model and returns their records."""
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,23 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation import metrics as registry
-from evaluation.measuring.context import Context, RealImages, Seeds, UnavailableError, check_labels
+from evaluation.measuring.context import Context, Seeds
 from evaluation.measuring.extractors import FeatureExtractor, MissingExtractor
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure
-from evaluation.measuring.records import Record
+from evaluation.measuring.real_images import RealImages, check_labels
+from evaluation.measuring.records import Record, UnavailableError
+from evaluation.metrics import load_metric
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the values of a given model besides the data and the extractor.
+    """The settings that the values of a model depend on, besides data and extractor.
 
     Attributes:
-        seeds: Of training, latents and metrics.
-        max_samples: At most so many images on each side.
-        sample_sets: Sets of samples that a model is measured on, from the seeds `seeds.sample`,
-            `seeds.sample` + 1 and so on; the mean over them is the value.
-        batch_size: Images per call of the model.
+        seeds: Seeds of training, latents and metrics.
+        max_samples: Largest number of images per set.
+        sample_sets: Number of sets of samples (default 1), drawn with the seeds `seeds.sample`,
+            `seeds.sample` + 1 and so on; a value is the mean over the sets.
+        batch_size: Images per call of the model (default 250).
     """
 
     seeds: Seeds
@@ -33,17 +34,17 @@ class Settings:
     batch_size: int = 250
 
     def sets(self, metric: Metric, *, fixed: bool) -> int:
-        """On how many sets of samples a metric is computed; `fixed` images have one only."""
+        """Number of sets of samples for a metric; `fixed` images are a single set."""
         return self.sample_sets if metric.samples and metric.every_set and not fixed else 1
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured, and the images that it was measured on.
+    """The records of one model, and its first set of samples.
 
     Attributes:
-        records: In the order of the metrics asked for, and of the values of each.
-        samples: (n, C, H, W) of the first set, as the model drew them; None where it draws none.
+        records: In the order of the requested metrics and of the values of each.
+        samples: (n, C, H, W) first set of samples before rounding; None if the model draws none.
     """
 
     records: tuple[Record, ...]
@@ -51,21 +52,21 @@ class Evaluation:
 
 
 class FixedImages:
-    """A set of images in the place of a model: a reference row, dealt in order."""
+    """A fixed set of images as a model, for example a reference row; returned in order."""
 
     conditional = False
 
     def __init__(self, images: Tensor, labels: Tensor | None = None) -> None:
         self.images, self.image_labels = images, labels
-        self._dealt = 0
+        self._returned = 0
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
-        """The next n images; `rng` is not used."""
-        start, self._dealt = self._dealt, self._dealt + n
-        return self.images[start : self._dealt]
+        """The next n images; `rng` is unused."""
+        start, self._returned = self._returned, self._returned + n
+        return self.images[start : self._returned]
 
 
-def evaluate(  # noqa: PLR0913  (all but two by keyword)
+def evaluate(  # noqa: PLR0913  (all but two are keyword-only)
     model: object,
     metrics: Sequence[str],
     *,
@@ -77,33 +78,32 @@ def evaluate(  # noqa: PLR0913  (all but two by keyword)
     settings: Settings,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
-    """Measures a model.
+    """Computes metrics of a model.
 
-    As many images are generated as there are reference images, at most `max_samples`; of a
-    conditional model, images of the reference's classes. Equal arguments give equal records; the
-    global random state is neither used nor changed.
+    The number of generated images is that of the reference images, at most `max_samples`. A
+    conditional model draws images of the reference's classes. Equal arguments give equal records;
+    the global random state is neither used nor changed.
 
     Args:
-        model: Anything; what it can do is told by `evaluation.measuring.protocols`.
+        model: Any object; `evaluation.measuring.protocols` defines its capabilities.
         metrics: Names of files in `evaluation/metrics/`.
         reference: The real images to compare with, in random order.
         train: The real images that the model was trained on.
-        valid: Real images for choices that the reference must not decide; None where there are
-            none.
-        extractors: Each feature metric is measured with each of them, at least one; a
+        valid: Real images for choices that must not use the reference; None if there are none.
+        extractors: At least one; every feature metric is computed with each of them. A
             `MissingExtractor` gives null records with its reason.
-        replicas: The first extractor trained from other seeds. A metric that is `replicated` holds
-            its values with them in `params`, as `replicas`.
+        replicas: The first extractor, trained from other seeds. A `replicated` metric stores its
+            values with them as `replicas` in `params`.
         settings: Seeds and sizes.
-        progress: Called with each metric's name before it is computed.
+        progress: Called with the name of each metric before its computation.
 
     Raises:
-        ValueError: A metric is unknown, there is no extractor, or the model's images have a wrong
-            shape or are no floats in [0, 1].
+        ValueError: A metric is unknown, there is no extractor, or the images of the model have a
+            wrong shape or are no floats in [0, 1].
     """
     if not extractors:
-        raise ValueError("no extractor: a MissingExtractor stands for none")
-    loaded = [registry.load(name) for name in metrics]
+        raise ValueError("extractors is empty; pass a MissingExtractor to evaluate without one")
+    loaded = [load_metric(name) for name in metrics]
     reference = reference.first(settings.max_samples)
     seeds = settings.seeds
     context = Context(model, reference, train, valid, extractors[0], seeds, settings.batch_size)
@@ -113,17 +113,17 @@ def evaluate(  # noqa: PLR0913  (all but two by keyword)
         for extractor in extractors if metric.uses_extractor else extractors[:1]:
             sets = settings.sets(metric, fixed=isinstance(model, FixedImages))
             views = [context.view(extractor, seeds.sample + i) for i in range(sets)]
-            measured = _over_sets([_measure(metric, view) for view in views])
+            measurements = _mean_over_sets([_measure(metric, view) for view in views])
             if metric.replicated and extractor is extractors[0] and replicas:
                 others = [_measure(metric, context.view(other, seeds.sample)) for other in replicas]
-                measured = _with_replicas(measured, others)
+                measurements = _with_replicas(measurements, others)
             records += [
-                _record(spec, metric, measured[spec.name], views[0]) for spec in metric.values
+                _record(spec, metric, measurements[spec.name], views[0]) for spec in metric.values
             ]
     return Evaluation(tuple(records), context.sampled)
 
 
-def evaluate_images(  # noqa: PLR0913  (all but two by keyword)
+def evaluate_images(  # noqa: PLR0913  (all but two are keyword-only)
     images: Tensor,
     metrics: Sequence[str],
     *,
@@ -136,14 +136,15 @@ def evaluate_images(  # noqa: PLR0913  (all but two by keyword)
     settings: Settings,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
-    """Scores a fixed set of images (N, C, H, W) in [0, 1] as if a model had drawn them.
+    """Computes metrics of a fixed set of images (N, C, H, W) in [0, 1], like samples of a model.
 
-    Both sides have min(N, reference, max_samples) images, the first ones. `labels` are the (N,)
-    classes of the images, for the metrics that need them. For the other arguments see `evaluate`.
+    Both sets have min(N, reference, max_samples) images, the first ones. `labels` are the (N,)
+    classes of the images for the metrics that need them (default: none). For the other arguments
+    see `evaluate`.
 
     Raises:
         ValueError: A metric is unknown, there is no extractor, the shapes differ, a pixel is
-            outside [0, 1], or there is not one label from 0 for each image.
+            outside [0, 1], or `labels` is not one integer from 0 per image.
     """
     check_labels(labels, len(images))
     if images.shape[1:] != reference.images.shape[1:]:
@@ -180,48 +181,54 @@ def _all_null(metric: Metric, reason: str) -> Iterator[tuple[str, Measurement]]:
         yield spec.name, failure(reason)
 
 
-def _over_sets(measured: Sequence[Mapping[str, Measurement]]) -> Mapping[str, Measurement]:
-    """The mean of a value over the sets of samples; null if it is null on one of them.
+def _mean_over_sets(per_set: Sequence[Mapping[str, Measurement]]) -> Mapping[str, Measurement]:
+    """The mean of each value over the sets of samples; null if it is null on one of them.
 
-    Its interval is the mean of the sets' own: no narrower than that of the mean would be, since the
-    sets share the real images. By-products stay those of the first set, and are called so.
+    The interval is the mean of the intervals of the sets. It is at least as wide as the interval of
+    the mean, because the sets share the real images. `first_set` in `params` has the secondary
+    results of the first set.
     """
-    if len(measured) == 1:
-        return measured[0]
-    joined: dict[str, Measurement] = {}
-    for name, first in measured[0].items():
-        values = [one[name].value for one in measured]
+    if len(per_set) == 1:
+        return per_set[0]
+    means: dict[str, Measurement] = {}
+    for name, first in per_set[0].items():
+        values = [measured[name].value for measured in per_set]
         known = [value for value in values if value is not None]
         if len(known) < len(values):
-            joined[name] = next(one[name] for one in measured if one[name].value is None)
+            means[name] = next(
+                measured[name] for measured in per_set if measured[name].value is None
+            )
             continue
         params = {
             "sample_sets": values,
             "sample_sets_sd": statistics.stdev(known),
             "first_set": dict(first.params),
         }
-        intervals = [one[name].interval for one in measured]
-        joined[name] = replace(
-            first, value=statistics.fmean(known), params=params, interval=_mean(intervals)
+        intervals = [measured[name].interval for measured in per_set]
+        means[name] = replace(
+            first, value=statistics.fmean(known), params=params, interval=_mean_interval(intervals)
         )
-    return joined
+    return means
 
 
-def _mean(intervals: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
-    found = [interval for interval in intervals if interval is not None]
-    if len(found) < len(intervals):
+def _mean_interval(intervals: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    known = [interval for interval in intervals if interval is not None]
+    if len(known) < len(intervals):
         return None
-    bounds = {key: statistics.fmean(one[key] for one in found) for key in ("low", "high")}
-    return {**found[0], **bounds, "method": f"{found[0]['method']}, mean over sample sets"}
+    bounds = {key: statistics.fmean(interval[key] for interval in known) for key in ("low", "high")}
+    return {**known[0], **bounds, "method": f"{known[0]['method']}, mean over sample sets"}
 
 
 def _with_replicas(
-    measured: Mapping[str, Measurement], others: Sequence[Mapping[str, Measurement]]
+    measurements: Mapping[str, Measurement], others: Sequence[Mapping[str, Measurement]]
 ) -> Mapping[str, Measurement]:
-    """Adds the values with replicas of the extractor, on the first set of samples."""
+    """Adds the values of the first set of samples with replicas of the extractor to `params`."""
     return {
-        name: replace(one, params={**one.params, "replicas": [o[name].value for o in others]})
-        for name, one in measured.items()
+        name: replace(
+            measurement,
+            params={**measurement.params, "replicas": [other[name].value for other in others]},
+        )
+        for name, measurement in measurements.items()
     }
 
 

@@ -1,10 +1,10 @@
-"""Makes torchvision importable beside a torch that its compiled extension does not fit.
+"""Makes torchvision importable if its compiled extension does not match the installed torch.
 
-The torchvision wheel of the default package index is built for CUDA. Beside a CPU-only torch its
-extension does not load, the operators `torchvision::nms` and `torchvision::qnms` are never
-declared, and `import torchvision` (so `import torchmetrics` too) fails with "operator
-torchvision::nms does not exist". Declaring the two schemas is all that the import needs: data sets,
-transforms and models then work; only the compiled operators themselves stay missing.
+The torchvision wheel of the default package index is built for CUDA. With a CPU-only torch its
+extension does not load, the operators `torchvision::nms` and `torchvision::qnms` are not declared,
+and `import torchvision` (and `import torchmetrics`) fails with "operator torchvision::nms does not
+exist". Declaring the two schemas is enough for the import: data sets, transforms and models then
+work, and only the compiled operators are missing.
 """
 
 import importlib.util
@@ -15,18 +15,18 @@ import torch
 OPERATORS = ("nms", "qnms")
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
-# What a torch.library.Library declares vanishes when the object is collected.
+# The declarations of a torch.library.Library end when the object is garbage-collected.
 _kept_alive: list[torch.library.Library] = []
 
 
 def declare_missing() -> bool:
-    """Declares the operators that torchvision's import needs, where its extension does not load.
+    """Declares the operators that torchvision needs to be imported, if its extension fails to load.
 
-    Does nothing where torchvision is absent, where its extension loads, and on a second call: a
-    schema can be declared once per process, and would collide with the extension's own.
+    Does nothing if torchvision is absent, if its extension loads, or on a second call: a schema can
+    be declared once per process and would collide with that of the extension.
 
     Returns:
-        Whether this call declared them.
+        Whether this call declared the operators.
     """
     if _kept_alive or hasattr(torch.ops.torchvision, "nms"):
         return False
@@ -41,7 +41,7 @@ def declare_missing() -> bool:
 
 
 def _package_folder() -> Path | None:
-    """Where torchvision lies, found without importing it; None where it is absent."""
+    """The folder of torchvision, without importing it; None if it is absent."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return None
@@ -49,7 +49,7 @@ def _package_folder() -> Path | None:
 
 
 def _extension_loads(folder: Path) -> bool:
-    """Loads the extension (`_C.so`; `_C_stable.so` from 0.29) as torchvision itself would."""
+    """Loads the extension (`_C.so`; `_C_stable.so` from 0.29) in the same way as torchvision."""
     files = sorted([*folder.glob("_C*.so"), *folder.glob("_C*.pyd")])
     try:
         for file in files:

@@ -17,10 +17,12 @@ from tqdm import tqdm
 from evaluation import metrics as registry
 from evaluation.comparing import reference_rows
 from evaluation.figures import grids
-from evaluation.measuring.context import RealImages, Seeds, UnavailableError
+from evaluation.measuring.context import Seeds
 from evaluation.measuring.extractors import MissingExtractor
 from evaluation.measuring.moments import covariance, frechet_floor
 from evaluation.measuring.protocols import Conditional, Sampler
+from evaluation.measuring.real_images import RealImages
+from evaluation.measuring.records import UnavailableError
 from evaluation.runner import Settings, evaluate_images
 from pipelines.data import splits
 from pipelines.data.extractors import Extracted, load_extracted, real_images
@@ -72,7 +74,7 @@ def measure_row(settings: Params, folder: Path, row: str, send: workers.Send) ->
 def sampled_metrics(names: Sequence[str], *, labelled: bool) -> list[str]:
     """Those of the metrics that a set of images alone can have, or one with its classes."""
     enough = {Sampler, Conditional} if labelled else {Sampler}
-    needs = {name: set(registry.load(name).requires) for name in names}
+    needs = {name: set(registry.load_metric(name).requires) for name in names}
     return [name for name in names if needs[name] and needs[name] <= enough]
 
 

@@ -197,7 +197,7 @@ def _definitions(names: Sequence[str], board: Leaderboard) -> list[dict[str, Any
 
     groups = []
     for name in names:
-        metric = registry.load(name)
+        metric = registry.load_metric(name)
         doc = " ".join((sys.modules[metric.compute.__module__].__doc__ or "").split())
         found = {
             column.metric

@@ -16,14 +16,11 @@ import torch
 from tqdm import tqdm
 
 from evaluation import metrics as registry
-from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.context import Seeds
 from evaluation.measuring.extractors import FeatureExtractor, MissingExtractor
-from evaluation.measuring.moments import (
-    covariance,
-    frechet_floor,
-    frechet_from_moments,
-    load_statistics,
-)
+from evaluation.measuring.moments import covariance, frechet_floor
+from evaluation.measuring.published_statistics import frechet_from_moments, load_statistics
+from evaluation.measuring.real_images import RealImages
 from evaluation.measuring.records import Record
 from evaluation.plan import as_text, plan
 from evaluation.runner import FixedImages, Settings, evaluate_images
@@ -90,7 +87,7 @@ def prepare(
     """
     try:
         for name in metrics:
-            registry.load(name)
+            registry.load_metric(name)
     except ValueError as error:
         raise UserError(f"--metric: {error}") from None
     seeds = Seeds(None, settings.evaluate.sample_seed, settings.evaluate.metric_seed)

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.measuring.context import RealImages, UnavailableError
 from evaluation.measuring.images import quantise
-from evaluation.measuring.records import Order
+from evaluation.measuring.real_images import RealImages
+from evaluation.measuring.records import Order, UnavailableError
 
 MILD, STRONG = 0.1, 0.3  # deviations of the noise; 0.02 would be lost in the floor
 COMPONENTS = 50

@@ -1,4 +1,4 @@
-"""Figures: how each plot and each grid of pictures is drawn.
+"""How plots and grids of pictures are drawn: SVG and PNG, with equal bytes from equal data.
 
-Imports the other wings of `evaluation`; none of them imports this one.
+It may import all other wings of `evaluation`; none of them imports it.
 """

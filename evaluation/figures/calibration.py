@@ -1,21 +1,22 @@
-"""Reliability diagrams: how often an image is real of which a discriminator says so."""
+"""Reliability diagrams: the share of real images against a discriminator's probability of real."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from evaluation.figures import svg as figures
+from evaluation.figures import svg
 from evaluation.metrics.discriminator import BINS
 
-#: Area of the mark of a bin that has all images, in points squared.
+#: Area of the mark of a bin with all images, in points squared.
 LARGEST = 220.0
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """One model: (B, 3) bins of mean probability, share of real images, number of images."""
+    """One model: (B, 3) bins of mean probability, share of real images and number of images."""
 
     name: str
     style: int
@@ -23,43 +24,47 @@ class Reliability:
 
 
 def pooled(seeds: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
-    """The bins of several seeds, bin by bin: their weighted means, and their images together."""
-    found: dict[int, list[list[float]]] = {}
+    """Joins the bins of several seeds: weighted means and the total number of images per bin."""
+    parts: dict[int, list[list[float]]] = {}
     for bins in seeds:
-        for told, real, count in bins:
-            place = min(int(told * BINS), BINS - 1)
-            found.setdefault(place, []).append([told * count, real * count, count])
-    sums = [[sum(column) for column in zip(*found[place], strict=True)] for place in sorted(found)]
-    return [[told / count, real / count, count] for told, real, count in sums]
+        for probability, real, count in bins:
+            index = min(int(probability * BINS), BINS - 1)
+            parts.setdefault(index, []).append([probability * count, real * count, count])
+    sums = [[sum(column) for column in zip(*parts[index], strict=True)] for index in sorted(parts)]
+    return [[probability / count, real / count, count] for probability, real, count in sums]
 
 
 def reliability_plot(models: Sequence[Reliability], title: str) -> str:
-    """A mark a bin, its area the bin's share of the images; what is calibrated is on the diagonal.
+    """One mark per bin, with an area proportional to its share of images, and the diagonal.
+
+    The marks of a calibrated discriminator lie on the diagonal.
 
     Args:
-        models: What to draw.
-        title: Stands above the plot.
+        models: The models to draw.
+        title: Title of the plot.
 
     Returns:
-        An SVG element; screen readers are told every bin.
+        An SVG element whose description for screen readers has every bin.
     """
-    said = "; ".join(
+    description = "; ".join(
         f"{model.name} "
-        + ", ".join(f"of {told:.2g} told {real:.2g}" for told, real, _ in model.bins)
+        + ", ".join(
+            f"probability {probability:.2g}, share {real:.2g}"
+            for probability, real, _ in model.bins
+        )
         for model in models
     )
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=figures.NEUTRAL, lw=1, ls=(0, (5, 3)), alpha=0.5)
+        axes.plot([0, 1], [0, 1], color=svg.NEUTRAL, lw=1, ls=(0, (5, 3)), alpha=0.5)
         for model in models:
-            told, real, counts = np.asarray(model.bins, dtype=np.float64).T
+            probabilities, real, counts = np.asarray(model.bins, dtype=np.float64).T
             areas = 4 + LARGEST * counts / counts.sum()
-            colour, marker = figures.colour(model.style), figures.marker(model.style)
-            axes.scatter(
-                told, real, areas, color=colour, marker=marker, alpha=0.75, lw=0, label=model.name
-            )
+            colour, marker = svg.colour(model.style), svg.marker(model.style)
+            look: dict[str, Any] = {"color": colour, "marker": marker, "alpha": 0.75, "lw": 0}
+            axes.scatter(probabilities, real, areas, label=model.name, **look)
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
-        axes.set(xlabel="told probability of being real", ylabel="share that is real")
+        axes.set(xlabel="predicted probability of real", ylabel="share of real images")
         axes.legend(frameon=False, fontsize=8, markerscale=0.6, loc="upper left")
 
-    return figures.svg(draw, title, (4.2, 3.4), said)
+    return svg.render(draw, title, (4.2, 3.4), description)

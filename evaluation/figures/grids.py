@@ -1,4 +1,4 @@
-"""Pictures of images, byte for byte the same from equal data."""
+"""Grids of images as PNG, with equal bytes from equal data."""
 
 import io
 import os
@@ -17,8 +17,8 @@ def image_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
 
     Args:
         images: (N, C, H, W) in [0, 1] (values outside are clamped), C = 1 or 3, N at least 1.
-        columns: Tiles in a row; the last row may be shorter.
-        scale: Each pixel becomes scale x scale pixels; so wide are the gaps, too.
+        columns: Tiles per row; the last row may be shorter.
+        scale: Side in pixels of an enlarged pixel and width of the gaps (default 2).
 
     Returns:
         A picture of mode `L` or `RGB`.
@@ -29,12 +29,12 @@ def image_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
     if images.ndim != 4 or images.shape[1] not in {1, 3} or len(images) < 1:
         raise ValueError(f"images: expected (N, 1 or 3, H, W), got {tuple(images.shape)}")
     if columns < 1 or scale < 1:
-        raise ValueError(f"columns ({columns}) and scale ({scale}) start at 1")
+        raise ValueError(f"columns ({columns}) and scale ({scale}) must be at least 1")
     pixels = (images.detach().cpu().clamp(0, 1) * 255).round().numpy().astype(np.uint8)
     num, channels, height, width = pixels.shape
     columns = min(columns, num)
     rows = -(-num // columns)
-    # Tiles are laid out at their own size, with a gap of one pixel, and then enlarged together.
+    # The tiles are placed at their own size with gaps of one pixel; then the sheet is enlarged.
     sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), GAP, np.uint8)
     for index, tile in enumerate(pixels.transpose(0, 2, 3, 1)):
         top, left = index // columns * (height + 1), index % columns * (width + 1)
@@ -46,12 +46,12 @@ def image_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
 def reconstruction_grid(
     images: Tensor, reconstructions: Tensor, columns: int, scale: int = 2
 ) -> Image.Image:
-    """Tiles pairs: a row of originals, below it the row of their reconstructions, and so on.
+    """Tiles pairs: rows of originals alternate with rows of their reconstructions.
 
     Args:
         images: (N, C, H, W) in [0, 1].
         reconstructions: (N, C, H, W) in [0, 1].
-        columns: Pairs side by side; images beyond the last full row are left out.
+        columns: Pairs per row; images beyond the last full row are omitted.
         scale: See `image_grid`.
 
     Raises:
@@ -76,7 +76,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def undoubled(content: bytes) -> bytes:
-    """A PNG with one pixel for each 2 x 2 of equal ones; as it came where there are others."""
+    """A PNG with one pixel per 2 x 2 equal pixels; unchanged if not all blocks are equal."""
     with Image.open(io.BytesIO(content)) as opened:
         pixels = np.asarray(opened)
     small = pixels[::2, ::2]
@@ -85,7 +85,7 @@ def undoubled(content: bytes) -> bytes:
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Writes a PNG: to a temporary file beside it, then renamed, so that no half file is seen."""
+    """Writes a PNG atomically: to a temporary file in the same folder, which is then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(png(image))

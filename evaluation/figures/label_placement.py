@@ -1,4 +1,4 @@
-"""Where the names of points go, so that they lie on no mark and on no other name."""
+"""Placement of the names of points without overlap with marks or other names."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
-#: Widths of a letter and heights of a line, in font sizes.
+#: Width of a letter and height of a line, in font sizes.
 LETTER, LINE = 0.56, 1.15
-#: How far from its mark a name may be moved, in font sizes; the nearest free place is taken.
+#: Distances of a name from its mark, in font sizes; the nearest free place is used.
 RINGS = (0.0, 1.2, 2.4, 3.6, 4.8, 6.0)
 
 
@@ -21,40 +21,40 @@ def places(
     gap: float,
     least: float = 0.0,
 ) -> list[tuple[float, float, bool]]:
-    """Offsets of the names, one after the other: each takes the nearest place that is free.
+    """Offsets of the names in order: each name gets the nearest free place.
 
     Args:
-        points: (N, 2) where the marks are, in the same unit as everything else here.
-        names: One a point.
-        size: Of the font.
-        gap: From the middle of a mark to its name.
-        least: How far above or below its mark a name stands at least, in font sizes.
+        points: (N, 2) positions of the marks; all lengths have the same unit.
+        names: One name per point.
+        size: Font size.
+        gap: Distance from the centre of a mark to its name.
+        least: Smallest distance of a name above or below its mark, in font sizes (default 0).
 
     Returns:
-        For each name its offset in x and y from its mark, and whether it ends there instead of
-        starting there; its height is centred on it.
+        For each name its offset in x and y from its mark, and whether the name ends at that point
+        (True) or starts there. The name is vertically centred on it.
     """
     marks = [_box(x - gap / 2, y, gap, gap) for x, y in points]
-    taken: list[Box] = []
-    found = []
+    occupied: list[Box] = []
+    offsets = []
     for index, ((x, y), name) in enumerate(zip(points, names, strict=True)):
         width, height = LETTER * size * len(name), LINE * size
         best: tuple[float, float, float, bool] | None = None
         for ring, to_left, up in product(RINGS, (False, True), (1, -1)):
             shift = up * max(ring, least) * size
-            # Above and below its mark a name may stand nearer.
+            # A name above or below its mark can be nearer.
             aside = gap if ring < 1 else 0.3 * gap
             left = x - aside - width if to_left else x + aside
             box = _box(left, y + shift, width, height)
-            others = [*taken, *(mark for i, mark in enumerate(marks) if i != index)]
+            others = [*occupied, *(mark for i, mark in enumerate(marks) if i != index)]
             cost = sum(_overlap(box, other) for other in others) + 0.02 * ring * width * height
             if best is None or cost < best[0]:
                 best = (cost, -aside if to_left else aside, shift, to_left)
         assert best is not None
         _, aside, shift, to_left = best
-        taken.append(_box(x + aside - (width if to_left else 0), y + shift, width, height))
-        found.append((aside, shift, to_left))
-    return found
+        occupied.append(_box(x + aside - (width if to_left else 0), y + shift, width, height))
+        offsets.append((aside, shift, to_left))
+    return offsets
 
 
 def _box(left: float, middle: float, width: float, height: float) -> Box:

@@ -1,4 +1,4 @@
-"""Plots of latent spaces: the rate of each dimension, and where images lie."""
+"""Plots of latent spaces: the rate of each dimension, and the codes of images in a plane."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from evaluation.figures import svg as figures
+from evaluation.figures import svg
 
-#: Of more bars than so many the numbers below them would run into one another.
+#: Largest number of bars with numbers below them; more numbers would overlap.
 MAX_NUMBERED = 24
-#: Room for so many bars, so that two do not fill the plot.
+#: Smallest number of bars that the width is divided by, so that two bars do not fill the plot.
 MIN_BARS = 8
 
 
@@ -21,14 +21,14 @@ def rate_plot(
     title: str,
     style: int,
 ) -> str:
-    """The rate of each latent dimension as a bar; an inactive one is hollow and crossed.
+    """One bar per latent dimension; the bar of an inactive dimension is hollow with a cross.
 
     Args:
-        rates: Nats, in the order in which the bars stand.
-        active: Of each dimension, whether its mean varies over the images.
-        dimensions: Their numbers, which are written below the bars where there is room.
-        title: Stands above the plot.
-        style: Picks the colour.
+        rates: Rate of each dimension in nats, in the order of the bars.
+        active: Whether the posterior mean of each dimension varies over the images.
+        dimensions: Index of each dimension, written below up to `MAX_NUMBERED` bars.
+        title: Title of the plot.
+        style: Index of the colour.
 
     Returns:
         An SVG element.
@@ -36,13 +36,13 @@ def rate_plot(
 
     def draw(axes: Axes) -> None:
         places = np.arange(len(rates))
-        fills = [figures.colour(style) if used else "none" for used in active]
-        axes.bar(places, rates, color=fills, edgecolor=figures.colour(style), linewidth=0.8)
-        # A tenth of a nat is nothing: bars of a model that uses no dimension must not look tall.
+        fills = [svg.colour(style) if used else "none" for used in active]
+        axes.bar(places, rates, color=fills, edgecolor=svg.colour(style), linewidth=0.8)
+        # At least 0.1 nats, so that the bars of a collapsed model look small.
         top = 1.08 * max(0.1, *rates)
         idle = places[~np.asarray(active, dtype=bool)]
         crosses = [rates[place] + 0.04 * top for place in idle]
-        axes.plot(idle, crosses, ls="none", marker="x", ms=4, color=figures.NEUTRAL)
+        axes.plot(idle, crosses, ls="none", marker="x", ms=4, color=svg.NEUTRAL)
         axes.set(xlabel="latent dimension", ylabel="rate (nats/image)", ylim=(0, top))
         axes.set_xlim(-0.7, max(len(rates), MIN_BARS) - 0.3)
         axes.grid(visible=False, axis="x")
@@ -51,7 +51,7 @@ def rate_plot(
         else:
             axes.set_xticks([])
 
-    return figures.svg(draw, title, (4.2, 2.4))
+    return svg.render(draw, title, (4.2, 2.4))
 
 
 def class_plot(
@@ -63,10 +63,10 @@ def class_plot(
     """Points in a plane, coloured by class.
 
     Args:
-        codes: (x, y) of each.
-        labels: The class of each, or None where there are none.
-        class_names: For the legend, which more than 20 classes do without.
-        title: Stands above the plot.
+        codes: (x, y) of each image.
+        labels: Class of each image; None without labels.
+        class_names: Names for the legend, which is omitted for more than 20 classes.
+        title: Title of the plot.
 
     Returns:
         An SVG element.
@@ -77,15 +77,15 @@ def class_plot(
         classes = np.zeros(len(points), dtype=np.int64) if labels is None else np.asarray(labels)
         for label in np.unique(classes):
             look: dict[str, Any] = {
-                "color": figures.colour(label),
-                "marker": figures.marker(label // len(figures.COLOURS)),
+                "color": svg.colour(label),
+                "marker": svg.marker(label // len(svg.COLOURS)),
                 "label": None if labels is None else class_names[label],
             }
             axes.plot(*points[classes == label].T, ls="none", ms=2.5, mew=0, **look)
         axes.set(xlabel="z_0", ylabel="z_1")
         axes.set_aspect("equal", adjustable="datalim")
-        if labels is not None and len(class_names) <= 2 * len(figures.COLOURS):
-            columns = 1 + (len(class_names) > len(figures.COLOURS))
+        if labels is not None and len(class_names) <= 2 * len(svg.COLOURS):
+            columns = 1 + (len(class_names) > len(svg.COLOURS))
             axes.legend(
                 ncols=columns,
                 frameon=False,
@@ -95,4 +95,4 @@ def class_plot(
                 bbox_to_anchor=(1, 0.5),
             )
 
-    return figures.svg(draw, title, (4.6, 3.8))
+    return svg.render(draw, title, (4.6, 3.8))

@@ -9,7 +9,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from evaluation.figures.svg import COLOURS, NEUTRAL, svg
+from evaluation.figures.svg import COLOURS, NEUTRAL
+from evaluation.figures.svg import render as svg
 
 #: What stands out: the chosen trial.
 CHOSEN = COLOURS[1]

@@ -1,7 +1,7 @@
-"""Plots, byte for byte the same from equal data: how one is drawn, and training curves.
+"""Rendering of a plot as an SVG element with equal bytes from equal data, and training curves.
 
-They are SVG fragments for a page: transparent, their text and axes in `currentColor`, so that they
-take the colour of the page they stand in, light or dark.
+The elements are fragments of a page: transparent, with text and axes in `currentColor`, so that
+they follow the colours of a light or dark page.
 """
 
 import html
@@ -19,14 +19,14 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-#: One colour a model, each with at least 3:1 contrast on a white and on a dark page.
+#: One colour per model, each with at least 3:1 contrast on a white and on a dark page.
 COLOURS = (
     *("#3b7dd8", "#d9730d", "#2e9e5b", "#d64550", "#8f63d2"),
     *("#1596a3", "#d0549f", "#8a8a1f", "#a0694a", "#7d8590"),
 )
-#: So that a series is known without its colour.
+#: One marker per series, which identifies it without its colour.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
-#: Stands for the page's text colour while matplotlib draws.
+#: Placeholder of the page's text colour while matplotlib draws.
 NEUTRAL = "#010203"
 STYLE: Mapping[Any, Any] = {
     "svg.fonttype": "none",
@@ -57,7 +57,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curves:
-    """One named line: `x` (T,) and one `y` (T,) for each seed; `style` picks colour and marker."""
+    """One line: `x` (T,) and one `y` (T,) per seed; `style` is the index of colour and marker."""
 
     name: str
     style: int
@@ -66,15 +66,15 @@ class Curves:
 
 
 def curve_plot(curves: Sequence[Curves], title: str, x_label: str) -> str:
-    """Lines over training: the mean of the seeds, and a band from their minimum to their maximum.
+    """Training curves: the mean over the seeds and a band from their minimum to their maximum.
 
-    The first tenth of the run does not set the range of the y axis: a loss falls so far there that
-    everything after it would be a flat line.
+    The range of the y axis ignores the first tenth of the run, in which a loss falls so far that
+    the rest would look like a flat line.
 
     Args:
-        curves: What to draw; values that are not finite leave a hole.
-        title: Stands above the plot and, for screen readers, for the whole of it.
-        x_label: Name of x, which counts something: its ticks are whole numbers.
+        curves: The lines; values that are not finite leave a gap.
+        title: Title of the plot, and its label for screen readers.
+        x_label: Label of the x axis, whose ticks are integers.
 
     Returns:
         An SVG element.
@@ -97,36 +97,37 @@ def curve_plot(curves: Sequence[Curves], title: str, x_label: str) -> str:
         axes.set_xlabel(x_label)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
-    return svg(draw, title, (4.2, 2.8))
+    return render(draw, title, (4.2, 2.8))
 
 
 def colour(style: int) -> str:
-    """The colour of a model's number."""
+    """The colour of a style index."""
     return COLOURS[style % len(COLOURS)]
 
 
 def marker(style: int) -> str:
-    """The mark of a model's number."""
+    """The marker of a style index."""
     return MARKERS[style % len(MARKERS)]
 
 
 def _line(style: int) -> dict[str, Any]:
-    again = style // len(COLOURS) % 2 == 1  # the colours start anew: draw dashes
+    dashed = style // len(COLOURS) % 2 == 1  # the colours repeat
     look = {"color": colour(style), "marker": marker(style), "ms": 4, "mew": 0, "lw": 1.4}
-    return look | {"ls": "--" if again else "-"}
+    return look | {"ls": "--" if dashed else "-"}
 
 
-def svg(draw: Callable[[Axes], None], title: str, size: tuple[float, float], told: str = "") -> str:
-    """Draws one plot and turns it into an element that can stand inside a page.
+def render(
+    draw: Callable[[Axes], None], title: str, size: tuple[float, float], description: str = ""
+) -> str:
+    """Draws one plot and returns an SVG element for use inside a page.
 
     Args:
-        draw: Fills the axes.
-        title: Stands above the plot and, for screen readers, for the whole of it; unlike that of
-            any other plot of the page.
+        draw: Function that draws into the axes.
+        title: Title of the plot, and its label for screen readers; must be unique on a page.
         size: Width and height in inches.
-        told: The values in words, which screen readers read behind the title.
+        description: The values in words for screen readers, read after the title (default: none).
     """
-    # The title salts the ids, so that two plots of one page share none.
+    # The title is the salt of the ids, so that two plots of one page have different ids.
     with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
@@ -136,21 +137,21 @@ def svg(draw: Callable[[Axes], None], title: str, size: tuple[float, float], tol
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].strip()  # prolog and doctype have no place inside a page
-    # Names like axes_1 are the same in every plot; the style would be one of the whole page.
+    text = text[text.index("<svg") :].strip()  # without prolog and doctype, which a page has itself
+    # Ids like axes_1 are the same in every plot, and a style element would affect the whole page.
     text = re.sub(r"\s*<metadata>.*?</metadata>|\s*<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text).replace(NEUTRAL, "currentColor")
-    text = _without_ballast(text)
-    label = html.escape(f"{title}. {told}" if told else title, quote=True)
-    # Without a fixed size the page scales it by its viewBox.
+    text = _compact(text)
+    label = html.escape(f"{title}. {description}" if description else title, quote=True)
+    # Without a fixed size the page scales the plot by its viewBox.
     text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)
     return text.replace(
         "<svg ", f'<svg role="img" aria-label="{label}" stroke-linejoin="round" ', 1
     )
 
 
-def _without_ballast(text: str) -> str:
-    """Halves an SVG element: the page names the font, and a hundredth of a point is fine enough."""
+def _compact(text: str) -> str:
+    """Removes font names, which the page sets, and digits beyond 0.01 points: half of the bytes."""
     text = re.sub(r' font-family: [^;]*;| transform="rotate\(-0 [^"]*"', "", text)
-    text = re.sub(r' [xyd]="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
+    text = re.sub(r' [xyd]="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), text)
     return re.sub(r"\n\s+", "\n", text)

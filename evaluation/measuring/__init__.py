@@ -1,5 +1,5 @@
-"""Measuring: what every metric stands on.
+"""The basis of every metric; imported by all other wings.
 
-Context, records, protocols, extractors, moments, neighbours and judges. Imports no other wing of
-`evaluation`.
+Protocols and calls of the model, real images, feature extractors, the shared context, statistics of
+features, neighbours, intervals and records. It may import no other wing of `evaluation`.
 """

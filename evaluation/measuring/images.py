@@ -1,16 +1,16 @@
-"""Eight bits: the one step that both sides of every comparison of images pass through.
+"""Rounding to 8 bits, applied to both sides of every comparison of images.
 
-Real images come from uint8 and pass unchanged; generated ones are rounded, never truncated:
-truncation loses a level on a quarter of the values once the images have been in [-1, 1].
+Real images come from uint8 and stay unchanged. Generated images are rounded, not truncated:
+truncation lowers a quarter of the values by one level if the images have been in [-1, 1].
 """
 
 import torch
 from torch import Tensor
 
-#: Part of an extractor's identity: a change of what happens to pixels makes other features.
+#: Part of an extractor's identity, because features depend on the preprocessing of the pixels.
 PREPROCESSING_VERSION = 1
 
-#: The variance that rounding to 8 bits adds: no reconstruction of an 8-bit image is better.
+#: Variance of the rounding to 8 bits: the smallest meaningful error of a reconstruction.
 ROUNDING_MSE = 1 / (12 * 255**2)
 
 
@@ -18,10 +18,10 @@ def to_uint8(x: Tensor) -> Tensor:
     """Rounds images to 8 bits.
 
     Args:
-        x: Any shape, finite, meant to be in [0, 1]; what lies outside is clamped.
+        x: Any shape, finite, in [0, 1]; values outside are clamped.
 
     Raises:
-        ValueError: A pixel is NaN or infinite, which is a failure and no colour.
+        ValueError: A pixel is NaN or infinite.
     """
     if not torch.isfinite(x).all():
         raise ValueError("a pixel is NaN or infinite")

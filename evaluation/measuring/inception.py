@@ -1,9 +1,9 @@
-"""The Inception-v3 of published FIDs and class scores, as a second feature extractor.
+"""The Inception-v3 network of published FID and Inception scores, as a second feature extractor.
 
-The network, its resize to 299 pixels (that of TensorFlow 1, to the bit) and its weights of
-2015-12-05 are those of torch-fidelity: 2,048 pooled features in raw units, 1,008 logits without
-their bias. Values compare with papers only where weights, resize and number of images are equal;
-ImageNet features say little about digits.
+Network, weights (2015-12-05) and resize to 299 pixels (equal to TensorFlow 1 to the bit) are those
+of torch-fidelity: 2,048 pooled features in raw units, 1,008 logits without bias. Values are
+comparable with papers only at equal weights, resize and number of images. ImageNet features
+describe digits poorly.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from evaluation.measuring.images import to_uint8
 
 NAME = "inception"
 
-# Fixed, because the batch size changes the last bits; 16 are the fastest on a core and take 0.5 GB.
+# Fixed, because the batch size changes the last bits; 16 is the fastest on one core (0.5 GB).
 _BATCH = 16
 
 _log = logging.getLogger(__name__)
@@ -38,10 +38,10 @@ class WeightsFile:
     """A file of weights.
 
     Attributes:
-        name: What it is called where torch keeps its downloads.
-        num_bytes: Its size.
-        sha256: Of its bytes.
-        url: Where it comes from.
+        name: File name in torch's download cache.
+        num_bytes: Size in bytes.
+        sha256: SHA-256 of the bytes.
+        url: Download address.
     """
 
     name: str
@@ -63,17 +63,17 @@ OFFICIAL = WeightsFile(
 
 
 class NoWeightsError(ValueError):
-    """There are no weights; the message says in one line which file belongs where."""
+    """The weights are missing; the message names the file and its folder in one line."""
 
 
 class InceptionExtractor:
-    """The network with its weights; always in evaluation mode, on the CPU.
+    """The network with its weights, in evaluation mode on the CPU.
 
     Attributes:
-        name: `inception`, the suffix of the values that it makes.
-        unit: Of squared distances between its features.
-        network: torch-fidelity's, which returns a tuple of its pooled features.
-        sha256: Its identity: two values compare only where it is equal.
+        name: `inception`, the suffix of its values.
+        unit: Unit of squared distances between its features.
+        network: The network of torch-fidelity, which returns a tuple of its pooled features.
+        sha256: Identity of the extractor; values are comparable only if it is equal.
     """
 
     name = NAME
@@ -87,11 +87,11 @@ class InceptionExtractor:
         """Pooled features of images.
 
         Args:
-            x: (N, 1, H, W) or (N, 3, H, W) in [0, 1], already rounded to 8 bits; grey images are
-                repeated to three channels.
+            x: (N, 1, H, W) or (N, 3, H, W) in [0, 1], rounded to 8 bits; the channel of grey images
+                is repeated three times.
 
         Returns:
-            (N, 2048) float32, not negative.
+            (N, 2048) float32, >= 0.
         """
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise ValueError(f"the extractor takes grey or RGB images, got {tuple(x.shape)}")
@@ -104,7 +104,7 @@ class InceptionExtractor:
         return torch.cat(parts)
 
     def classify(self, features: Tensor) -> Tensor:
-        """(N, 2048) features to class logits (N, 1008), without the bias of the last layer."""
+        """Class logits (N, 1008) of features (N, 2048), without the bias of the last layer."""
         with torch.no_grad():
             logits: Tensor = features @ self.network.get_parameter("fc.weight").T
         return logits
@@ -113,31 +113,31 @@ class InceptionExtractor:
 def open_extractor(
     path: Path | None, *, download: bool, sha256: str = OFFICIAL.sha256
 ) -> FeatureExtractor | MissingExtractor:
-    """The extractor; where no weights are found, a stand-in, and one line in the log.
+    """Loads the extractor; without weights, logs a warning and returns a `MissingExtractor`.
 
     Args:
-        path: A file of weights; None looks where torch keeps its downloads.
-        download: Whether the weights may be fetched from the network where they are not there.
-        sha256: Of the file. With other weights than the official ones the extractor is another
-            one, which its own `sha256` says.
+        path: The file of weights; None searches torch's download cache.
+        download: Whether missing weights may be downloaded.
+        sha256: Expected SHA-256 of the file (default: the official weights). Other weights give an
+            extractor with another identity.
 
     Raises:
-        ValueError: The file that was asked for is missing or is not the one that it should be.
+        ValueError: The file at `path` is missing, or its SHA-256 differs from `sha256`.
     """
     try:
-        found = find_weights(path, download)
+        weights = find_weights(path, download)
     except NoWeightsError as error:
         _log.warning("%s", error)
         return MissingExtractor(NAME, "no_weights")
-    return load(found, sha256)
+    return load_inception(weights, sha256)
 
 
 def find_weights(path: Path | None, allow_download: bool, wanted: WeightsFile = OFFICIAL) -> Path:
-    """Where the weights are: the path, else torch's downloads, else a download into them.
+    """The path of the weights: `path`, else the file in torch's cache, else a new download.
 
     Raises:
-        NoWeightsError: They are not there and cannot be fetched.
-        ValueError: The path leads to no file.
+        NoWeightsError: The weights are not in the cache and cannot be downloaded.
+        ValueError: `path` is no file.
     """
     if path is not None:
         path = path.expanduser()
@@ -147,7 +147,7 @@ def find_weights(path: Path | None, allow_download: bool, wanted: WeightsFile = 
     target = Path(torch.hub.get_dir(), "checkpoints", wanted.name)
     if target.is_file():
         return target
-    remedy = f"put {wanted} into {target.parent}, or give its path"
+    remedy = f"put {wanted} into {target.parent}, or set its path"
     if not allow_download:
         raise NoWeightsError(f"no Inception weights: {remedy}, or allow the download")
     try:
@@ -159,15 +159,15 @@ def find_weights(path: Path | None, allow_download: bool, wanted: WeightsFile = 
     return target
 
 
-def load(path: Path, sha256: str = OFFICIAL.sha256) -> InceptionExtractor:
-    """Reads the weights and makes the extractor, without touching the network.
+def load_inception(path: Path, sha256: str = OFFICIAL.sha256) -> InceptionExtractor:
+    """Loads the extractor from a file of weights, without network access.
 
     Args:
         path: The file.
-        sha256: Of its bytes; checked before anything of it is interpreted.
+        sha256: Expected SHA-256 of its bytes, checked before the content is parsed.
 
     Raises:
-        ValueError: The file is another one, or holds no weights of this network.
+        ValueError: The SHA-256 differs, or the file holds no weights of this network.
     """
     state = _state(path, sha256)
     try:
@@ -178,10 +178,10 @@ def load(path: Path, sha256: str = OFFICIAL.sha256) -> InceptionExtractor:
 
 def _state(path: Path, sha256: str) -> Any:
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
         raise ValueError(
-            f"{path}: its SHA-256 is {found}, not {sha256}: it is damaged or another file"
+            f"{path}: SHA-256 is {actual}, expected {sha256}: a damaged or different file"
         )
     try:
         return torch.load(io.BytesIO(content), weights_only=True)  # noqa: TID251
@@ -194,8 +194,8 @@ def _network(state: Any) -> nn.Module:
         FeatureExtractorInceptionV3,
     )
 
-    # The constructor downloads weights or unpickles a file, whatever code is in it: it gets a file
-    # of what has been read as numbers. The weights that it draws first come from the global state.
+    # The constructor either downloads weights or unpickles a file, which could run code: it gets a
+    # new file of the tensors that were read safely. Its initial weights use the global RNG.
     safe = io.BytesIO()
     torch.save(state, safe)
     safe.seek(0)
@@ -205,22 +205,22 @@ def _network(state: Any) -> nn.Module:
 
 
 def _download(wanted: WeightsFile, target: Path) -> None:
-    """Fetches a file; what is not the file that was wanted never gets its name."""
+    """Downloads a file; renames it to `target` only if its SHA-256 is correct."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     digest = hashlib.sha256()
     try:
         with (
-            urllib.request.urlopen(wanted.url, timeout=30) as answer,
+            urllib.request.urlopen(wanted.url, timeout=30) as response,
             temporary.open("wb") as file,
             _bar(wanted.name, wanted.num_bytes, "B") as bar,
         ):
-            while chunk := answer.read(2**20):
+            while chunk := response.read(2**20):
                 file.write(chunk)
                 digest.update(chunk)
                 bar.update(len(chunk))
         if digest.hexdigest() != wanted.sha256:
-            raise ValueError(f"what came has SHA-256 {digest.hexdigest()}")
+            raise ValueError(f"the download has SHA-256 {digest.hexdigest()}")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Bootstrap over images: valid for means of per-image values, and for nothing else.
+"""Bootstrap over images, valid only for means of per-image values.
 
-Resampling creates duplicates, which biases every statistic of a set as a set (FID, KID, coverage):
-those get no interval here.
+Resampling creates duplicates, which bias every statistic of a whole set (FID, KID, coverage): these
+get no interval here.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ def bootstrap_mean(values: Tensor, seed: int) -> dict[str, Any] | None:
 
     Args:
         values: (N,) per-image values.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         `method`, `level`, `low`, `high`, `resamples`; None for fewer than two values.
@@ -27,7 +27,7 @@ def bootstrap_mean(values: Tensor, seed: int) -> dict[str, Any] | None:
     if n < 2:
         return None
     rng = torch.Generator().manual_seed(seed)
-    # One resample at a time: 1,000 x 10,000 indices at once would be 80 MB.
+    # One resample at a time: all 1,000 x 10,000 indices together would take 80 MB.
     means = torch.stack(
         [values[torch.randint(n, (n,), generator=rng)].mean() for _ in range(RESAMPLES)]
     )

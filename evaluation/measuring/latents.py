@@ -1,17 +1,19 @@
-"""What the metrics of a latent space share: which posteriors and which labels they may look at."""
+"""Checks that the metrics of a latent space share: which posteriors and labels they may use."""
 
 from torch import Tensor
 
-from evaluation.measuring.context import Context, RealImages, UnavailableError
+from evaluation.measuring.context import Context
 from evaluation.measuring.protocols import Encoder, is_conditional
+from evaluation.measuring.real_images import RealImages
+from evaluation.measuring.records import UnavailableError
 
 
 def unit_posterior(context: Context) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (num, d) of q(z | x), float64, of the reference images.
 
     Raises:
-        UnavailableError: The encoder is deterministic, or the prior is not N(0, I): then a
-            dimension has neither a scale of its own nor a divergence from the prior.
+        UnavailableError: The encoder is deterministic, or the prior is not N(0, I), so that a
+            dimension has no fixed scale and no divergence from the prior.
     """
     assert isinstance(context.model, Encoder)
     mean, std = context.posterior(context.reference)
@@ -23,11 +25,11 @@ def unit_posterior(context: Context) -> tuple[Tensor, Tensor]:
 
 
 def unseen_labels(context: Context, real: RealImages) -> Tensor:
-    """(N,) classes of real images, which the encoder has not been told.
+    """(N,) classes of real images that the encoder does not receive as input.
 
     Raises:
-        UnavailableError: There are none, or the encoder is told them: whatever its latents say
-            of the class, it may have copied.
+        UnavailableError: The images have no labels, or the encoder receives the labels and may
+            copy them into its latents.
     """
     if real.labels is None:
         raise UnavailableError("no_labels")

@@ -1,9 +1,8 @@
-"""Whether generated images are copies of training images: distances to the train set.
+"""Copies of training images among the generated ones, by distances to the train set.
 
-Everything is relative to real images that were held out from training, of the same data: they, too,
-lie close to the train set, and how close decides what is suspicious. No one number separates copies
-from images that are merely smooth or alike (Stein et al. 2023): read all of them, in pixels and in
-features, each beside the same value of held-out images.
+Held-out real images of the same data are the baseline, because they are close to the train set,
+too. No single number separates copies from images that are only smooth or similar (Stein et al.
+2023): read all values, in pixels and in features, next to the same values of held-out images.
 """
 
 import math
@@ -14,37 +13,39 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from evaluation.measuring.context import UnavailableError
 from evaluation.measuring.metric import Measurement, ValueSpec, failure
 from evaluation.measuring.neighbours import nearest
+from evaluation.measuring.records import UnavailableError
 
+#: Cells of the train set (k-means clusters) for `cell_average`.
 CELLS = 5
-#: A cell with fewer generated points says nothing.
+#: Smallest number of generated points in a cell that `cell_average` uses.
 MIN_GENERATED = 20
-#: The share of held-out points that counts as suspiciously close to the train set.
+#: Share of the held-out points, the nearest ones, whose distance counts as suspiciously close.
 CLOSE = 0.01
+#: Number of image pairs that `nearest_pairs` returns by default.
 PAIRS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """Where points lie in the train set.
+class TrainDistances:
+    """Distances of points to the train set.
 
     Attributes:
-        distance: (N,) to the nearest train point, float64.
-        spacing: (N,) of that train point to the nearest other train point.
-        cell: (N,) the cell of the train set that the point is in.
+        distance: (N,) distance to the nearest train point, float64.
+        spacing: (N,) distance from that train point to its nearest other train point.
+        cell: (N,) index of the cell of the train set that contains the point.
     """
 
     distance: Tensor
     spacing: Tensor
     cell: Tensor
 
-    def halves(self) -> tuple["Found", "Found"]:
+    def halves(self) -> tuple["TrainDistances", "TrainDistances"]:
         """The first and the second half of the points."""
         half = len(self.distance) // 2
         first, second = (
-            Found(self.distance[rows], self.spacing[rows], self.cell[rows])
+            TrainDistances(self.distance[rows], self.spacing[rows], self.cell[rows])
             for rows in (slice(half), slice(half, None))
         )
         return first, second
@@ -52,27 +53,27 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """A train set and the held-out points that generated ones are compared with.
+    """A train set and the distances of held-out points, the baseline of generated points.
 
     Attributes:
-        train: (N, d) float64.
-        centres: (k, d) of its cells.
-        held_out: Where the held-out points lie in it.
+        train: (N, d) float64 train points.
+        centres: (k, d) centres of the cells of the train set.
+        held_out: The distances of the held-out points to the train set.
     """
 
     train: Tensor
     centres: Tensor
-    held_out: Found
+    held_out: TrainDistances
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The generated images nearest to the train set, by their distance.
+    """The generated images nearest to the train set, sorted by distance.
 
     Attributes:
-        generated: (P,) their indices.
-        train: (P,) the index of the nearest train image of each.
-        distance: (P,) ascending, float64.
+        generated: (P,) indices of the generated images.
+        train: (P,) index of the nearest train image of each.
+        distance: (P,) float64 distances, ascending.
     """
 
     generated: Tensor
@@ -81,7 +82,7 @@ class Pairs:
 
 
 def specs(suffix: str) -> tuple[ValueSpec, ...]:
-    """The values in the space that a suffix names."""
+    """The values of one space; `suffix` is `pixel` or the placeholder of the extractor's name."""
     return (
         ValueSpec(f"ct_{suffix}", "z", None, 0.0),
         ValueSpec(f"authpct_{suffix}", "fraction", None),
@@ -90,12 +91,12 @@ def specs(suffix: str) -> tuple[ValueSpec, ...]:
 
 
 def baseline(train: Tensor, held_out: Tensor, seed: int) -> Baseline:
-    """Cuts a train set into cells and finds the held-out points in it.
+    """Divides a train set into cells and measures the distances of held-out points to it.
 
     Args:
-        train: (N, ...).
-        held_out: (M, ...), M >= 2, in random order.
-        seed: Of the cells.
+        train: (N, ...) train points.
+        held_out: (M, ...) held-out points, M >= 2, in random order.
+        seed: Seed of the k-means cells.
 
     Raises:
         UnavailableError: There are fewer than two train points.
@@ -104,17 +105,18 @@ def baseline(train: Tensor, held_out: Tensor, seed: int) -> Baseline:
         raise UnavailableError("too_few_train_images")
     points = _flat(train)
     centres = _cell_centres(points, seed)
-    return Baseline(points, centres, _find(_flat(held_out), points, centres))
+    return Baseline(points, centres, _train_distances(_flat(held_out), points, centres))
 
 
 def measure(generated: Tensor, known: Baseline, suffix: str) -> dict[str, float | Measurement]:
     """The values (see `specs`) of generated points (M, ...).
 
-    Where a value compares with held-out points, that of the held-out points themselves is one half
-    of them beside the other. Where the held-out points are train points themselves, there is
-    nothing to compare with: copies would be as far from the train set as they are, a perfect score.
+    For values relative to held-out points, `held_out` in `params` compares the first half of the
+    held-out points with the second. If the held-out points are copies of train points, these values
+    are null: copies would be as near as the baseline and get a perfect score.
     """
-    fake, real = _find(_flat(generated), known.train, known.centres), known.held_out
+    fake = _train_distances(_flat(generated), known.train, known.centres)
+    real = known.held_out
     share = copy_share(fake.distance, real.distance)
     ct, authentic, close = (spec.name for spec in specs(suffix))
     if share is None:
@@ -144,9 +146,9 @@ def measure(generated: Tensor, known: Baseline, suffix: str) -> dict[str, float 
 def rank_z(fake: Tensor, held_out: Tensor) -> float:
     """Z score of a rank-sum test of distances to the train set (Z_U of Meehan et al. 2020).
 
-    (U - n m / 2) / sqrt(n m (n + m + 1) / 12), U the pairs in which the generated point is farther
-    from the train set than the held-out one, ties counted half. Below -3 the generated points copy,
-    above 3 they miss the data; the least value is -sqrt(3 n m / (n + m + 1)).
+    (U - n m / 2) / sqrt(n m (n + m + 1) / 12), with U the number of pairs in which the generated
+    point is farther from the train set than the held-out point; ties count half. Below -3: copies
+    of training images; above 3: images far from the data. Minimum: -sqrt(3 n m / (n + m + 1)).
 
     Args:
         fake: (m,) distances of the generated points.
@@ -161,14 +163,14 @@ def rank_z(fake: Tensor, held_out: Tensor) -> float:
     return (u - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
 
 
-def cell_average(fake: Found, held_out: Found) -> tuple[float | None, int]:
-    """`rank_z` within each cell, averaged by the cells' shares of held-out points (C_T in full).
+def cell_average(fake: TrainDistances, held_out: TrainDistances) -> tuple[float | None, int]:
+    """The mean of `rank_z` over cells, weighted by their held-out points (the full C_T).
 
-    A model that copies in one region and misses the data in another may have a global score of 0.
-    Distances are to the whole train set, also across the border of a cell.
+    A model that copies in one region and misses the data in another can have a global score of 0.
+    Distances are measured to the whole train set, also across the border of a cell.
 
     Returns:
-        The average, None where every cell has too few points, and how many cells it is of.
+        The mean, None if every cell has too few points; and the number of cells used.
     """
     total, points, used = 0.0, 0, 0
     for cell in range(CELLS):
@@ -180,19 +182,19 @@ def cell_average(fake: Found, held_out: Found) -> tuple[float | None, int]:
     return total / points if points else None, used
 
 
-def authentic_share(found: Found) -> float:
-    """The share of points farther from their train point than its nearest train neighbour is.
+def authentic_share(points: TrainDistances) -> float:
+    """The share of points farther from their train point than that is from its nearest train point.
 
-    AuthPct of Alaa et al. 2022. Copies have 0; not 0.5 for perfect samples, but what held-out
-    points have.
+    AuthPct of Alaa et al. 2022. Copies have 0. Perfect samples have the value of held-out points,
+    which is not 0.5.
     """
-    return (found.distance > found.spacing).double().mean().item()
+    return (points.distance > points.spacing).double().mean().item()
 
 
 def copy_share(fake: Tensor, held_out: Tensor) -> float | None:
     """The share of distances (m,) below the 1 % quantile of the held-out distances (n,).
 
-    None where the quantile is 0, below which no copy is.
+    None if the quantile is 0, because no distance is below 0.
     """
     limit = torch.quantile(held_out, CLOSE)
     return (fake < limit).double().mean().item() if limit > 0 else None
@@ -200,7 +202,7 @@ def copy_share(fake: Tensor, held_out: Tensor) -> float | None:
 
 def nearest_pairs(generated: Tensor, train: Tensor, count: int = PAIRS) -> Pairs:
     """The generated points (M, ...) nearest to the train set (N, ...), at most `count` of them."""
-    distance, index = (found[:, 0] for found in nearest(_flat(generated), _flat(train)))
+    distance, index = (column[:, 0] for column in nearest(_flat(generated), _flat(train)))
     first = distance.sort(stable=True).indices[:count]
     return Pairs(first, index[first], distance[first])
 
@@ -209,22 +211,22 @@ def _flat(points: Tensor) -> Tensor:
     return points.flatten(1).to("cpu", torch.float64)
 
 
-def _find(points: Tensor, train: Tensor, centres: Tensor) -> Found:
-    distance, index = (found[:, 0] for found in nearest(points, train))
-    # Only of train points that are nearest to something: all of them would take far longer.
-    asked, position = index.unique(return_inverse=True)
-    spacing = nearest(train[asked], train, exclude=asked)[0][:, 0]
-    return Found(distance, spacing[position], nearest(points, centres)[1][:, 0])
+def _train_distances(points: Tensor, train: Tensor, centres: Tensor) -> TrainDistances:
+    distance, index = (column[:, 0] for column in nearest(points, train))
+    # Only for train points that are the nearest of some point: all of them would take far longer.
+    used, position = index.unique(return_inverse=True)
+    spacing = nearest(train[used], train, exclude=used)[0][:, 0]
+    return TrainDistances(distance, spacing[position], nearest(points, centres)[1][:, 0])
 
 
 def _cell_centres(train: Tensor, seed: int) -> Tensor:
-    """(k, d) centres of k-means cells."""
-    from sklearn.cluster import KMeans  # noqa: PLC0415  (a second of start-up, needed here only)
+    """(k, d) centres of k-means cells, k = min(CELLS, N)."""
+    from sklearn.cluster import KMeans  # noqa: PLC0415  (takes a second to import)
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
 
     cells = KMeans(min(CELLS, len(train)), n_init=1, random_state=seed % 2**32)
-    # One thread: the order in which threads add up a centre changes its last bits. The warning says
-    # that there are fewer different points than cells; the same centre twice does no harm.
+    # One thread: the order in which threads sum up a centre changes its last bits. The warning
+    # reports fewer distinct points than cells; a duplicate centre is harmless.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         cells.fit(train.numpy())

@@ -1,7 +1,8 @@
-"""What a metric is: one file in `evaluation/metrics/` that exports `METRIC`.
+"""The interface of a metric: one file in `evaluation/metrics/` that exports `METRIC`.
 
-To add one: `evaluation/metrics/<name>.py`, its name in `params.yaml: evaluate.metrics`, and a test
-against a closed form or an independent implementation. The contract test finds it by itself.
+To add a metric, write `evaluation/metrics/<name>.py`, add its name to `params.yaml:
+evaluate.metrics`, and write a test against a closed form or an independent implementation. The
+contract test covers every file in the folder.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,13 +22,13 @@ class ValueSpec:
     """One value of a metric.
 
     Attributes:
-        name: Its name; `{extractor}` stands for the extractor's name.
+        name: Its name; `{extractor}` is replaced by the extractor's name.
         unit: `nats/image`, `bits/dim`, `dB`, `fraction`, `ratio`, `z`, `raw`, or
-            `{extractor_unit}`, which stands for that of the extractor's squared distances.
-        higher_is_better: The direction, or None for a diagnostic.
-        ideal: The target, where it is a point.
-        order: Which order it has to put the reference rows in, if it has a direction: that of
-            `quality`, or of `novelty`, which copies of the training images lack.
+            `{extractor_unit}`, which is replaced by the unit of the extractor's squared distances.
+        higher_is_better: The direction; None for a diagnostic.
+        ideal: The target value; None if there is no single one.
+        order: The order that the reference rows must have if the value has a direction: `quality`
+            (default), or `novelty`, by which copies of training images are worst.
     """
 
     name: str
@@ -38,19 +39,19 @@ class ValueSpec:
 
     @property
     def uses_extractor(self) -> bool:
-        """Whether the value depends on the extractor, which is then part of its name."""
+        """Whether the value depends on the extractor, whose name is then part of its name."""
         return "{extractor}" in self.name
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A value with its by-products, or None with the reason."""
+    """A value with its secondary results, or None with the reason."""
 
     value: float | None
     params: Mapping[str, Any] = field(default_factory=dict)
     interval: Mapping[str, Any] | None = None
     reason: str | None = None
-    #: Images of each set that it looked at, where that is not all of them.
+    #: Number of images used of each set; None for all of them.
     num: int | None = None
 
 
@@ -61,13 +62,13 @@ class Metric:
     Attributes:
         name: The name of its file.
         requires: The protocols that a model must satisfy.
-        values: What it measures: either all of it with an extractor, or none.
-        every_set: Whether a model that samples is measured on every set of samples; False where
-            one set costs too much or says enough.
-        replicated: Whether it is measured with replicas of the first extractor, too: how far its
-            ranking is that of one training of the extractor.
-        compute: For each value's name (as in `values`) the measurement. It raises
-            `UnavailableError` where all of them are null for one reason.
+        values: Its values; either all of them depend on an extractor, or none does.
+        compute: Returns the measurement by value name (as in `values`). Raises `UnavailableError`
+            if all values are null for the same reason.
+        every_set: Whether it is computed on every set of samples (default); False if it is slow, or
+            if a mean over the sets has no meaning.
+        replicated: Whether it is also computed with replicas of the first extractor, to show how
+            much its ranking depends on one training of the extractor (default: no).
     """
 
     name: str
@@ -79,17 +80,17 @@ class Metric:
 
     @property
     def uses_extractor(self) -> bool:
-        """Whether it is measured with each extractor."""
+        """Whether it is computed once per extractor."""
         return self.values[0].uses_extractor
 
     @property
     def samples(self) -> bool:
-        """Whether it looks at generated images."""
+        """Whether it uses generated images."""
         return Sampler in self.requires
 
 
 def failure(reason: str, **params: Any) -> Measurement:
-    """A null with its reason."""
+    """A null value with its reason."""
     return Measurement(None, params, reason=reason)
 
 

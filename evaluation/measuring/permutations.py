@@ -1,20 +1,20 @@
-"""Random labels under the hypothesis that real and generated images are the same."""
+"""Random permutations for tests of the hypothesis that real and generated images are alike."""
 
 import torch
 from torch import Tensor
 
 
-def shuffled(num: int, rng: torch.Generator, classes: Tensor | None = None) -> Tensor:
+def random_order(num: int, rng: torch.Generator, classes: Tensor | None = None) -> Tensor:
     """A random order of 0 ... num - 1.
 
-    The images of a conditional model are drawn for the classes of the reference: only within a
-    class are they exchangeable with it. Orders across classes would take a model that is no better
-    than another one for closer to the reference than chance allows.
+    A conditional model draws its images for the classes of the reference, so the two sets are
+    exchangeable only within a class. Orders across classes would count the equal class counts as
+    agreement of the images and give p-values that are too high.
 
     Args:
-        num: How many.
-        rng: Where the order comes from.
-        classes: (num,) integers; with them each element stays at a place of its own class.
+        num: Number of elements.
+        rng: Source of the randomness.
+        classes: (num,) integers; each element then stays at a position of its own class.
     """
     order = torch.randperm(num, generator=rng)
     if classes is None:

@@ -1,12 +1,11 @@
-"""What a model must offer to be measured: structural, so that no base class is asked for.
+"""The protocols that a model implements to be evaluated; no base class is needed.
 
-A metric names the protocols that it requires; a model that lacks one gets a null record with the
+A metric lists the protocols that it requires; a model that lacks one gets a null record with the
 reason `not_supported`. All images are float32 (N, C, H, W) in [0, 1].
 
-A model with an attribute `conditional` that is True is told the classes, too: each method below
-gets `labels=`, (N,) int64 from 0, one for each image asked for or given. Any other model gets no
-such argument. Where the real images have no labels, what needs them is null with the reason
-`no_labels`.
+If the attribute `conditional` of a model is True, each method below also gets `labels=`, (N,) int64
+from 0, one per image. Other models get no such argument. If the real images have no labels, the
+values that need labels are null with the reason `no_labels`.
 """
 
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-#: The observation models that a likelihood can be one of.
+#: The observation models of a likelihood; see `LikelihoodBound`.
 OBSERVATIONS = (
     "bernoulli_binary",
     "bernoulli_grey",
@@ -25,15 +24,15 @@ OBSERVATIONS = (
     "dequantised",
 )
 
-#: Behind an observation model's name where the likelihood is that of images given their classes.
+#: Suffix of the observation model if the likelihood is conditioned on the class, log p(x | y).
 GIVEN_CLASS = "_given_class"
 
-#: The likelihoods that `likelihood_of` tells apart: values of two of them do not compare.
+#: The results of `likelihood_of`; values of different likelihoods are not comparable.
 LIKELIHOODS = (*OBSERVATIONS, *(f"{name}{GIVEN_CLASS}" for name in OBSERVATIONS))
 
 
 def is_conditional(model: object) -> bool:
-    """Whether a model's methods take `labels`."""
+    """Whether the methods of a model take `labels`."""
     return getattr(model, "conditional", False) is True
 
 
@@ -48,11 +47,11 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Conditional(Protocol):
-    """Can be asked for images of a class.
+    """Draws images of a requested class.
 
     Attributes:
-        conditional: Whether it is told the classes; where it is False, what needs the classes that
-            samples were drawn for is null with the reason `not_conditional`.
+        conditional: Whether the methods take `labels`; if False, the values that need the classes
+            of the samples are null with the reason `not_conditional`.
     """
 
     conditional: bool
@@ -60,10 +59,10 @@ class Conditional(Protocol):
 
 @runtime_checkable
 class Labelled(Protocol):
-    """Deals images whose classes are known without asking for them.
+    """Returns stored images whose classes are known.
 
     Attributes:
-        image_labels: (N,) int64 of the images in the order they are dealt in; None if unknown.
+        image_labels: (N,) int64 classes in the order of the images; None if unknown.
     """
 
     image_labels: Tensor | None
@@ -71,7 +70,7 @@ class Labelled(Protocol):
 
 @runtime_checkable
 class Reconstructor(Protocol):
-    """Encodes images and decodes them again."""
+    """Encodes and decodes images."""
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The decoder's mean at the posterior mean, (N, C, H, W) in [0, 1]."""
@@ -80,7 +79,7 @@ class Reconstructor(Protocol):
 
 @runtime_checkable
 class LikelihoodBound(Protocol):
-    """Bounds the log-likelihood from below.
+    """Computes a lower bound of the log-likelihood.
 
     Attributes:
         observation: The observation model's name: `bernoulli_binary` (mass on 2 levels),
@@ -94,21 +93,21 @@ class LikelihoodBound(Protocol):
     def rate_distortion(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Rate KL(q(z|x) || p(z)) and distortion -E_q log p(x|z), each (N,) in nats per image.
 
-        Sums over the image at beta = 1, whatever the training objective was. Called once with all
-        images: the model cuts them into batches itself, after it has drawn its noise, so that no
-        value depends on the batch size.
+        Sums over the pixels at beta = 1, independently of the training objective. Called once with
+        all images: the model draws its noise first and then splits the images into batches, so
+        that no value depends on the batch size.
         """
         ...
 
 
 @runtime_checkable
 class ImportanceBound(Protocol):
-    """Weighs draws from its posterior: a bound that tightens with their number.
+    """Computes importance weights of posterior draws; the bound tightens with their number.
 
-    A posterior that is all on one point has no use for a second draw, and its model is none.
+    A model with a deterministic posterior does not implement it: all draws would be equal.
 
     Attributes:
-        observation: As of `LikelihoodBound`.
+        observation: See `LikelihoodBound`.
     """
 
     observation: str
@@ -116,19 +115,19 @@ class ImportanceBound(Protocol):
     def importance_log_weights(
         self, x: Tensor, num_importance: int, rng: torch.Generator
     ) -> Iterator[Tensor]:
-        """Log p(x, z_k) - log q(z_k | x) of draws z_k from q(z | x), nats.
+        """Log weights log p(x, z_k) - log q(z_k | x) of draws z_k from q(z | x), nats.
 
-        Called once with all images. Blocks (k, N) of k draws for each image, as many as fit into
-        memory, whose k sum up to `num_importance`; no value depends on how they are cut.
+        Called once with all images. Yields blocks (k, N) of k draws per image that fit into memory;
+        the k sum up to `num_importance`, and no value depends on the size of the blocks.
         """
         ...
 
 
 def likelihood_of(model: LikelihoodBound | ImportanceBound) -> str:
-    """Which of `LIKELIHOODS` a model bounds.
+    """The element of `LIKELIHOODS` that a model bounds.
 
-    Of K classes, log p(x | y) exceeds log p(x) by up to ln K nats: what the label tells about an
-    image is no merit of the model.
+    With K classes, log p(x | y) exceeds log p(x) by up to ln K nats. This gain comes from the
+    label, not from the model.
     """
     return f"{model.observation}{GIVEN_CLASS if is_conditional(model) else ''}"
 
@@ -139,31 +138,31 @@ class Encoder(Protocol):
 
     Attributes:
         unit_normal_prior: Whether p(z) is N(0, I) and q(z | x) a Gaussian with independent
-            dimensions, so that KL(q(z | x) || p(z)) is known in closed form for each of them.
+            dimensions, so that KL(q(z | x) || p(z)) has a closed form for each dimension.
     """
 
     unit_normal_prior: bool
 
     def latent_posterior(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """Mean and standard deviation (N, d) of q(z | x); no deviation of a deterministic code.
+        """Mean and standard deviation (N, d) of q(z | x); no deviation for a deterministic code.
 
-        The generator is for a model that binarises its pixels, which it does in order, image by
-        image, first of all: it then sees what it sees in `rate_distortion`.
+        A model that binarises pixels uses `rng` for this first, image by image in order, so that
+        the binarised images equal those in `rate_distortion`.
         """
         ...
 
 
 @runtime_checkable
 class Discriminator(Protocol):
-    """Tells real images from generated ones.
+    """Scores images as real or generated.
 
     Attributes:
-        probabilistic: Whether the scores are logits of P(real), which only the logistic losses
-            train; the scores of hinge, least-squares, relativistic and Wasserstein losses are not.
+        probabilistic: Whether the scores are logits of P(real). True for the logistic losses; False
+            for hinge, least-squares, relativistic and Wasserstein losses.
     """
 
     probabilistic: bool
 
     def discriminate(self, x: Tensor) -> Tensor:
-        """(N,) scores, higher for real."""
+        """(N,) scores, higher for real images."""
         ...

@@ -1,4 +1,4 @@
-"""One measured value with everything that gives it meaning, as legal JSON."""
+"""One measured value with everything needed to interpret it, as valid JSON."""
 
 import math
 import statistics
@@ -9,26 +9,30 @@ from typing import Any, Literal
 Order = Literal["quality", "novelty"]
 
 
+class UnavailableError(Exception):
+    """A metric has no value; the message is the `reason` of its record."""
+
+
 @dataclass(frozen=True)
 class Record:
-    """One value. Nothing in it depends on a clock, a host or a store: equal inputs, equal bytes.
+    """One value. No field depends on time or machine: equal inputs give equal bytes.
 
     Attributes:
-        name: Lower case; the extractor's name is part of it where one is used.
+        name: Name in lower case; ends with the extractor's name if the metric uses one.
         value: The value, or None with a `reason`.
-        unit: Such as `nats/image` or `percent of real feature variance`.
-        n_real: Real images compared with; None where only their statistics are known.
-        n_fake: Generated images, or None where the metric draws none.
+        unit: For example `nats/image` or `percent of real feature variance`.
+        n_real: Number of real images; None if only their statistics are known.
+        n_fake: Number of generated images; None if the metric draws none.
         reference: `dataset`, `split` and `sha256` of the real images.
-        extractor: `sha256:...` of the feature extractor, or None where none is used.
+        extractor: `sha256:...` of the feature extractor; None if the metric uses none.
         seed: `train`, `sample` and `metric`.
-        higher_is_better: The direction, or None for a diagnostic.
-        ideal: The target, where it is a point.
-        order: Which order of the reference rows is expected of it: `quality` or `novelty`.
-        params: What the value was computed with, and its by-products.
-        interval: `method`, `level`, `low`, `high`, and what the method needs beside them, such as
-            `resamples` or `count`; where a valid one exists.
-        reason: Why there is no value, such as `not_supported`; None where there is one.
+        higher_is_better: The direction; None for a diagnostic.
+        ideal: The target value; None if there is no single one.
+        order: The order that the reference rows must have: `quality` or `novelty`.
+        params: Settings of the computation and secondary results.
+        interval: `method`, `level`, `low`, `high` and the method's own fields, such as `resamples`
+            or `count`; None if there is no valid interval.
+        reason: Why there is no value, for example `not_supported`; None if there is a value.
     """
 
     name: str
@@ -47,7 +51,7 @@ class Record:
     reason: str | None = None
 
     def __post_init__(self) -> None:
-        """A value that JSON cannot hold becomes null with a reason; a null has to have one."""
+        """Replaces NaN and infinity, which JSON lacks, by null; requires a reason for null."""
         if self.value is not None and not math.isfinite(self.value):
             object.__setattr__(self, "value", None)
             object.__setattr__(self, "interval", None)
@@ -56,28 +60,28 @@ class Record:
             raise ValueError(f"{self.name}: a record has either a value or a reason")
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as plain JSON values, its keys in the order above."""
+        """The record as plain JSON values, with the keys in the order above."""
         return asdict(self)
 
 
 def summarise(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Mean, standard deviation (ddof 1) and count over seeds of each value.
+    """Mean, standard deviation (ddof=1) and count over the seeds of each value.
 
     Args:
-        records: The records of each seed, in the same order for all.
+        records: The records by seed, in the same order for all seeds.
 
     Returns:
-        By value name; a value that no seed has keeps the first reason.
+        `mean`, `std`, `n` by value name; and the `reason` of the first seed if no seed has a value.
     """
     summary: dict[str, dict[str, Any]] = {}
-    for same in zip(*records.values(), strict=True):
-        values = [record["value"] for record in same if record["value"] is not None]
+    for per_seed in zip(*records.values(), strict=True):
+        values = [record["value"] for record in per_seed if record["value"] is not None]
         entry: dict[str, Any] = {
             "mean": statistics.fmean(values) if values else None,
             "std": statistics.stdev(values) if len(values) > 1 else None,
             "n": len(values),
         }
         if not values:
-            entry["reason"] = same[0]["reason"]
-        summary[same[0]["name"]] = entry
+            entry["reason"] = per_seed[0]["reason"]
+        summary[per_seed[0]["name"]] = entry
     return summary

@@ -1,4 +1,4 @@
-"""Shares of right answers: their interval, and how likely a coin gives as many."""
+"""Shares of correct answers: confidence interval and test against guessing."""
 
 import math
 from typing import Any
@@ -7,16 +7,16 @@ from evaluation.measuring.intervals import LEVEL
 
 
 def wilson(share: float, count: float) -> dict[str, Any]:
-    """Wilson's interval (1927) of a share of independent trials; never outside [0, 1].
+    """Wilson's interval (1927) of a share of independent trials, within [0, 1].
 
     Args:
-        share: In [0, 1].
-        count: Trials, or how many independent ones they are worth; more than 0.
+        share: Share of successes, in [0, 1].
+        count: Number of trials, or the equivalent number of independent ones; above 0.
 
     Returns:
         `method`, `level`, `low`, `high` and `count`.
     """
-    from scipy import stats  # noqa: PLC0415  (a second of start-up)
+    from scipy import stats  # noqa: PLC0415  (takes a second to import)
 
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
     shrink = 1 / (1 + z**2 / count)
@@ -25,7 +25,7 @@ def wilson(share: float, count: float) -> dict[str, Any]:
     return {
         "method": "binomial (Wilson)",
         "level": LEVEL,
-        # Rounding may leave out a share of 0 or 1, or lead beyond it.
+        # Rounding can put a bound beyond 0 or 1, or exclude a share of 0 or 1.
         "low": max(0.0, min(share, centre - half)),
         "high": min(1.0, max(share, centre + half)),
         "count": count,
@@ -33,7 +33,7 @@ def wilson(share: float, count: float) -> dict[str, Any]:
 
 
 def coin_p_value(correct: int, count: int) -> float:
-    """P(a fair coin is right at least so often): the exact binomial test, one-sided."""
-    from scipy import stats  # noqa: PLC0415  (a second of start-up)
+    """One-sided exact binomial test: P(at least `correct` of `count` guesses are correct)."""
+    from scipy import stats  # noqa: PLC0415  (takes a second to import)
 
     return float(stats.binomtest(correct, count, 0.5, alternative="greater").pvalue)

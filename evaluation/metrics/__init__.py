@@ -1,4 +1,7 @@
-"""The metrics, one file each, found by the names of their files."""
+"""The metrics, one file each; `load_metric` imports a metric by the name of its file.
+
+They may import `measuring` and one another, no other wing of `evaluation`.
+"""
 
 import difflib
 import importlib
@@ -8,15 +11,15 @@ from evaluation.measuring.metric import Metric
 
 
 def available() -> list[str]:
-    """The names of all metrics, which are the names of their files."""
+    """The names of all metrics: the names of the files in this folder."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def load(name: str) -> Metric:
-    """The metric of a file.
+def load_metric(name: str) -> Metric:
+    """The metric of the file `<name>.py`.
 
     Raises:
-        ValueError: There is no such file; the nearest name is given.
+        ValueError: There is no such file; the message suggests the nearest name.
     """
     names = available()
     if name not in names:

@@ -1,9 +1,9 @@
 """Bits per dimension: the bound on the negative log-likelihood as a code length per pixel value.
 
-It is a code length only for a probability mass on the pixels' levels, or for a density of
-dequantised pixels. A density on undequantised pixels is unbounded, and Bernoulli on grey pixels is
-no likelihood: null. The number of levels is in `params`: bits of binarised pixels do not compare
-with bits of 8-bit ones, nor bits of images with bits of images given their classes.
+It is a code length only for a probability mass on the pixels' levels or a density of dequantised
+pixels. It is null for a density of undequantised pixels, which is unbounded, and for Bernoulli on
+grey pixels, which is no likelihood. `params` has the number of levels and the likelihood: bits of
+binarised and of 8-bit pixels are not comparable, and neither are p(x) and p(x | class).
 """
 
 import math
@@ -14,7 +14,7 @@ from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
 from evaluation.measuring.protocols import LikelihoodBound, likelihood_of
 
-#: For each observation model that codes pixels: the levels of a pixel, and the bits to add.
+#: Levels of a pixel and added bits of each observation model that defines a code length.
 CODES: dict[str, tuple[int, float]] = {
     "bernoulli_binary": (2, 0.0),
     "discretised": (256, 0.0),
@@ -28,8 +28,8 @@ def bits_per_dim(nll: Tensor, num_dims: int, added_bits: float = 0.0) -> Tensor:
 
     Args:
         nll: (N,) nats per image.
-        num_dims: D, values per image.
-        added_bits: log2 of the levels per unit, for a density; 0 for a mass.
+        num_dims: D, number of values per image.
+        added_bits: log2 of the levels per unit for a density; 0 (default) for a mass.
     """
     return nll / (num_dims * math.log(2)) + added_bits
 

@@ -1,18 +1,19 @@
-"""Can a fresh linear judge tell real from generated features (Lopez-Paz & Oquab 2017)?
+"""Classifier two-sample test of features with a linear classifier (Lopez-Paz & Oquab 2017).
 
-Logistic regression on standardised features; accuracy and AUROC are means over five folds, so that
-every image is judged once by a judge that has not seen it. A linear judge ranks models where the
-one on pixels (`c2st_pixel`) is right about all of them. Generated duplicates are in several folds
-at once; that the judge then knows them is intended. Of sets of more than 10,000 images the same
-rows of both are drawn: the classes of a conditional model's samples stay as balanced as they were.
+Logistic regression on standardised features separates real from generated images. Accuracy and
+AUROC are means over five folds, so every image is classified once by a classifier that was fitted
+without it. A linear classifier ranks models where the one on pixels (`c2st_pixel`) has accuracy 1
+for all of them. Generated duplicates can be in the training and in the held-out folds; that this
+raises the accuracy is intended. From sets of more than 10,000 images the same rows of both sets are
+drawn, which keeps the class balance of a conditional model's samples.
 
-Intervals: two images of different folds judge each other with one and the same similarity, so that
-the variance over folds is up to twice that of independent images (measured: 1.2 to 1.7 times).
-Wilson's interval is made for half of them: N for the accuracy on N real and N generated images. Of
-an AUROC, whose variance is at most A (1 - A) / N (Birnbaum & Klose 1957), for N / 2.
+Intervals: the classifiers of different folds share images, so the variance over folds is up to
+twice that of independent images (measured: 1.2 to 1.7 times). Wilson's interval therefore uses half
+of the count: N for the accuracy on N real and N generated images; N / 2 for the AUROC, whose
+variance is at most A (1 - A) / N (Birnbaum & Klose 1957).
 
-The p-value comes from one half against the other: given the judge, the held-out images are
-independent, and a coin is the null hypothesis.
+The p-value uses a classifier fitted to one half and tested on the other. Given the classifier, the
+held-out images are independent, and the null hypothesis is guessing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,9 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec
 from evaluation.measuring.protocols import Sampler
+from evaluation.measuring.records import UnavailableError
 from evaluation.measuring.shares import coin_p_value, wilson
 from evaluation.metrics.discriminator import auroc
 
@@ -32,8 +34,9 @@ ACCURACY = "c2st_{extractor}"
 AUROC = "c2st_auroc_{extractor}"
 FOLDS = 5
 PENALTY = 0.1
-#: Of each set: the judge's float64 copies of 50,000 rows of 2,048 features take 4 GiB.
+#: Images used per set: float64 copies of 50,000 rows of 2,048 features would take 4 GiB.
 MAX_IMAGES = 10_000
+#: Rows per step of the standardisation.
 SCALED_AT_ONCE = 1000
 
 Scores = tuple[Tensor, Tensor]
@@ -42,18 +45,18 @@ Scores = tuple[Tensor, Tensor]
 def fold_scores(
     reference: Tensor, generated: Tensor, seed: int, folds: int = FOLDS
 ) -> Iterator[Scores]:
-    """Scores of each fold's real and generated rows by a judge of the other folds.
+    """Scores of the real and the generated rows of each fold by a classifier of the other folds.
 
     Args:
         reference: (N, d), N >= folds.
         generated: (M, d), M >= folds.
-        seed: Of the folds, which have equal shares of both sets.
-        folds: Number of folds.
+        seed: Seed of the folds, which have equal shares of both sets.
+        folds: Number of folds (default 5).
 
     Yields:
-        Two float64 vectors, the logits of being generated.
+        Two float64 vectors: the logits of P(generated) of the real and of the generated rows.
     """
-    # Half a second of start-up that a model without samples does not need.
+    # Half a second to import, which a model without samples saves.
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
     from sklearn.model_selection import StratifiedKFold  # noqa: PLC0415
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
@@ -67,46 +70,46 @@ def fold_scores(
         x[: len(real)], x[len(real) :] = reference[real], generated[fake]
         return x.numpy()
 
-    def judged(known: Tensor, held_out: Tensor) -> Tensor:
-        # In place, and learned from a few rows at a time: whole, it makes two more copies of them.
-        scaler, x = StandardScaler(copy=False), rows(known)
+    def held_out_logits(fitted: Tensor, held_out: Tensor) -> Tensor:
+        # In place and a few rows at a time: fitting all rows at once makes two more copies of them.
+        scaler, x = StandardScaler(copy=False), rows(fitted)
         for start in range(0, len(x), SCALED_AT_ONCE):
             scaler.partial_fit(x[start : start + SCALED_AT_ONCE])
-        judge = LogisticRegression(C=PENALTY, max_iter=1000)
-        judge.fit(scaler.transform(x), is_fake[known].numpy())
-        return torch.from_numpy(judge.decision_function(scaler.transform(rows(held_out))))
+        classifier = LogisticRegression(C=PENALTY, max_iter=1000)
+        classifier.fit(scaler.transform(x), is_fake[fitted].numpy())
+        return torch.from_numpy(classifier.decision_function(scaler.transform(rows(held_out))))
 
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for fold in splitter.split(is_fake.numpy(), is_fake.numpy()):
-        known, held_out = map(torch.from_numpy, fold)
-        scores, fake = judged(known, held_out), is_fake[held_out]
+        fitted, held_out = map(torch.from_numpy, fold)
+        scores, fake = held_out_logits(fitted, held_out), is_fake[held_out]
         yield scores[~fake], scores[fake]
 
 
-def num_right(real: Tensor, fake: Tensor) -> int:
-    """How many of the scores are on the right side of 0."""
+def num_correct(real: Tensor, fake: Tensor) -> int:
+    """Number of correct scores: below 0 for real, at least 0 for generated images."""
     return int((real < 0).sum()) + int((fake >= 0).sum())
 
 
 def half_p_value(reference: Tensor, generated: Tensor, seed: int) -> float:
-    """How likely a coin is as right about one half as a judge of the other half."""
+    """p-value of the accuracy on one half of a classifier fitted to the other half."""
     real, fake = next(fold_scores(reference, generated, seed, folds=2))
-    return coin_p_value(num_right(real, fake), len(real) + len(fake))
+    return coin_p_value(num_correct(real, fake), len(real) + len(fake))
 
 
-def told_apart(reference: Tensor, generated: Tensor, seed: int) -> dict[str, Measurement]:
-    """Accuracy and AUROC of judges of real and generated features.
+def two_sample_test(reference: Tensor, generated: Tensor, seed: int) -> dict[str, Measurement]:
+    """Accuracy and AUROC of classifiers of real and generated features.
 
     Args:
         reference: (N, d), N >= 5.
         generated: (N, d).
-        seed: Of the folds, and of the rows where there are more than `MAX_IMAGES`.
+        seed: Seed of the folds, and of the rows if there are more than `MAX_IMAGES`.
     """
     rng = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(reference), generator=rng)[:MAX_IMAGES].sort().values
     x, y, num = reference[rows], generated[rows], len(rows)
     folds = list(fold_scores(x, y, seed))
-    accuracy = fmean(num_right(*scores) / sum(map(len, scores)) for scores in folds)
+    accuracy = fmean(num_correct(*scores) / sum(map(len, scores)) for scores in folds)
     ranked = fmean(auroc(fake, real) for real, fake in folds)
     params = {"folds": FOLDS, "penalty": PENALTY}
     tested = {"p_value": half_p_value(x, y, seed)}
@@ -120,7 +123,7 @@ def _compute(context: Context) -> Mapping[str, float | Measurement]:
     if context.num < FOLDS:
         raise UnavailableError("too_few_samples")
     features = context.reference_features, context.sample_features
-    return told_apart(*features, context.seeds.metric)
+    return two_sample_test(*features, context.seeds.metric)
 
 
 METRIC = Metric(

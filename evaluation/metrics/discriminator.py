@@ -1,8 +1,8 @@
-"""How well a discriminator tells real from generated, and whether it has memorised the train split.
+"""Accuracy, calibration and memorisation of a discriminator.
 
-Equal counts of train, reference and generated images. Numbers of two models do not compare: a low
-accuracy means a good generator or a bad discriminator. A critic's scores are no logits, so it gets
-the two AUROCs and the gap only.
+The numbers of train, reference and generated images are equal. Values of two models are not
+comparable, because a low accuracy means a good generator or a bad discriminator. The scores of a
+critic are no logits, so it gets only the two AUROCs and the gap.
 """
 
 import functools
@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.measuring.context import Context, UnavailableError, judged
+from evaluation.measuring import model_calls
+from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure
 from evaluation.measuring.protocols import Discriminator, Sampler
+from evaluation.measuring.records import UnavailableError
 
+#: Bins of the calibration error and of the reliability diagram.
 BINS = 15
 
 _PROBABILITY_VALUES = (
@@ -38,7 +41,7 @@ def auroc(positive: Tensor, negative: Tensor) -> float:
     """Mann-Whitney estimate of P(positive > negative) + P(equal) / 2, by mid-ranks.
 
     Raises:
-        UnavailableError: A side is empty.
+        UnavailableError: One of the two sets is empty.
     """
     n, m = len(positive), len(negative)
     if not n or not m:
@@ -46,53 +49,53 @@ def auroc(positive: Tensor, negative: Tensor) -> float:
     _, group, counts = torch.cat([positive, negative]).unique(
         return_inverse=True, return_counts=True
     )
-    # Equal scores share the mean of the ranks that they take up.
+    # Equal scores all get the mean of their ranks.
     ranks = (counts.cumsum(0).double() - (counts - 1) / 2)[group]
     return ((ranks[:n].sum() - n * (n + 1) / 2) / (n * m)).item()
 
 
 def calibration_error(p: Tensor, is_real: Tensor, bins: int = BINS) -> float:
-    """Mean over equal-width bins of p of |mean p - share of real|, weighted by the bins' counts.
+    """Mean over equal-width bins of p of |mean p - share of real|, weighted by the counts.
 
     Args:
         p: (N,) probabilities of being real.
         is_real: (N,) zeros and ones.
-        bins: Number of bins on [0, 1].
+        bins: Number of bins on [0, 1] (default 15).
     """
-    told, real, _ = _binned(p, is_real, bins)
-    return (told - real).abs().sum().item() / len(p)
+    probability, real, _ = _binned(p, is_real, bins)
+    return (probability - real).abs().sum().item() / len(p)
 
 
 def reliability(p: Tensor, is_real: Tensor, bins: int = BINS) -> list[list[float]]:
-    """The reliability diagram (DeGroot & Fienberg 1983): where p is right it is the diagonal.
+    """The reliability diagram (DeGroot & Fienberg 1983); calibrated p lie on the diagonal.
 
     Args:
         p: (N,) probabilities of being real.
         is_real: (N,) zeros and ones.
-        bins: Number of bins of equal width on [0, 1].
+        bins: Number of bins of equal width on [0, 1] (default 15).
 
     Returns:
-        For each bin that is not empty its mean p, its share of real images, and how many it has.
+        Mean p, share of real images and number of images of each bin that is not empty.
     """
-    told, real, counts = _binned(p, is_real, bins)
+    probability, real, counts = _binned(p, is_real, bins)
     full = counts > 0
-    means = torch.stack([told / counts, real / counts, counts], dim=1)[full]
-    found: list[list[float]] = means.tolist()
-    return found
+    means = torch.stack([probability / counts, real / counts, counts], dim=1)[full]
+    rows: list[list[float]] = means.tolist()
+    return rows
 
 
 def _binned(p: Tensor, is_real: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(bins,) sums of p and of real images, and how many images there are."""
+    """(bins,) sums of p, numbers of real images and numbers of images."""
     index = (p.double() * bins).long().clamp(max=bins - 1)
-    told, real, counts = (
+    probability, real, counts = (
         torch.zeros(bins, dtype=torch.float64).index_add_(0, index, values.double())
         for values in (p, is_real, torch.ones_like(p))
     )
-    return told, real, counts
+    return probability, real, counts
 
 
 def gap(train: Tensor, test: Tensor) -> float | Measurement:
-    """The difference of the mean scores (N,) in units of their pooled standard deviation."""
+    """Difference of the mean scores of (N,) images in units of the pooled standard deviation."""
     spread = ((train.double().var() + test.double().var()) / 2).sqrt().item()
     difference = (train.double().mean() - test.double().mean()).item()
     if not spread:
@@ -101,7 +104,7 @@ def gap(train: Tensor, test: Tensor) -> float | Measurement:
 
 
 def probability_values(train: Tensor, test: Tensor, fake: Tensor) -> dict[str, float | Measurement]:
-    """The values that need probabilities, from logits (N,) of the three sets in float64."""
+    """The values that need probabilities, from float64 logits (N,) of the three sets."""
     logits = torch.cat([test, fake])
     is_real = torch.cat([torch.ones_like(test), torch.zeros_like(fake)])
     p = logits.sigmoid()
@@ -126,13 +129,13 @@ def probability_values(train: Tensor, test: Tensor, fake: Tensor) -> dict[str, f
 
 
 def _scores(context: Context, images: Tensor, labels: Tensor | None) -> Tensor:
-    """(N,) float64 scores of images, which a conditional model is told the labels of."""
+    """(N,) float64 scores of images; a conditional model also gets their labels."""
     model = context.model
     assert isinstance(model, Discriminator)
-    with judged(model):
+    with model_calls.evaluation_mode(model):
         parts = [
-            model.discriminate(x, **told).flatten().cpu()
-            for x, told in context.batches(images, labels)
+            model.discriminate(x, **arguments).flatten().cpu()
+            for x, arguments in model_calls.batches(model, images, labels, context.batch_size)
         ]
     scores = torch.cat(parts).double()
     if not scores.isfinite().all():
@@ -142,19 +145,19 @@ def _scores(context: Context, images: Tensor, labels: Tensor | None) -> Tensor:
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
     assert isinstance(context.model, Discriminator)
-    fakes, num = context.samples, min(context.num, len(context.train.images))
+    generated, num = context.samples, min(context.num, len(context.train.images))
     if num < 2:
         raise UnavailableError("too_few_samples")
-    real, known = context.reference.first(num), context.train.first(num)
+    real = context.reference.first(num)
     # The real images are scored once for all sets of samples.
     train, test = (
-        context.once(
-            ("discriminator scores", one.split, one.sha256, num),
-            functools.partial(_scores, context, one.images, one.labels),
+        context.cached(
+            ("discriminator scores", split.split, split.sha256, num),
+            functools.partial(_scores, context, split.images, split.labels),
         )
-        for one in (known, real)
+        for split in (context.train.first(num), real)
     )
-    fake = _scores(context, fakes[:num], real.labels)  # the labels that they were drawn for
+    fake = _scores(context, generated[:num], real.labels)  # samples have the reference labels
     values: dict[str, float | Measurement] = {
         "disc_auroc": auroc(test, fake),
         "disc_gap": gap(train, test),
@@ -164,7 +167,7 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
         values |= probability_values(train, test, fake)
     else:
         values |= {spec.name: failure("not_supported") for spec in _PROBABILITY_VALUES}
-    # A small train split decides the count on every side.
+    # A train split smaller than the reference set limits the number of images of every set.
     used = {"images_a_side": num}
     return {
         name: replace(value, params={**value.params, **used})

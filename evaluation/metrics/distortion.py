@@ -1,8 +1,8 @@
 """Distortion: -E_q log p(x|z) in nats per image, the mean over images.
 
-One posterior draw per image, at beta = 1 whatever was trained. Values of different observation
-models are not comparable, nor are those with and without the class given, so `params` says what
-they are of.
+One posterior draw per image, at beta = 1 independently of the training objective. Values of
+different observation models are not comparable, and neither are values of p(x | z) and of
+p(x | z, class); `params` has the likelihood.
 """
 
 from evaluation.measuring.context import Context

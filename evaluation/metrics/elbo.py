@@ -1,8 +1,8 @@
 """Evidence lower bound: -(rate + distortion) in nats per image, the mean over images.
 
-One posterior draw per image, at beta = 1 whatever was trained. Values of different observation
-models are not comparable, nor are those with and without the class given, so `params` says what it
-is the likelihood of. Bernoulli on grey pixels bounds no likelihood: null.
+One posterior draw per image, at beta = 1 independently of the training objective. Values of
+different observation models are not comparable, and neither are bounds of p(x) and of p(x | class);
+`params` has the likelihood. Null for Bernoulli on grey pixels, which bounds no likelihood.
 """
 
 from evaluation.measuring.context import Context

@@ -1,8 +1,8 @@
 """Frechet distance of features (Heusel et al. 2017), in percent of the real feature variance.
 
-Its bias grows as 1/n, so values at different n are different metrics. `params` says how much is
-the difference of the means and how much that of the covariances, and in `iid_floor` what two sets
-of real images of this size would get on average.
+The bias is proportional to 1/n, so values at different n are not comparable. `params` has the part
+of the means, the part of the covariances, and as `iid_floor` the expected value of two sets of real
+images of this size.
 """
 
 from evaluation.measuring.context import Context
@@ -16,10 +16,10 @@ NAME = "fid_{extractor}"
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
     generated, reference = context.sample_features, context.reference_features
-    assert not isinstance(context.extractor, MissingExtractor)  # it would have no features
+    assert not isinstance(context.extractor, MissingExtractor)  # the line above has raised
     mean_part, covariance_part = frechet_parts(reference, generated)
     n, d = generated.shape
-    floor = context.once(
+    floor = context.cached(
         ("frechet floor", context.extractor.sha256),
         lambda: frechet_floor(covariance(reference), n, n),
     )
@@ -27,7 +27,7 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
         "mean_part": mean_part,
         "covariance_part": covariance_part,
         "iid_floor": floor,
-        # Legal, since the route is exact for any rank, but the value is then mostly bias.
+        # Valid, because the computation is exact for any rank, but the value is mostly bias.
         "rank_deficient": n <= d,
     }
     return {NAME: Measurement(mean_part + covariance_part, params)}

@@ -1,26 +1,28 @@
 """Frechet distance extrapolated to infinitely many images, both sets subsampled at the same n.
 
-The distance of two sets of n images is the true one plus about c / n, and c is another one for each
-model. So: distances on random subsets of both sets, their line over 1 / n, and its intercept. Chong
-and Forsyth (2020, arXiv 1911.07023) do so with the generated set only, which keeps the bias that
-comes from the real one. Negative values are legal, as of every unbiased estimate of a distance.
+The distance of two sets of n images is the true distance plus about c / n, where c depends on the
+model. The metric computes distances of random subsets of both sets, fits a line over 1 / n, and
+returns its intercept. Chong and Forsyth (2020, arXiv 1911.07023) take subsets of the generated set
+only, which keeps the bias of the real set. Negative values are valid, as for every unbiased
+estimate of a distance.
 
 A subset has the same rows of both sets. Samples of a conditional model have the classes of the
-reference images row by row; so have the subsets then, and c is that of the whole sets. From rows
-drawn apart the line would be too steep and the intercept of a perfect model below 0.
+reference images row by row, so the subsets have equal class counts and the same c as the whole
+sets. With independent rows the line would be too steep and the intercept of a perfect model below
+0.
 
-The least-squares error of the intercept is invalid, because the subsets share images. The error
-given here adds two variances:
+The least-squares error of the intercept is invalid, because the subsets share images. The standard
+error here adds two variances:
 
-- of the data: jackknife pseudo-values G F - (G - 1) F_{-g} of G disjoint blocks of rows, whose mean
-  has no c / n either. By Efron and Stein (1981) a jackknife variance is on average not too small;
-  for equal distributions, where the distance has no first-order term, it is about twice the true
-  one.
-- of the drawn subsets, which are independent given the data: the residuals' sandwich estimate
-  (White 1980).
+- that of the data: jackknife pseudo-values G F - (G - 1) F_{-g} of G disjoint blocks of rows, whose
+  mean is also free of c / n. By Efron and Stein (1981) the expectation of a jackknife variance is
+  at least the true variance; for equal distributions, where the distance has no first-order term,
+  it is about twice the true variance.
+- that of the random subsets, which are independent given the data: the sandwich estimate from the
+  residuals (White 1980).
 
-The interval has G - 1 degrees of freedom. `python -m tests.bench.fid_infinity` counts how often it
-holds the truth.
+The interval has G - 1 degrees of freedom. `python -m tests.bench.fid_infinity` measures its
+coverage.
 """
 
 import math
@@ -29,17 +31,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.context import Context
 from evaluation.measuring.intervals import LEVEL
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec
 from evaluation.measuring.moments import frechet_parts
 from evaluation.measuring.protocols import Sampler
+from evaluation.measuring.records import UnavailableError
 
 NAME = "fid_inf_{extractor}"
+#: Different values of n.
 POINTS = 15
+#: Subsets at each n below N.
 DRAWS = 5
+#: Blocks of the jackknife.
 BLOCKS = 15
-#: Below so many images per feature the bias is not linear in 1 / n.
+#: Smallest number of images per feature; with fewer, the bias is not linear in 1 / n.
 IMAGES_PER_FEATURE = 3
 
 
@@ -49,9 +55,9 @@ class Extrapolation:
 
     Attributes:
         intercept: The distance at infinite n.
-        slope: How much of it is added at n = 1, by the line.
-        residual_sd: Of the distances around the line, ddof=2.
-        standard_error: Of the intercept.
+        slope: The slope in 1 / n: the bias at n = 1, by the line.
+        residual_sd: Standard deviation of the distances around the line, ddof=2.
+        standard_error: Standard error of the intercept.
         smallest: The smallest n.
     """
 
@@ -63,7 +69,7 @@ class Extrapolation:
 
     def interval(self) -> dict[str, float | str]:
         """Student's interval of the intercept."""
-        from scipy import stats  # noqa: PLC0415  (a second of start-up)
+        from scipy import stats  # noqa: PLC0415  (takes a second to import)
 
         half = float(stats.t.ppf((1 + LEVEL) / 2, BLOCKS - 1)) * self.standard_error
         return {
@@ -79,8 +85,8 @@ def extrapolate(reference: Tensor, generated: Tensor, seed: int) -> Extrapolatio
 
     Args:
         reference: (N, d) features, in random order.
-        generated: (N, d) features, of the same class in each row if classes were asked for.
-        seed: Of the subsets.
+        generated: (N, d) features; of a conditional model with the reference classes row by row.
+        seed: Seed of the subsets.
 
     Raises:
         UnavailableError: The smallest subset has fewer than 3 d rows.

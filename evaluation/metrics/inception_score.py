@@ -1,8 +1,8 @@
-"""Class score of samples (Salimans et al. 2016) with the extractor's own classes.
+"""Inception score of samples (Salimans et al. 2016) with the extractor's own classes.
 
-It prefers ten prototypes to the data itself, so nothing is selected by it. Beside it in `params`:
-mean and deviation over ten splits, the shares of the predicted classes, their total variation
-distance to those of the real images, and the mean of the largest probability.
+Not for model selection: it rates ten prototypes above the data itself. `params` has mean and
+standard deviation over ten splits, the shares of the predicted classes, their total variation
+distance to the shares of the real images, and the mean of the largest probability.
 """
 
 import torch
@@ -22,13 +22,13 @@ def class_score(logits: Tensor) -> float:
     log_p = F.log_softmax(logits.to("cpu", torch.float64), dim=1)
     p = log_p.exp()
     marginal = p.mean(0)
-    # 0 log 0 = 0: torch.special.entr knows it, a logarithm of the marginal does not.
+    # entr returns 0 at p = 0; -p log p would return NaN.
     entropy = torch.special.entr(marginal).sum()
     return (entropy - torch.special.entr(p).sum(1).mean()).exp().item()
 
 
 def split_scores(logits: Tensor, seed: int, splits: int = SPLITS) -> Tensor:
-    """(splits,) class scores of nearly equal parts of a seeded permutation."""
+    """(splits,) class scores of parts of nearly equal size of a seeded permutation."""
     n = len(logits)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     parts = [order[i * n // splits : (i + 1) * n // splits] for i in range(splits)]

@@ -1,10 +1,10 @@
-"""How much each latent dimension carries: KL(q(z_d | x) || p(z_d)), the mean over images, in nats.
+"""KL per latent dimension, KL(q(z_d | x) || p(z_d)), the mean over images, in nats.
 
-The value is that of the dimension that carries most: beside the rate, which is the sum, it says
-whether a few dimensions carry all. `params` has the sum and every dimension, from most to least; a
-collapsed one has 0. In closed form for a Gaussian posterior with independent dimensions and the
-prior N(0, I) (Kingma & Welling 2014, arXiv 1312.6114, appendix B), null for any other.
-The posteriors are those of `rate`: a model that binarises pixels does so with the same draws.
+The value is the maximum over the dimensions; compared with the rate, which is the sum, it shows
+whether a few dimensions hold all information. `params` has the sum and all dimensions in descending
+order; a collapsed dimension has 0. The closed form needs a Gaussian posterior with independent
+dimensions and the prior N(0, I) (Kingma & Welling 2014, arXiv 1312.6114, appendix B); null for any
+other. The posteriors are those of `rate`: a model that binarises pixels uses the same draws.
 """
 
 from torch import Tensor
@@ -18,11 +18,11 @@ NAME = "kl_per_dim_max"
 
 
 def kl_to_unit_normal(mean: Tensor, std: Tensor) -> Tensor:
-    """KL(N(mean, std^2) || N(0, 1)) element by element, nats, float64.
+    """Element-wise KL(N(mean, std^2) || N(0, 1)) in nats, float64.
 
     Args:
         mean: Any shape.
-        std: Of the same shape, above 0; infinite at 0.
+        std: The same shape, > 0; the KL is infinite at 0.
     """
     mean, variance = mean.double(), std.double().square()
     return 0.5 * (mean.square() + variance - 1 - variance.log())

@@ -1,10 +1,11 @@
-"""Copies of training images, in features; reference is the train split, baseline the held-out one.
+"""Copies of training images, in features: distances to the train split, against held-out images.
 
-ct is a z score of the distances to the train set, against those of held-out images: far below 0
-for copies. authpct is the share of images that keep more distance from their nearest train image
-than its nearest train neighbour does, to be read against the value of held-out images. copy_share
-is the share of images closer to the train set than all but 1 % of the held-out images: 0.01 for
-perfect samples. Suspicious is only what is so in pixels, too (`memorisation_pixel`).
+`ct` is a z score of the distances to the train set relative to those of held-out images; copies are
+far below 0. `authpct` is the share of images that are farther from their nearest train image than
+that image is from its nearest train image; compare it with the value of held-out images.
+`copy_share` is the share of images closer to the train set than the nearest 1 % of the held-out
+images; perfect samples have 0.01. Treat a model as suspicious only if the values in pixels
+(`memorisation_pixel`) agree.
 """
 
 from evaluation.measuring.context import Context
@@ -18,8 +19,8 @@ SUFFIX = "{extractor}"
 
 def _compute(context: Context) -> dict[str, float | Measurement]:
     generated = context.sample_features
-    assert not isinstance(context.extractor, MissingExtractor)  # it would have no features
-    known = context.once(
+    assert not isinstance(context.extractor, MissingExtractor)  # the line above has raised
+    known = context.cached(
         ("memorisation", context.extractor.sha256),
         lambda: baseline(
             context.real_features(context.train), context.reference_features, context.seeds.metric
@@ -28,5 +29,5 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     return measure(generated, known, SUFFIX)
 
 
-# One set: the mean of three z scores is none.
+# One set of samples: a mean of several z scores is no z score.
 METRIC = Metric("memorisation", (Sampler,), specs(SUFFIX), _compute, every_set=False)

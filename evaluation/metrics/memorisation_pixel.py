@@ -1,8 +1,8 @@
 """Copies of training images, in pixels: the values of `memorisation` without an extractor.
 
-A smooth image is close to everything in pixels: a blur scores as a copy here and as the opposite in
-features. Suspicious is only what is so in both. Of one set of samples, since the search through the
-train split's pixels is slow.
+A smooth image is close to all images in pixels: blurred images look like copies here and like the
+opposite in features. Treat a model as suspicious only if both agree. Computed on one set of
+samples, because the search in the pixels of the train split is slow.
 """
 
 from evaluation.measuring.context import Context

@@ -1,21 +1,23 @@
-"""Memorisation-informed Frechet distance (Bai et al. 2021): divided by that to the train set.
+"""Memorisation-informed Frechet distance (Bai et al. 2021): FID over distance to the train set.
 
-Copies of training images have small distances to the real ones; this divides by how near the
-generated features lie to those of the train set, if that is near at all. The mean runs over the
-generated images, each to its nearest training image. Copies come out as 1e14 times their distance.
+Copies of training images have a small FID. This metric divides the FID by the mean cosine distance
+of the generated features to their nearest train features if that mean is below 0.1. For exact
+copies the result is 1e14 times the FID.
 """
 
 import torch
 from torch import Tensor
 
-from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec
 from evaluation.measuring.moments import frechet_parts
 from evaluation.measuring.protocols import Sampler
+from evaluation.measuring.records import UnavailableError
 
 NAME = "mifid_{extractor}"
+#: Cosine distance below which the FID is divided by it (tau of the paper).
 NEAR = 0.1
-#: What keeps the quotient finite for copies; the authors' own.
+#: Added to the divisor, which is 0 for copies; the value of the authors.
 LEAST = 1e-14
 _CHUNK = 1000
 
@@ -23,7 +25,7 @@ _CHUNK = 1000
 def cosine_distance(generated: Tensor, train: Tensor) -> float:
     """Mean over generated features (M, d) of 1 - |cosine| to the nearest train feature (N, d).
 
-    A feature of length 0 has no direction: it is at distance 1 from all others.
+    A feature of length 0 has no direction and distance 1 from all others.
     """
     x, y = (_normalised(side) for side in (generated, train))
     nearest = [(rows @ y.T).abs().amax(1) for rows in x.split(_CHUNK)]

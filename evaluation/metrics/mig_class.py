@@ -1,10 +1,10 @@
-"""Mutual information gap with the class: whether one latent dimension alone tells the class.
+"""Mutual information gap with the class: whether a single latent dimension encodes the class.
 
-(I_1 - I_2) / H(y), I_1 and I_2 being the two largest mutual informations of a dimension of E[z | x]
-with the class, over histograms of 20 bins (Chen et al. 2018, arXiv 1802.04942, Eq. 6; the binning
-of Locatello et al. 2019, arXiv 1811.12359). In [0, 1].
+(I_1 - I_2) / H(y), where I_1 and I_2 are the two largest mutual informations of a dimension of
+E[z | x] with the class, over histograms of 20 bins (Chen et al. 2018, arXiv 1802.04942, Eq. 6;
+binning of Locatello et al. 2019, arXiv 1811.12359). In [0, 1].
 
-The class is the only factor that these data sets know, and not one that they are made of: this is
+The class is the only known factor of these data sets and no factor that generated them, so this is
 no measure of disentanglement. A plug-in estimate is too high by about (bins - 1) (classes - 1) /
 (2 n) nats, 0.085 for 1,000 images and 10 classes; its mean over permuted labels is subtracted.
 """
@@ -12,20 +12,21 @@ no measure of disentanglement. A plug-in estimate is too high by about (bins - 1
 import torch
 from torch import Tensor
 
-from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.context import Context
 from evaluation.measuring.latents import unseen_labels
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec
 from evaluation.measuring.protocols import Encoder
+from evaluation.measuring.records import UnavailableError
 
 BINS = 20
 PERMUTATIONS = 20
 
 
 def equal_width_bins(values: Tensor, bins: int = BINS) -> Tensor:
-    """(N, d) bin numbers from 0 of values (N, d), between the extremes of each dimension."""
+    """(N, d) bin indices from 0 of values (N, d), between the extremes of each dimension."""
     low, high = values.amin(0), values.amax(0)
     width = (high - low) / bins
-    # A constant dimension has a single bin.
+    # A constant dimension has one bin.
     return ((values - low) / torch.where(width > 0, width, 1)).long().clamp(max=bins - 1)
 
 
@@ -37,7 +38,7 @@ def mutual_information(bins: Tensor, labels: Tensor) -> Tensor:
         labels: (N,) int64 from 0.
 
     Returns:
-        (d,) float64 nats, up to rounding in [0, H(y)].
+        (d,) float64 nats, in [0, H(y)] up to rounding.
     """
     n, d = bins.shape
     num_bins, num_classes = int(bins.max()) + 1, int(labels.max()) + 1
@@ -48,12 +49,12 @@ def mutual_information(bins: Tensor, labels: Tensor) -> Tensor:
 
 
 def corrected_information(bins: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
-    """Plug-in mutual information (d,) minus its mean over permuted labels, not below 0.
+    """Plug-in mutual information (d,) minus its mean over permuted labels, at least 0.
 
     Args:
         bins: (N, d) int64 from 0.
         labels: (N,) int64 from 0.
-        rng: Of the permutations, the same for all dimensions.
+        rng: Source of the permutations, which are the same for all dimensions.
     """
     by_chance = torch.stack(
         [

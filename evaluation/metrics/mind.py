@@ -1,9 +1,9 @@
-"""Sliced Wasserstein distance of features (arXiv 2605.06797): whole projections, no moments only.
+"""Sliced Wasserstein distance of features (arXiv 2605.06797): distributions beyond their moments.
 
 3 d times the mean, over random unit directions, of the squared 2-Wasserstein distance of the two
-projections, so that a shift by mu costs about 3 |mu|^2. Its bias falls as 1 / n like that of the
-Frechet distance, and it scales with the square of the features: values at another n or of another
-extractor are another metric.
+projections; a shift by mu gives about 3 |mu|^2. The bias is proportional to 1 / n like that of the
+Frechet distance, and the value scales with the square of the features. Values at different n or of
+different extractors are not comparable.
 """
 
 import torch
@@ -15,9 +15,9 @@ from evaluation.measuring.protocols import Sampler
 
 NAME = "mind_{extractor}"
 DIRECTIONS = 1000
-# Projections of so many directions at once: 10,000 rows of 1,000 would be 80 MB a side.
+# Directions per step: projections of 10,000 rows on all 1,000 would take 80 MB per set.
 _CHUNK = 100
-# So many features at a time are float64.
+# Rows converted to float64 at a time.
 _ROWS = 8192
 
 
@@ -28,9 +28,9 @@ def sliced_distance(
 
     Args:
         reference: (N, d).
-        generated: (M, d); of the larger set min(N, M) seeded rows are used.
-        seed: Of the directions and of those rows.
-        directions: Number of directions.
+        generated: (M, d); min(N, M) rows of the larger set are used, drawn with the seed.
+        seed: Seed of the directions and of these rows.
+        directions: Number of directions (default 1,000).
     """
     rng = torch.Generator().manual_seed(seed)
     d = reference.shape[1]
@@ -43,7 +43,7 @@ def sliced_distance(
         else features[torch.randperm(len(features), generator=rng)[:size]]
         for features in (reference.cpu(), generated.cpu())
     )
-    # Sorted values of two projections are coupled best in their order.
+    # In one dimension the optimal coupling pairs the sorted values.
     means = [
         (_sorted_projections(chunk, x) - _sorted_projections(chunk, y)).square().mean(1)
         for chunk in units.split(_CHUNK)

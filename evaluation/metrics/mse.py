@@ -1,4 +1,4 @@
-"""Mean squared error of reconstructions: the mean over an image, then over images."""
+"""Mean squared error of reconstructions: the mean over the pixels, then over the images."""
 
 from torch import Tensor
 

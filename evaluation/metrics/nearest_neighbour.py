@@ -1,10 +1,10 @@
-"""Whether a point's nearest neighbour tells if it is real: leave-one-out 1-NN (Xu et al. 2018).
+"""Leave-one-out 1-nearest-neighbour accuracy, real against generated (Xu et al. 2018).
 
-Share of the pooled features whose nearest other point is of their own set, over all and over each
-half. 0.5 for sets that cannot be told apart; above, they are separate; below, the generated points
-sit on the real ones, as copies do. Always read with its halves: noise (real 1, generated 0) and
-blur (the reverse) have an accuracy near 0.5. Where both sets are equally near, that is half a hit:
-if all images are equal, the accuracy is 0.5.
+The share of the pooled features whose nearest other point is of their own set, over all points and
+over each set. Equal distributions have 0.5, separate sets more, and generated points close to the
+real ones, such as copies, less. Read it together with the values of the two sets: noise (real 1,
+generated 0) and blur (the reverse) have a total near 0.5. A tie between the sets counts half: if
+all images are equal, the accuracy is 0.5.
 """
 
 from statistics import fmean
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec
-from evaluation.measuring.neighbours import Overlap, Side, overlap_of
-from evaluation.measuring.permutations import shuffled
+from evaluation.measuring.overlap import Overlap, Side, overlap_of
+from evaluation.measuring.permutations import random_order
 from evaluation.measuring.protocols import Sampler
 
 BOTH, REAL, FAKE = "nn1_{extractor}", "nn1_real_{extractor}", "nn1_fake_{extractor}"
@@ -23,7 +23,7 @@ PERMUTATIONS = 1000
 
 
 def accuracies(sets: Overlap) -> dict[str, float]:
-    """The accuracy over all points and over each half, by the values' names."""
+    """The accuracy over all points and over each set, by the values' names."""
     real, fake = (_hits(side) for side in (sets.reference, sets.generated))
     return {
         BOTH: torch.cat([real, fake]).mean().item(),
@@ -35,13 +35,18 @@ def accuracies(sets: Overlap) -> dict[str, float]:
 def permutation_test(
     sets: Overlap, seed: int, classes: Tensor | None = None
 ) -> dict[str, dict[str, float]]:
-    """How far the accuracies are from those of labels dealt at random over the same points.
+    """Permutation test of the accuracies against random labels of the same points.
 
-    The binomial deviation does not hold, since points share neighbours; who is nearest to whom does
-    not depend on the labels, so the test is exact. A tie is given to one of both sets at random.
+    A binomial test is invalid, because points share neighbours. The neighbours do not depend on the
+    labels, so the permutation test is exact. Ties between the sets are broken at random.
+
+    Args:
+        sets: The neighbours of both sets.
+        seed: Seed of the tie-breaking and of the permutations.
+        classes: (N + M,) classes of both sets; labels are then permuted within each class only.
 
     Returns:
-        By the values' names `iid_expectation` and `p_value` (two-sided, at least 1 / 1001).
+        `iid_expectation` and `p_value` (two-sided, at least 1 / 1001) by the values' names.
     """
     n, m = len(sets.reference), len(sets.generated)
     rng = torch.Generator().manual_seed(seed)
@@ -53,18 +58,18 @@ def permutation_test(
     )
     is_real = torch.arange(n + m) < n
     observed = _shares(is_real, neighbour)
-    dealt = [
-        _shares(is_real[shuffled(n + m, rng, classes)], neighbour) for _ in range(PERMUTATIONS)
+    permuted = [
+        _shares(is_real[random_order(n + m, rng, classes)], neighbour) for _ in range(PERMUTATIONS)
     ]
     expected = _expected(n, m)
     if classes is not None:
-        # Neighbours are mostly of one class: the mean over such labels is another one.
-        expected = {name: fmean(found[name] for found in dealt) for name in observed}
+        # Neighbours are mostly of one class, so the closed form does not hold within classes.
+        expected = {name: fmean(shares[name] for shares in permuted) for name in observed}
     tested = {}
     for name, mean in expected.items():
-        # Counts over counts: what is equal differs by rounding only.
+        # 1e-12: equal ratios of counts can differ by rounding.
         limit = abs(observed[name] - mean) - 1e-12
-        extreme = 1 + sum(abs(found[name] - mean) >= limit for found in dealt)
+        extreme = 1 + sum(abs(shares[name] - mean) >= limit for shares in permuted)
         tested[name] = {"iid_expectation": mean, "p_value": extreme / (PERMUTATIONS + 1)}
     return tested
 
@@ -76,22 +81,22 @@ def _hits(side: Side) -> Tensor:
 
 
 def _neighbour(side: Side, first: int, first_across: int, rng: torch.Generator) -> Tensor:
-    """(N,) the nearest other point of the pool, in which the sets begin at the given places."""
+    """(N,) index of the nearest other point in the pool; the sets start at the given offsets."""
     coin = torch.rand(len(side), generator=rng) < 0.5
     own, across = side.own[:, 0], side.across
-    stays = torch.where(own == across, coin, own < across)
-    return torch.where(stays, side.own_index + first, side.across_index + first_across)
+    same_set = torch.where(own == across, coin, own < across)
+    return torch.where(same_set, side.own_index + first, side.across_index + first_across)
 
 
 def _expected(n: int, m: int) -> dict[str, float]:
-    """The mean accuracies over all ways to deal the labels."""
+    """The mean accuracies over all permutations of the labels."""
     others = n + m - 1
     both = (n * (n - 1) + m * (m - 1)) / ((n + m) * others)
     return {BOTH: both, REAL: (n - 1) / others, FAKE: (m - 1) / others}
 
 
 def _shares(is_real: Tensor, neighbour: Tensor) -> dict[str, float]:
-    """The accuracies of labels over given neighbours."""
+    """The accuracies of labels, given the nearest neighbour of each point."""
     same = is_real == is_real[neighbour]
     total, real = same.sum().item(), (same & is_real).sum().item()
     n = is_real.sum().item()

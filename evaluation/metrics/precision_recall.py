@@ -1,18 +1,18 @@
 """Precision and recall of features by balls of nearest neighbours (Kynkaanniemi et al. 2019).
 
-A set covers the balls around its points that reach to their third nearest other point, without the
-border. Precision is the share of generated images that the real set covers, recall the share of
-real images that the generated set covers. Neither is 1 for a perfect model: they are read against
-the value of held-out images. Where generated images are equal, their balls have radius 0 and
-contain nothing, so a model that repeats one image has recall 0. Where the real images are, they
-cover nothing that any model could draw: precision is null, and so is recall if both sets are.
+A set covers the balls around its points whose radius is the distance to the third nearest other
+point of the set, without border. Precision is the share of generated images that the real set
+covers, recall the share of real images that the generated set covers. A perfect model has less than
+1 in both: compare with the value of held-out images. If all generated images are equal, their balls
+have radius 0 and are empty, so a model that repeats one image has recall 0. If all real images are
+equal, no model could be covered: precision is null, and recall is null if both sets are constant.
 """
 
 from typing import Any
 
 from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure
-from evaluation.measuring.neighbours import Overlap, Side, overlap_of
+from evaluation.measuring.overlap import Overlap, Side, overlap_of
 from evaluation.measuring.protocols import Sampler
 
 PRECISION, RECALL = "precision_{extractor}", "recall_{extractor}"
@@ -38,10 +38,10 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     params: dict[str, Any] = {"k": K}
     if sets.neighbours < K:
         return dict.fromkeys((PRECISION, RECALL), failure("fewer_images_than_neighbours", **params))
-    no_reference = sets.reference.covers_nothing(K)
-    neither = no_reference and sets.generated.covers_nothing(K)
+    no_reference = sets.reference.all_balls_empty(K)
+    neither = no_reference and sets.generated.all_balls_empty(K)
     identical = failure("identical_images", **params)
-    # It depends on the data, unlike that of coverage: 0.9 on digits, 0.6 for 64-d Gaussians.
+    # Unlike that of coverage it depends on the data: 0.9 on digits, 0.6 for 64-d Gaussians.
     params["iid_expectation"] = "below 1, the value of held-out images"
     return {
         PRECISION: identical if no_reference else Measurement(precision(sets), params),

@@ -1,6 +1,6 @@
 """Peak signal-to-noise ratio of reconstructions: dB of each image, then the mean over images.
 
-Not the ratio of the pooled error, which is another number.
+The ratio of the pooled error would be another number.
 """
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from evaluation.metrics.mse import squared_error
 def peak_signal_to_noise(errors: Tensor) -> Tensor:
     """-10 log10 of (N,) mean squared errors of images in [0, 1], in dB, at most 58.92.
 
-    The error is clamped at what rounding to 8 bits adds, so that a perfect image stays finite.
+    Errors below the variance of rounding to 8 bits are clamped, so that a perfect image is finite.
     """
     return -10 * errors.clamp(min=ROUNDING_MSE).log10()
 

@@ -1,8 +1,8 @@
 """Rate: KL(q(z|x) || p(z)) in nats per image, the mean over images.
 
-A diagnostic: it has no direction. One posterior draw per image, at beta = 1 whatever was trained.
-Values of different observation models are not comparable, nor are those with and without the
-class given, so `params` says what they are of.
+A diagnostic without direction. One posterior draw per image, at beta = 1 independently of the
+training objective. Values of different observation models are not comparable, and neither are
+values of conditional and unconditional models; `params` has the likelihood.
 """
 
 from evaluation.measuring.context import Context

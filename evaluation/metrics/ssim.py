@@ -1,15 +1,16 @@
 """Structural similarity of reconstructions (Wang et al. 2004): per image, then the mean.
 
-Only whole windows count. Averaging the padded border too, as torchmetrics does, reverses rankings:
-a blur then beats a good reconstruction.
+Only whole windows count. Including the padded border, as torchmetrics does, reverses rankings: a
+blur is then better than a good reconstruction.
 """
 
 import torch
 from torch import Tensor
 
-from evaluation.measuring.context import Context, UnavailableError
+from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec, mean_over_images
 from evaluation.measuring.protocols import Reconstructor
+from evaluation.measuring.records import UnavailableError
 
 WINDOW = 11
 SIGMA = 1.5
@@ -42,7 +43,7 @@ def structural_similarity(x: Tensor, x_hat: Tensor) -> Tensor:
 
 
 def _blurred(images: Tensor) -> Tensor:
-    """Gaussian means over whole windows: the window is a product, so one axis after the other."""
+    """Gaussian means over whole windows; the window is separable, so one axis after the other."""
     offsets = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
     weights = (-0.5 * (offsets / SIGMA).square()).exp()
     weights /= weights.sum()

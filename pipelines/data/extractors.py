@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import torch
 
 from evaluation.measuring import inception
-from evaluation.measuring.context import RealImages
 from evaluation.measuring.extractors import (
     Extractor,
     FeatureExtractor,
     MissingExtractor,
 )
+from evaluation.measuring.real_images import RealImages
 from pipelines.data import splits
 from pipelines.data.extractor_files import load_extractor, load_features
 from pipelines.data.splits import Split

@@ -11,9 +11,11 @@ import warnings
 import torch
 from torch import Tensor
 
-import evaluation
+from evaluation.measuring.context import Seeds
 from evaluation.measuring.extractors import Classifier, Extractor
 from evaluation.measuring.images import to_uint8
+from evaluation.measuring.real_images import RealImages
+from evaluation.runner import Settings, evaluate_images
 from tests.bench import turns
 
 NUM, SHAPE = 10_000, (1, 28, 28)
@@ -101,13 +103,13 @@ def main() -> None:
     register(ours)
     import torch_fidelity
 
-    real = evaluation.RealImages.of(reference)
-    settings = evaluation.Settings(evaluation.Seeds(None, 0, 0), NUM)
+    real = RealImages.of(reference)
+    settings = Settings(Seeds(None, 0, 0), NUM)
     sides = Pictures(generated), Pictures(reference)
     found: dict[str, dict[str, float]] = {}
 
     def project() -> None:
-        records = evaluation.evaluate_images(
+        records = evaluate_images(
             generated, METRICS, reference=real, train=real, extractors=[ours], settings=settings
         ).records
         found["project"] = {record.name: record.value for record in records}

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from evaluation.measuring.moments import Moments, frechet_parts
-from evaluation.measuring.neighbours import overlap
-from evaluation.metrics.c2st import told_apart
+from evaluation.measuring.overlap import overlap
+from evaluation.metrics.c2st import two_sample_test
 from evaluation.metrics.kid import kernel_distance
 from evaluation.metrics.mind import sliced_distance
 from tests.bench.limits import verdict
@@ -67,7 +67,7 @@ def mind() -> None:
 
 def c2st() -> None:
     """The linear judge of two tensors, which draws rows of them."""
-    told_apart(*tensors(), seed=0)
+    two_sample_test(*tensors(), seed=0)
 
 
 def kid() -> None:

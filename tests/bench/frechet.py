@@ -14,12 +14,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from evaluation.measuring.moments import (
-    covariance,
-    frechet_from_moments,
-    frechet_parts,
-    total_variance,
-)
+from evaluation.measuring.moments import covariance, frechet_parts, total_variance
+from evaluation.measuring.published_statistics import frechet_from_moments
 from tests.bench.turns import milliseconds, ratio, take
 
 

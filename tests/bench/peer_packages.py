@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.measuring.moments import frechet_parts
-from evaluation.measuring.neighbours import overlap
+from evaluation.measuring.overlap import overlap
 from evaluation.metrics.density_coverage import K as K_COVERAGE
 from evaluation.metrics.density_coverage import coverage, density
 from evaluation.metrics.inception_score import class_score

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evaluation.measuring.context import Context, RealImages, Seeds
+from evaluation.measuring.context import Context, Seeds
 from evaluation.measuring.extractors import Classifier, Extractor
 from evaluation.measuring.images import quantise
+from evaluation.measuring.real_images import RealImages
 
 SHAPE = (1, 12, 12)
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from evaluation import metrics as registry
-from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.context import Seeds
 from evaluation.measuring.images import quantise
 from evaluation.measuring.metric import Metric, ValueSpec
 from evaluation.measuring.protocols import Conditional
+from evaluation.measuring.real_images import RealImages
 from evaluation.metrics.discriminator import METRIC as DISCRIMINATOR
 from evaluation.runner import Settings, evaluate
 
@@ -127,7 +128,7 @@ def kind_of(metric: Metric, spec: ValueSpec) -> Callable[[bool], Model]:
 
 DIRECTED = [
     (metric, spec)
-    for metric in map(registry.load, registry.available())
+    for metric in map(registry.load_metric, registry.available())
     for spec in metric.values
     if spec.higher_is_better is not None
 ]

@@ -6,7 +6,8 @@ import torch
 from evaluation.comparing import reference_rows
 from evaluation.comparing.reference_rows import ROWS, Sources, broken_pairs
 from evaluation.measuring.classifier import ClassifierSettings, train_classifier
-from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.context import Seeds
+from evaluation.measuring.real_images import RealImages
 from evaluation.runner import Settings, evaluate_images
 
 NUM = 1000

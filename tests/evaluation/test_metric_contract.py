@@ -40,7 +40,7 @@ UNITS = {
 
 @pytest.fixture(params=NAMES)
 def metric(request) -> Metric:
-    return registry.load(request.param)
+    return registry.load_metric(request.param)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_metric_uses_the_extractor_for_all_of_its_values_or_for_none(metric) -
 
 
 def test_value_names_are_unique_over_all_metrics() -> None:
-    names = [spec.name for name in NAMES for spec in registry.load(name).values]
+    names = [spec.name for name in NAMES for spec in registry.load_metric(name).values]
     assert len(names) == len(set(names))
 
 
@@ -224,7 +224,7 @@ def test_without_an_extractor_its_values_are_null_and_keep_their_names(
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ValueError, match="unknown metric 'fidd', did you mean 'fid'"):
-        registry.load("fidd")
+        registry.load_metric("fidd")
 
 
 def test_a_metric_may_return_plain_numbers() -> None:

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.context import Seeds
 from evaluation.measuring.images import quantise
+from evaluation.measuring.real_images import RealImages
 from evaluation.runner import Settings, evaluate_images
 
 NUM = 600

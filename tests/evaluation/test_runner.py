@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from evaluation.measuring.context import Seeds
-from evaluation.metrics import load
+from evaluation.metrics import load_metric
 from evaluation.runner import FixedImages, Settings, evaluate, evaluate_images
 
 SETTINGS = Settings(Seeds(train=3, sample=1, metric=2), max_samples=30, batch_size=16)
@@ -173,7 +173,7 @@ def test_the_same_images_are_at_no_distance(sets) -> None:
 
 def test_all_values_of_a_metric_come_in_the_order_of_its_specs(sets, model) -> None:
     records = evaluate(model, ["discriminator"], settings=SETTINGS, **sets).records
-    assert [r.name for r in records] == [spec.name for spec in load("discriminator").values]
+    assert [r.name for r in records] == [spec.name for spec in load_metric("discriminator").values]
 
 
 def test_a_value_is_the_mean_over_the_sets_of_samples(sets, model) -> None:

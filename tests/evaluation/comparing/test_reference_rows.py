@@ -3,7 +3,8 @@ import torch
 
 from evaluation.comparing import reference_rows
 from evaluation.comparing.reference_rows import ROWS, Sources, broken_pairs, make
-from evaluation.measuring.context import RealImages, UnavailableError
+from evaluation.measuring.real_images import RealImages
+from evaluation.measuring.records import UnavailableError
 
 ORDERED = {
     "held_out": 1.0,

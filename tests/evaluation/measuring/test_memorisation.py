@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from evaluation.measuring import memorisation
-from evaluation.measuring.context import RealImages, Seeds, UnavailableError
+from evaluation.measuring.context import Seeds
 from evaluation.measuring.images import quantise
 from evaluation.measuring.memorisation import (
-    Found,
+    TrainDistances,
     authentic_share,
     baseline,
     cell_average,
@@ -22,6 +22,8 @@ from evaluation.measuring.memorisation import (
     rank_z,
 )
 from evaluation.measuring.neighbours import nearest
+from evaluation.measuring.real_images import RealImages
+from evaluation.measuring.records import UnavailableError
 from evaluation.runner import Settings, evaluate_images
 
 METRICS = ("memorisation", "memorisation_pixel")
@@ -90,13 +92,13 @@ def test_the_rank_sum_is_that_of_scipy(rng) -> None:
 # Cells
 
 
-def found_at(distance: Tensor, cell: list[int]) -> Found:
-    return Found(distance, torch.zeros_like(distance), torch.tensor(cell))
+def distances_in_cells(distance: Tensor, cell: list[int]) -> TrainDistances:
+    return TrainDistances(distance, torch.zeros_like(distance), torch.tensor(cell))
 
 
 def test_cells_are_weighted_by_their_held_out_points_and_small_ones_left_out(rng) -> None:
-    fake = found_at(normal(69, 1, rng)[:, 0].abs(), [0] * 30 + [1] * 20 + [2] * 19)
-    real = found_at(normal(60, 1, rng)[:, 0].abs(), [0] * 10 + [1] * 40 + [2] * 10)
+    fake = distances_in_cells(normal(69, 1, rng)[:, 0].abs(), [0] * 30 + [1] * 20 + [2] * 19)
+    real = distances_in_cells(normal(60, 1, rng)[:, 0].abs(), [0] * 10 + [1] * 40 + [2] * 10)
     first = rank_z(fake.distance[:30], real.distance[:10])
     second = rank_z(fake.distance[30:50], real.distance[10:50])
     average, used = cell_average(fake, real)
@@ -105,10 +107,10 @@ def test_cells_are_weighted_by_their_held_out_points_and_small_ones_left_out(rng
 
 
 def test_there_is_no_average_without_a_cell_that_has_enough_points() -> None:
-    fake = found_at(torch.rand(38), [0, 1] * 19)
-    assert cell_average(fake, found_at(torch.rand(4), [0, 1, 2, 3])) == (None, 0)
+    fake = distances_in_cells(torch.rand(38), [0, 1] * 19)
+    assert cell_average(fake, distances_in_cells(torch.rand(4), [0, 1, 2, 3])) == (None, 0)
     # Enough generated points, but nothing to compare them with.
-    assert cell_average(found_at(torch.rand(20), [4] * 20), fake) == (None, 0)
+    assert cell_average(distances_in_cells(torch.rand(20), [4] * 20), fake) == (None, 0)
 
 
 def test_cells_find_what_the_global_score_averages_away(rng) -> None:
@@ -289,8 +291,10 @@ def test_the_held_out_images_are_searched_once_for_all_sets_of_samples(
     from evaluation.metrics.memorisation import METRIC
 
     calls = []
-    find = memorisation._find
-    monkeypatch.setattr(memorisation, "_find", lambda *given: calls.append(given) or find(*given))
+    search = memorisation._train_distances
+    monkeypatch.setattr(
+        memorisation, "_train_distances", lambda *sets: calls.append(sets) or search(*sets)
+    )
     context = make_context(model)
     for seed in (1, 2, 3):
         METRIC.compute(context.view(context.extractor, seed))
@@ -298,7 +302,7 @@ def test_the_held_out_images_are_searched_once_for_all_sets_of_samples(
 
 
 def test_the_global_random_state_of_numpy_is_left_alone(judge, make_pictures) -> None:
-    before = np.random.get_state(legacy=False)["state"]  # noqa: NPY002  (this very state)
+    before = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
     judge(make_pictures(300, 7))
     after = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
     assert after["pos"] == before["pos"]
@@ -313,7 +317,7 @@ def test_too_few_train_images_are_a_null(judge, make_pictures, train, n: int) ->
     }
 
 
-def test_fewer_or_equal_train_images_than_cells_are_cells_enough(judge, make_pictures) -> None:
+def test_fewer_distinct_train_images_than_cells_are_allowed(judge, make_pictures) -> None:
     few = RealImages(make_pictures(3, 2), None, {}, "toy", "train", "cd" * 32)
     equal = replace(few, images=few.images[:1].expand(20, -1, -1, -1))
     for train in (few, equal):
@@ -329,5 +333,7 @@ def test_a_baseline_needs_two_train_points() -> None:
 
 def test_shares_are_strict() -> None:
     assert copy_share(torch.tensor([1.0, 1.0, 0.5, 2.0]), torch.ones(9)) == 0.25
-    found = Found(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0, 4.0]), torch.zeros(3))
-    assert authentic_share(found) == pytest.approx(1 / 3)
+    points = TrainDistances(
+        torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 1.0, 4.0]), torch.zeros(3)
+    )
+    assert authentic_share(points) == pytest.approx(1 / 3)

@@ -3,19 +3,19 @@ import math
 import pytest
 import torch
 
-from evaluation.measuring.neighbours import overlap
-from evaluation.measuring.permutations import shuffled
+from evaluation.measuring.overlap import overlap
+from evaluation.measuring.permutations import random_order
 from evaluation.metrics.kid import permutation_p_value
 from evaluation.metrics.nearest_neighbour import permutation_test
 
 
 def test_an_order_holds_every_place_once(rng) -> None:
-    assert shuffled(50, rng).sort().values.tolist() == list(range(50))
+    assert random_order(50, rng).sort().values.tolist() == list(range(50))
 
 
 def test_within_classes_every_element_stays_at_a_place_of_its_class(rng) -> None:
     classes = torch.randint(4, (200,), generator=rng)
-    order = shuffled(200, rng, classes)
+    order = random_order(200, rng, classes)
     assert order.sort().values.tolist() == list(range(200))
     assert torch.equal(classes[order], classes)
     assert not torch.equal(order, torch.arange(200))
@@ -25,7 +25,7 @@ def test_within_classes_all_orders_are_equally_likely(rng) -> None:
     classes = torch.tensor([0, 1, 0, 1, 0])
     counts = torch.zeros(5, 5)
     for _ in range(3000):
-        counts[torch.arange(5), shuffled(5, rng, classes)] += 1
+        counts[torch.arange(5), random_order(5, rng, classes)] += 1
     share = counts / 3000
     error = 4 * math.sqrt(1 / 3 * 2 / 3 / 3000)
     assert share[0, [0, 2, 4]].tolist() == pytest.approx([1 / 3] * 3, abs=error)

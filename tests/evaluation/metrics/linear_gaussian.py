@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from evaluation.measuring.context import RealImages
+from evaluation.measuring.real_images import RealImages
 
 SHAPE = (1, 3, 4)
 DIM, LATENTS = 12, 3

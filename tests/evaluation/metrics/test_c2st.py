@@ -4,12 +4,12 @@ from unittest import mock
 
 import pytest
 import torch
+from evaluation.measuring.two_sample_classifier import halves, num_epochs
 from torch import Tensor
 
-from evaluation.measuring.context import UnavailableError
 from evaluation.measuring.images import quantise
+from evaluation.measuring.records import UnavailableError
 from evaluation.measuring.shares import wilson
-from evaluation.measuring.two_sample_classifier import halves, num_epochs
 from evaluation.metrics import c2st, c2st_pixel
 from evaluation.metrics.c2st import ACCURACY, AUROC, fold_scores, half_p_value
 from evaluation.metrics.c2st_pixel import held_out_scores
@@ -88,7 +88,7 @@ def test_every_row_is_judged_once_and_not_by_a_judge_that_knows_it(rng) -> None:
     assert {len(real) for real, _ in folds} == {4, 5}
     # Labels that only a judge that knows the rows could tell: 50 dimensions for 50 rows.
     wide = [normal(rng, 25, 50) for _ in range(2)]
-    right = sum(c2st.num_right(*scores) for scores in fold_scores(*wide, 0))
+    right = sum(c2st.num_correct(*scores) for scores in fold_scores(*wide, 0))
     assert right < 40
 
 
@@ -96,7 +96,7 @@ def test_of_large_sets_the_same_rows_of_both_are_judged(rng, monkeypatch) -> Non
     monkeypatch.setattr(c2st, "MAX_IMAGES", 40)
     x = normal(rng, 200, 3)
     with mock.patch.object(c2st, "fold_scores", wraps=fold_scores) as judge:
-        values = [c2st.told_apart(x, x + 1, seed) for seed in (0, 1)]
+        values = [c2st.two_sample_test(x, x + 1, seed) for seed in (0, 1)]
     assert {value.num for found in values for value in found.values()} == {40}
     assert values[0][ACCURACY].interval["count"] == 40
     drawn = [call.args[0] for call in judge.call_args_list]
@@ -111,7 +111,7 @@ def test_of_large_sets_the_same_rows_of_both_are_judged(rng, monkeypatch) -> Non
 def test_small_sets_are_judged_whole_and_in_their_order(rng) -> None:
     x, y = normal(rng, 30, 3), normal(rng, 30, 3)
     with mock.patch.object(c2st, "fold_scores", wraps=fold_scores) as judge:
-        c2st.told_apart(x, y, 0)
+        c2st.two_sample_test(x, y, 0)
     for call in judge.call_args_list:
         assert torch.equal(call.args[0], x)
         assert torch.equal(call.args[1], y)
@@ -120,7 +120,7 @@ def test_small_sets_are_judged_whole_and_in_their_order(rng) -> None:
 def test_constant_features_tell_nothing() -> None:
     same = torch.ones(20, 3)
     folds = list(fold_scores(same, same, 0))
-    assert fmean(c2st.num_right(*scores) / sum(map(len, scores)) for scores in folds) == 0.5
+    assert fmean(c2st.num_correct(*scores) / sum(map(len, scores)) for scores in folds) == 0.5
     assert half_p_value(same, same, 0) > 0.5
 
 
@@ -196,7 +196,7 @@ def test_what_a_network_judges_it_has_not_learned(monkeypatch) -> None:
         assert torch.equal(labels, (images.flatten() >= 10).long())
         return Remembers()
 
-    monkeypatch.setattr(c2st_pixel, "train_fresh", learn)
+    monkeypatch.setattr(c2st_pixel, "train_metric_classifier", learn)
     real, fake = torch.arange(20.0).view(2, 10, 1, 1, 1)
     held_out_scores(real, fake, 0)
     assert len(seen["learned"]) == len(seen["judged"]) == 10

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation.measuring.context import RealImages, UnavailableError
 from evaluation.measuring.images import quantise
 from evaluation.measuring.moments import covariance, frechet_floor, frechet_parts
+from evaluation.measuring.real_images import RealImages
+from evaluation.measuring.records import UnavailableError
 from evaluation.metrics import class_accuracy, fid, fid_per_class
 from evaluation.runner import FixedImages
 

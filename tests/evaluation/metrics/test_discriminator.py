@@ -4,8 +4,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from evaluation.measuring.context import UnavailableError
 from evaluation.measuring.metric import Measurement
+from evaluation.measuring.records import UnavailableError
 from evaluation.metrics.discriminator import (
     METRIC,
     auroc,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation.measuring.context import UnavailableError
 from evaluation.measuring.moments import frechet_parts
+from evaluation.measuring.records import UnavailableError
 from evaluation.metrics import fid_infinity
 from evaluation.metrics.fid_infinity import BLOCKS, POINTS, extrapolate
 from tests.bench.fid_infinity import CASES, Case, cover, gaussians, shared_classes

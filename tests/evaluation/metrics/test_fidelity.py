@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.context import Seeds
 from evaluation.measuring.images import quantise
-from evaluation.measuring.neighbours import nearest, overlap
+from evaluation.measuring.neighbours import nearest
+from evaluation.measuring.overlap import overlap
+from evaluation.measuring.real_images import RealImages
 from evaluation.metrics import density_coverage, precision_recall
 from evaluation.metrics.density_coverage import coverage, density, expected_coverage
 from evaluation.metrics.nearest_neighbour import PERMUTATIONS, accuracies, permutation_test

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from evaluation.measuring.context import RealImages, UnavailableError
 from evaluation.measuring.metric import Measurement
+from evaluation.measuring.real_images import RealImages
+from evaluation.measuring.records import UnavailableError
 from evaluation.metrics import active_units, kl_per_dim, linear_probe, mig_class, rate
 from evaluation.metrics.kl_per_dim import kl_to_unit_normal
 from evaluation.metrics.linear_probe import probe

@@ -5,7 +5,7 @@ import torch
 from skimage.metrics import structural_similarity as skimage_ssim
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from evaluation.measuring.context import UnavailableError
+from evaluation.measuring.records import UnavailableError
 from evaluation.metrics import mse, psnr, ssim
 from evaluation.metrics.mse import squared_error
 from evaluation.metrics.psnr import peak_signal_to_noise

@@ -1,37 +1,37 @@
-"""A small network trained on the spot, for a budget that does not grow with the images."""
+"""A small classifier that a metric trains itself, with a budget independent of the image count."""
 
 import torch
 from torch import Tensor
 
 from evaluation.measuring.classifier import ClassifierSettings, train_classifier
-from evaluation.measuring.context import UnavailableError
 from evaluation.measuring.extractors import Extractor
+from evaluation.measuring.records import UnavailableError
 
-#: Images that pass through a training, about two seconds of one core at 28 x 28 pixels.
+#: Images processed in one training; takes about two seconds on one core at 28 x 28 pixels.
 BUDGET = 10_000
 MAX_EPOCHS = 10
-
-
-#: Pixels a side: the network halves them twice.
+#: Smallest side of an image in pixels: the network halves the sides twice.
 SMALLEST = 4
 
 
 def num_epochs(num: int) -> int:
-    """Passes over so many images: ten up to 1,000, then as many as the budget allows, at least 1.
+    """Passes over `num` training images: 10 up to 1,000 images, then `BUDGET` / num, at least 1.
 
-    More images are worth more than more passes over fewer.
+    More images improve the classifier more than more passes over fewer images.
     """
     return min(MAX_EPOCHS, max(1, BUDGET // num))
 
 
-def train_fresh(images: Tensor, labels: Tensor, num_classes: int, seed: int) -> Extractor:
-    """Trains the extractor's network (`extractors.Classifier`) from new weights.
+def train_metric_classifier(
+    images: Tensor, labels: Tensor, num_classes: int, seed: int
+) -> Extractor:
+    """Trains a network of the extractor's architecture (`extractors.Classifier`) from scratch.
 
     For the arguments see `train_classifier`.
 
     Raises:
-        UnavailableError: The images are too small for it, the training diverged, or the network
-            sees no difference at all.
+        UnavailableError: The images are smaller than 4 pixels, the training diverged, or the
+            features are the same for all images.
     """
     settings = ClassifierSettings(
         width=16,
@@ -51,6 +51,6 @@ def train_fresh(images: Tensor, labels: Tensor, num_classes: int, seed: int) -> 
 
 
 def halves(num: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Indices of a random half (the smaller one of an odd number) and of the rest."""
+    """Indices of a random half of `num` images (rounded down) and of the rest."""
     order = torch.randperm(num, generator=rng)
     return order[: num // 2], order[num // 2 :]
