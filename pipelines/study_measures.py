@@ -13,8 +13,9 @@ from pydantic import Field
 from torch import Tensor
 
 from evaluation import metrics
-from evaluation.measuring.context import RealImages, Seeds
+from evaluation.measuring.context import Seeds
 from evaluation.measuring.extractors import FeatureExtractor, MissingExtractor
+from evaluation.measuring.real_images import RealImages
 from evaluation.runner import Settings, evaluate
 from genmodels.base.model import GenerativeModel, Images
 from genmodels.base.seeding import generator
@@ -80,7 +81,7 @@ class Measures(Section):
     @property
     def need_features(self) -> bool:
         """Whether an extractor has to be there."""
-        specs = [spec for name in self.metrics for spec in metrics.load(name).values]
+        specs = [spec for name in self.metrics for spec in metrics.load_metric(name).values]
         return bool(self.samplers) or any(spec.uses_extractor for spec in specs)
 
 

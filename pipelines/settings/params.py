@@ -302,7 +302,7 @@ def measured(names: Sequence[str], extractors: Sequence[str]) -> dict[str, bool 
     return {
         spec.name.format(extractor=extractor): spec.higher_is_better
         for name in names
-        for spec in metrics.load(name).values
+        for spec in metrics.load_metric(name).values
         for extractor in extractors
     }
 

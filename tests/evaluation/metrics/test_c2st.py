@@ -4,10 +4,10 @@ from unittest import mock
 
 import pytest
 import torch
-from evaluation.measuring.two_sample_classifier import halves, num_epochs
 from torch import Tensor
 
 from evaluation.measuring.images import quantise
+from evaluation.measuring.metric_classifier import halves, num_epochs
 from evaluation.measuring.records import UnavailableError
 from evaluation.measuring.shares import wilson
 from evaluation.metrics import c2st, c2st_pixel
