@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from evaluation.measuring.context import RealImages
+from evaluation.measuring.real_images import RealImages
 from pipelines.data import splits
 from pipelines.data.extractors import NOTHING, Extracted, load_extracted, real_images
 from pipelines.settings import files, paths
