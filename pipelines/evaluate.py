@@ -22,9 +22,10 @@ from pipelines.data.extractors import load_extracted
 from pipelines.data.prepared import Prepared, Real
 from pipelines.data.splits import Split
 from pipelines.pictures import latents, model_pictures
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, params, paths, resolved
 from pipelines.settings.errors import exit_on_user_error
-from pipelines.settings.params import Params
+from pipelines.settings.resolved import EvaluateSettings
+from pipelines.settings.sections import Evaluate
 from pipelines.training import workers
 from pipelines.training.measuring import Measured, Measurement, measure_all, settings_of
 from pipelines.training.progress import Progress
@@ -41,7 +42,7 @@ def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
 
 
 def draw(
-    section: params.Evaluate,
+    section: Evaluate,
     training: Path,
     folder: Path,
     model: GenerativeModel,
@@ -70,13 +71,14 @@ def draw(
     model_pictures.draw_training(training, folder / "training")
 
 
-def evaluate_model(name: str, settings: Params) -> None:
+def evaluate_model(settings: EvaluateSettings) -> None:
     """Measures all seeds of a model.
 
     Raises:
         UserError: A seed was not trained, or a worker was killed.
     """
-    device, section = workers.choose_device(settings.train.device), settings.evaluate
+    name, section = settings.model, settings.evaluate
+    device = workers.choose_device(settings.device)
     started = dict.fromkeys(settings.seeds, 0)
     with (
         Progress(f"evaluate {name}", settings.seeds, len(section.metrics), "metric") as bars,
@@ -102,10 +104,9 @@ def evaluate_model(name: str, settings: Params) -> None:
             )
             for seed in settings.seeds
         ]
-        results = measure_all(models, device, settings.train.threads, handle)
+        results = measure_all(models, device, settings.threads, handle)
         by_seed = {str(seed): one for seed, one in zip(settings.seeds, results, strict=True)}
-        kind, family = settings.models[name]["kind"], results[0].family
-        card = {"model": name, "kind": kind, "family": family}
+        card = {"model": name, "kind": results[0].kind, "family": results[0].family}
         records = {seed: one.records for seed, one in by_seed.items()}
         files.write_json(folder / "records.json", {**card, "seeds": records})
     summary = {"cost": results[0].cost, "metrics": summarise(records)}
@@ -114,9 +115,9 @@ def evaluate_model(name: str, settings: Params) -> None:
     files.write_json(paths.TIMING / "evaluate" / f"{name}.json", timing)
 
 
-def planned(name: str, settings: Params) -> str:
+def planned(settings: EvaluateSettings) -> str:
     """What `evaluate_model` would compute, as a table."""
-    model = load_model(name, settings.seeds[0])
+    model = load_model(settings.model, settings.seeds[0])
     chosen = settings_of(settings.evaluate, settings.seeds[0])
     found = plan(
         model, settings.evaluate.metrics, load_extracted(settings.features).extractors, chosen
@@ -193,16 +194,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Runs the stage for one model, or scores a folder."""
     given = parse()
-    settings = params.load()
     if given.model is None:
         # By name: what scores folders decides nothing of the stage.
-        importlib.import_module("pipelines.score").main(given, settings)
+        importlib.import_module("pipelines.score").main(given, params.load())
         return
-    settings.require_model(given.model)
+    settings = resolved.load(EvaluateSettings, given.model)
     if given.dry_run:
-        print(planned(given.model, settings))
+        print(planned(settings))
     else:
-        evaluate_model(given.model, settings)
+        evaluate_model(settings)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ labels has no classifier, and the Inception network needs a file of weights: a c
 missing, and what would be measured with it is null. `pipelines.data.extractors` reads all this.
 """
 
+import argparse
 import math
 import sys
 from pathlib import Path
@@ -30,15 +31,14 @@ from pipelines.data import splits
 from pipelines.data.extractor_files import save_extractor, save_features
 from pipelines.data.extractors import open_inception
 from pipelines.data.splits import Split
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.sections import Features
 
 NO_LABELS = "the data has no labels to train a classifier with"
 
 
-def train(
-    images: LabelledImages, num_classes: int, settings: params.Features, seed: int
-) -> Extractor:
+def train(images: LabelledImages, num_classes: int, settings: Features, seed: int) -> Extractor:
     """Trains the classifier: a bar in a terminal, about five lines elsewhere.
 
     Args:
@@ -70,7 +70,7 @@ def train(
             raise UserError(f"features: {error}") from None
 
 
-def classifier_settings(settings: params.Features) -> ClassifierSettings:
+def classifier_settings(settings: Features) -> ClassifierSettings:
     """What of section `features` decides the classifier besides the seed."""
     names = ClassifierSettings.__dataclass_fields__
     return ClassifierSettings(**settings.model_dump(include=set(names)))
@@ -87,7 +87,7 @@ def warning(accuracy: float, minimum: float) -> str | None:
 
 
 def make(
-    settings: params.Features, prepared: Path | None = None, folder: Path | None = None
+    settings: Features, prepared: Path | None = None, folder: Path | None = None
 ) -> dict[str, dict[str, Any]]:
     """Makes the extractors and writes the stage's folder.
 
@@ -118,7 +118,7 @@ def make(
 
 def _classifier(
     data: dict[str, Split],
-    settings: params.Features,
+    settings: Features,
     prepared: Path | None,
     identities: dict[str, str],
     new: Path,
@@ -142,7 +142,7 @@ def _classifier(
 
 
 def _inception(
-    data: dict[str, Split], settings: params.Features, identities: dict[str, str], new: Path
+    data: dict[str, Split], settings: Features, identities: dict[str, str], new: Path
 ) -> dict[str, Any]:
     extractor = open_inception(settings)
     if isinstance(extractor, MissingExtractor):
@@ -173,10 +173,11 @@ def _features(
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    loaded = params.load()
+    argparse.ArgumentParser(prog="python -m pipelines.features", description=__doc__).parse_args()
+    settings = resolved.load(resolved.FeaturesSettings)
     # The last bits of the weights depend on the number of threads.
-    torch.set_num_threads(loaded.train.threads)
-    for name, card in make(loaded.features).items():
+    torch.set_num_threads(settings.threads)
+    for name, card in make(settings.features).items():
         if card["extractor"] is None:
             print(f"features: no {name}: {card['reason']}; its metrics will be null")
         elif "accuracy" in card:

@@ -5,6 +5,7 @@ the data has labels, and `manifest.json`. Everything after this stage reads thes
 in [0, 1] through `pipelines.data.splits`.
 """
 
+import argparse
 import hashlib
 import math
 from collections.abc import Mapping
@@ -17,13 +18,14 @@ import numpy.typing as npt
 from pipelines.data import datasets
 from pipelines.data.datasets import Source
 from pipelines.data.splits import SPLITS
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.sections import Prepare
 
 Indices = npt.NDArray[np.int64]
 
 
-def split_indices(source: Source, settings: params.Prepare) -> dict[str, Indices]:
+def split_indices(source: Source, settings: Prepare) -> dict[str, Indices]:
     """Draws the splits.
 
     Random by default: a stratified split biases every real-against-real distance down, so that a
@@ -88,7 +90,7 @@ def check_classes(source: Source, splits: Mapping[str, Indices]) -> None:
                 )
 
 
-def make(settings: params.Prepare, folder: Path | None = None) -> dict[str, Any]:
+def make(settings: Prepare, folder: Path | None = None) -> dict[str, Any]:
     """Reads a data set, splits it and writes the arrays and the manifest.
 
     Args:
@@ -110,7 +112,7 @@ def make(settings: params.Prepare, folder: Path | None = None) -> dict[str, Any]
 def write(
     source: Source,
     splits: Mapping[str, Indices],
-    settings: params.Prepare,
+    settings: Prepare,
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Writes the arrays and the manifest, which is returned."""
@@ -147,7 +149,8 @@ def _sha256(array: npt.NDArray[Any]) -> str:
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    manifest = make(params.load().prepare)
+    argparse.ArgumentParser(prog="python -m pipelines.prepare", description=__doc__).parse_args()
+    manifest = make(resolved.load(resolved.PrepareSettings).prepare)
     shape, parts = manifest["image_shape"], manifest["splits"]
     counts = ", ".join(f"{name} {part['count']:,}" for name, part in parts.items())
     size = math.prod(shape) * sum(part["count"] for part in parts.values()) / 1e6

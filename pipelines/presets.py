@@ -23,13 +23,13 @@ from pipelines.data import splits
 from pipelines.data.extractors import load_extracted
 from pipelines.data.prepared import Prepared
 from pipelines.settings import files, params, paths
+from pipelines.settings.code_version import training_version
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Params
 from pipelines.studies import Job
 from pipelines.study_measures import Measures
 from pipelines.training import fingerprint
-from pipelines.training.code_version import code_version
-from pipelines.training.weights import WEIGHTS, read_model
+from pipelines.training.weights import read_model
 
 SEEDS = [0, 1, 2]
 #: Files of evaluation/metrics/: how the samples are, and how likely the test images.
@@ -61,7 +61,7 @@ def jobs(settings: Params, names: Sequence[str], seeds: Sequence[int]) -> list[J
             train=settings.train,
             data=data,
             measures=measures,
-            code=code_version(settings.models[name]["kind"]),
+            code=training_version(settings.models[name]["kind"]),
             taken=trained_by_pipeline(name, seed),
         )
         for name in names
@@ -72,7 +72,7 @@ def jobs(settings: Params, names: Sequence[str], seeds: Sequence[int]) -> list[J
 def trained_by_pipeline(name: str, seed: int) -> Path | None:
     """The pipeline's training of a preset, if settings, data and code are still those it had."""
     folder = paths.TRAIN / name / str(seed)
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / "weights.pt").is_file():
         return None
     try:
         same = fingerprint.from_lock(name, seed) == fingerprint.from_files(name, seed)
@@ -195,7 +195,7 @@ def _stale(results: Results, settings: Params) -> list[str]:
         f"{pages.code(row)} seed {seed}"
         for row, seeds in results.items()
         for seed, result in seeds.items()
-        if result["code"] != code_version(_kind(settings, row))
+        if result["code"] != training_version(_kind(settings, row))
     ]
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import filelock
 
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.resolved import PublishSettings
 from pipelines.tracking import from_files, registry, saved_views
 from pipelines.tracking import store as tracking
 from pipelines.tracking.from_files import MADE_BY, CompletedRun
@@ -24,20 +25,13 @@ from pipelines.tracking.store import Store
 from pipelines.training import fingerprint
 
 
-class _Settings(params.Section):
-    """What this stage reads of params.yaml."""
-
-    selected: params.Selected
-    report: params.Report
-
-
 def publish() -> None:
     """Completes the store and writes reports/tracking.json.
 
     Raises:
         UserError: A model or file is missing because nothing was reproduced yet.
     """
-    settings = params.load_part(_Settings)
+    settings = resolved.read(PublishSettings, resolved.path(PublishSettings.stage))
     lock = fingerprint.read_lock()
     found = [done for model in settings.selected for done in from_files.read(model, lock)]
     report = _report_files()

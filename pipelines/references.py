@@ -5,6 +5,7 @@ and the distance that theory expects of two sets of real images, and `<row>.png`
 `outputs/timing/references.json` has the seconds of each row.
 """
 
+import argparse
 import functools
 import sys
 import time
@@ -26,19 +27,19 @@ from evaluation.measuring.records import UnavailableError
 from evaluation.runner import Settings, evaluate_images
 from pipelines.data import splits
 from pipelines.data.extractors import Extracted, load_extracted, real_images
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, paths, resolved
 from pipelines.settings.errors import exit_on_user_error
-from pipelines.settings.params import Params
+from pipelines.settings.resolved import ReferencesSettings
 from pipelines.training import workers
 
 SHOWN = 8
 
 
-def measure_row(settings: Params, folder: Path, row: str, send: workers.Send) -> None:
+def measure_row(settings: ReferencesSettings, folder: Path, row: str, send: workers.Send) -> None:
     """Measures one row in a process of its own and draws its first images.
 
     Args:
-        settings: All of params.yaml.
+        settings: Of the stage.
         folder: The stage's new folder.
         row: A key of `reference_rows.ROWS`.
         send: Receives what stands in rows.json, and the seconds.
@@ -88,7 +89,7 @@ def expected_floor(extracted: Extracted, test: RealImages, num: int) -> dict[str
     }
 
 
-def make(settings: Params) -> Mapping[str, Mapping[str, Any]]:
+def make(settings: ReferencesSettings) -> Mapping[str, Mapping[str, Any]]:
     """Measures all rows, as many at once as there are cores, and writes the stage's folder.
 
     Returns:
@@ -115,7 +116,7 @@ def make(settings: Params) -> Mapping[str, Mapping[str, Any]]:
             functools.partial(measure_row, settings, folder),
             rows,
             device="cpu",
-            threads=settings.train.threads,
+            threads=settings.threads,
             handle=handle,
             label="reference row {}".format,
         )
@@ -128,7 +129,7 @@ def make(settings: Params) -> Mapping[str, Mapping[str, Any]]:
     return ordered
 
 
-def _real(settings: Params) -> tuple[Extracted, dict[str, RealImages]]:
+def _real(settings: ReferencesSettings) -> tuple[Extracted, dict[str, RealImages]]:
     extracted = load_extracted(settings.features)
     real = {name: real_images(name, splits.load_split(name), extracted) for name in splits.SPLITS}
     return extracted, real
@@ -137,8 +138,8 @@ def _real(settings: Params) -> tuple[Extracted, dict[str, RealImages]]:
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    loaded = params.load()
-    made = make(loaded)
+    argparse.ArgumentParser(prog="python -m pipelines.references", description=__doc__).parse_args()
+    made = make(resolved.load(ReferencesSettings))
     for row, found in made.items():
         if found["reason"]:
             print(f"references: no {row}: {found['reason'].replace('_', ' ')}")

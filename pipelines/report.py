@@ -4,14 +4,15 @@ Writes `reports/index.html`, `reports/comparison.md` and `reports/leaderboard.cs
 give equal bytes: nothing in them comes from a clock, a host, a commit or a store.
 """
 
-import sys
-from collections.abc import Sequence
+import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from evaluation import metrics
 from evaluation.comparing import leaderboard as comparison
 from evaluation.comparing import reference_rows, tables, value_text, verdict
 from evaluation.comparing.leaderboard import Leaderboard
@@ -20,8 +21,9 @@ from pipelines.reporting import cards as report_cards
 from pipelines.reporting import inputs, panels, pictures, plots, settings_table
 from pipelines.reporting import tradeoffs as report_tradeoffs
 from pipelines.reporting.inputs import Results
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.resolved import ReportSettings
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 #: A page that people send to one another; a larger one is written, too, but said to be large.
@@ -54,11 +56,11 @@ LIMITS = (
 )
 
 
-def build(settings: params.Params, found: Results) -> dict[Path, str]:
+def build(settings: ReportSettings, found: Results) -> dict[Path, str]:
     """Renders the report.
 
     Args:
-        settings: The whole of params.yaml.
+        settings: Of the stage.
         found: What the stages before have left.
 
     Returns:
@@ -121,7 +123,7 @@ def _markdown_code(text: object) -> str:
     return "`" + str(text).replace("`", "'").replace("|", r"\|") + "`"
 
 
-def _context(settings: params.Params, found: Results, board: Leaderboard) -> dict[str, Any]:
+def _context(settings: ReportSettings, found: Results, board: Leaderboard) -> dict[str, Any]:
     rank_by, looks = settings.report.rank_by, plots.looks(board)
     extractors = list(found.cards)
     return {
@@ -164,7 +166,7 @@ def _context(settings: params.Params, found: Results, board: Leaderboard) -> dic
         ],
         "settings": settings_table.settings(found.models),
         "studies": found.studies,
-        "definitions": _definitions(settings.evaluate.metrics, board),
+        "definitions": _definitions(settings.definitions, board),
         "limits": LIMITS,
         "gates": gates.check_gates(
             settings.report, {row.name: row for row in board.models}, board.champion(rank_by)
@@ -191,22 +193,14 @@ def _stability(board: Leaderboard, rank_by: str) -> str:
     )
 
 
-def _definitions(names: Sequence[str], board: Leaderboard) -> list[dict[str, Any]]:
-    """For each metric what its file says about it, and the protocol of each of its values."""
-    from evaluation import metrics as registry  # noqa: PLC0415  (loads every metric)
-
+def _definitions(texts: Mapping[str, str], board: Leaderboard) -> list[dict[str, Any]]:
+    """For each metric its definition and the protocol of each of its values."""
     groups = []
-    for name in names:
-        metric = registry.load_metric(name)
-        doc = " ".join((sys.modules[metric.compute.__module__].__doc__ or "").split())
-        found = {
-            column.metric
-            for column in board.columns
-            for spec in metric.values
-            if _matches(spec.name, column)
-        }
-        columns = [column for column in board.columns if column.metric in found]
-        groups.append({"name": name, "text": doc, "columns": columns})
+    for name, text in texts.items():
+        specs = metrics.load_metric(name).values
+        matching = {c.metric for c in board.columns for spec in specs if _matches(spec.name, c)}
+        columns = [column for column in board.columns if column.metric in matching]
+        groups.append({"name": name, "text": text, "columns": columns})
     return groups
 
 
@@ -220,8 +214,9 @@ def _matches(pattern: str, column: comparison.Column) -> bool:
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    settings = params.load()
-    found = inputs.read(settings)
+    argparse.ArgumentParser(prog="python -m pipelines.report", description=__doc__).parse_args()
+    settings = resolved.load(ReportSettings)
+    found = inputs.read(settings.selected, settings.seeds)
     for path, text in build(settings, found).items():
         files.write_text(path, text)
     size = paths.REPORT.stat().st_size

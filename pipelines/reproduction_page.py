@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.comparing.value_text import MINUS, MISSING, number
 from pipelines import study_pages as pages
-from pipelines.training.code_version import code_version
+from pipelines.settings.code_version import training_version
 
 Document = Mapping[str, Any]
 #: Results by row and seed; seeds are strings, as JSON has no other keys.
@@ -114,7 +114,7 @@ def _machine(results: Results) -> str:
 
 
 def _stale(rows: Mapping[str, Any], results: Results) -> list[str]:
-    versions = {kind: code_version(kind) for kind in {entry["kind"] for entry in rows.values()}}
+    versions = {kind: training_version(kind) for kind in {entry["kind"] for entry in rows.values()}}
     return [
         f"{pages.code(row)} seed {seed}"
         for row, seeds in results.items()

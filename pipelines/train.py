@@ -19,9 +19,9 @@ from typing import Any
 import filelock
 import torch
 
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
-from pipelines.settings.params import Params
+from pipelines.settings.resolved import TrainSettings
 from pipelines.tracking import store
 from pipelines.tracking.run import Identity, Run
 from pipelines.training import fingerprint, workers
@@ -34,13 +34,13 @@ class _Live:
     """Shows the progress of the trainings and logs their rows live."""
 
     def __init__(
-        self, name: str, settings: Params, trainings: Sequence[Training], digests: Mapping[int, str]
+        self, settings: TrainSettings, trainings: Sequence[Training], digests: Mapping[int, str]
     ) -> None:
-        self.name, self.settings, self.digests = name, settings, digests
-        self.entry = settings.models[name]
+        self.settings, self.digests = settings, digests
+        self.name, self.entry = settings.model, settings.entry
         self.total = self.entry["num_steps"]
         self.runs: dict[int, Run] = {}
-        self.bars = Progress(name, [training.seed for training in trainings], self.total)
+        self.bars = Progress(self.name, [training.seed for training in trainings], self.total)
 
     def handle(self, training: Training, message: Any) -> None:
         """Takes a worker's message."""
@@ -100,20 +100,25 @@ def only_trainer(name: str) -> Iterator[None]:
         lock.release()
 
 
-def train(name: str, settings: Params) -> None:
+def train(settings: TrainSettings, seeds: Sequence[int]) -> None:
     """Trains all seeds of a model.
+
+    Args:
+        settings: The stage's.
+        seeds: The training seeds.
 
     Raises:
         UserError: The settings do not fit, a loss is not finite, or a worker was killed.
     """
-    digests = {seed: fingerprint.from_files(name, seed) for seed in settings.seeds}
+    name = settings.model
+    digests = {seed: fingerprint.from_files(name, seed) for seed in seeds}
     checkpoints = {seed: paths.CHECKPOINTS / digest for seed, digest in digests.items()}
     status = "FAILED"
     with files.new_folder(paths.TRAIN / name) as folder:
         trainings = [
             Training(
                 model=name,
-                entry=settings.models[name],
+                entry=settings.entry,
                 seed=seed,
                 train=settings.train,
                 prepared=None,
@@ -121,19 +126,19 @@ def train(name: str, settings: Params) -> None:
                 checkpoint=checkpoints[seed] / "checkpoint.pt",
                 where=f"params.yaml: models.{name}",
             )
-            for seed in settings.seeds
+            for seed in seeds
         ]
         device = workers.choose_device(settings.train.device)
-        live = _Live(name, settings, trainings, digests)
+        live = _Live(settings, trainings, digests)
         try:
             with live.bars:
                 ends = train_all(trainings, device, live.handle)
             rows = [
                 {"seed": seed} | row
-                for seed in settings.seeds
+                for seed in seeds
                 for row in _read_csv(folder / str(seed) / "history.csv")
             ]
-            timing = {str(seed): end.timing for seed, end in zip(settings.seeds, ends, strict=True)}
+            timing = {str(seed): end.timing for seed, end in zip(seeds, ends, strict=True)}
             files.write_text(paths.HISTORY / f"{name}.csv", as_csv(rows))
             files.write_json(paths.TIMING / "train" / f"{name}.json", timing)
             status = "FINISHED"
@@ -162,14 +167,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.train", description=__doc__)
     parser.add_argument("model", help="a key of models: in params.yaml")
     name = parser.parse_args().model
-    settings = params.load()
-    settings.require_model(name)
-    params.warn(settings, name)
+    settings = resolved.load(TrainSettings, name)
     signal.signal(signal.SIGTERM, _interrupt)
     if "DVC_STAGE" in os.environ:  # a killed dvc must not leave its trainer behind
         workers.die_with_parent()
     with only_trainer(name):
-        train(name, settings)
+        train(settings, resolved.load_seeds())
 
 
 if __name__ == "__main__":

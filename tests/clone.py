@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.settings import params
+from pipelines.settings import yaml_files
 from tests.closure import ROOT
 
 #: Small enough for a test on a busy machine; the rest is the shipped params.yaml.
@@ -41,9 +41,9 @@ class Clone:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         self._git("init", "-q")
-        self.settings: dict[str, Any] = params.read_yaml(ROOT / "params.yaml")
+        self.settings: dict[str, Any] = yaml_files.read_yaml(ROOT / "params.yaml")
         #: Section `tune` of tune.yaml.
-        self.studies: dict[str, Any] = params.read_yaml(ROOT / "tune.yaml")["tune"]
+        self.studies: dict[str, Any] = yaml_files.read_yaml(ROOT / "tune.yaml")["tune"]
         self.settings["prepare"]["max_images"] = 300
         self.settings["features"] |= {"epochs": 1, "width": 4, "num_features": 8}
         self.settings["evaluate"]["grid_images"] = 16

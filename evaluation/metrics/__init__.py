@@ -6,6 +6,7 @@ They may import `measuring` and one another, no other wing of `evaluation`.
 import difflib
 import importlib
 import pkgutil
+from types import ModuleType
 
 from evaluation.measuring.metric import Metric
 
@@ -26,5 +27,14 @@ def load_metric(name: str) -> Metric:
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f", did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(f"unknown metric {name!r}{hint}; available: {', '.join(names)}")
-    metric: Metric = importlib.import_module(f"evaluation.metrics.{name}").METRIC
+    metric: Metric = _module(name).METRIC
     return metric
+
+
+def definition(name: str) -> str:
+    """The docstring of a metric's file, in one line."""
+    return " ".join((_module(name).__doc__ or "").split())
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"evaluation.metrics.{name}")

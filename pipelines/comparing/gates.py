@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from evaluation.comparing.leaderboard import Row
 from evaluation.comparing.tables import in_words
-from pipelines.settings.params import ALL, CHAMPION, Gate, Report
+from pipelines.settings.sections import ALL, CHAMPION, Gate, Report
 
 
 @dataclass(frozen=True)

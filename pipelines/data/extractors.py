@@ -20,7 +20,7 @@ from pipelines.data.extractor_files import load_extractor, load_features
 from pipelines.data.splits import Split
 from pipelines.settings import files, paths
 from pipelines.settings.errors import UserError
-from pipelines.settings.params import Features
+from pipelines.settings.sections import Features
 
 MADE_BY = "dvc repro features"
 

@@ -8,7 +8,7 @@ from evaluation.measuring.real_images import RealImages
 from pipelines.data import splits
 from pipelines.data.extractors import NOTHING, Extracted, load_extracted, real_images
 from pipelines.settings import files, paths
-from pipelines.settings.params import Features
+from pipelines.settings.sections import Features
 
 
 class Real(NamedTuple):

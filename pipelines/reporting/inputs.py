@@ -10,7 +10,6 @@ import pandas as pd
 from evaluation.comparing.leaderboard import Row
 from pipelines.settings import files, paths
 from pipelines.settings.errors import UserError
-from pipelines.settings.params import Params
 
 PICTURES = (
     "samples",
@@ -63,11 +62,14 @@ class Results:
     studies: Sequence[Mapping[str, Any]]
 
 
-def read(params: Params) -> Results:
+def read(selected: Sequence[str], seeds: Sequence[int]) -> Results:
     """Reads the outs of all stages.
 
-    Which models and seeds there are is told by params.yaml alone: a folder that an earlier setting
-    has left behind does not count.
+    A folder that an earlier setting has left behind is ignored.
+
+    Args:
+        selected: The models, in the order of the report.
+        seeds: The training seeds.
 
     Raises:
         UserError: A file is missing, broken or from other seeds; the stage to run is named.
@@ -76,7 +78,7 @@ def read(params: Params) -> Results:
     cards = files.read_json(paths.FEATURES / "card.json", "dvc repro features")
     made_by = "dvc repro references"
     found = files.read_json(paths.REFERENCES / "rows.json", made_by)
-    models = [_model(name, params.seeds) for name in params.trained]
+    models = [_model(name, seeds) for name in selected]
     drawn = {name: paths.REFERENCES / f"{name}.png" for name in found["rows"]}
     pictures = {name: path.read_bytes() for name, path in drawn.items() if path.is_file()}
     summaries = sorted(paths.STUDY_SUMMARIES.glob("*.json"))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML  # noqa: TID251
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode  # noqa: TID251
 
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, params, paths, yaml_files
 from pipelines.settings.errors import UserError
 
 _OF_A_TRIAL = re.compile(r"# trial \d+ of study .*")
@@ -52,7 +52,7 @@ def write_model(
     """
     path = path or paths.PARAMS
     before = path.read_bytes().decode("utf-8")  # as bytes: line ends stay what they are
-    was = params.parse_yaml(before, path.name)
+    was = yaml_files.parse_yaml(before, path.name)
     now = _changed(was, name, model, entry)
     if _same(was, now):
         return ""
@@ -189,7 +189,7 @@ class _Text:
         source = self._source(node)
         if not source or source[0] in "&*!":
             return False
-        return _same(params.parse_yaml(source, ""), value)
+        return _same(yaml_files.parse_yaml(source, ""), value)
 
 
 def _children(node: Any) -> dict[str, tuple[Node, Node]]:
@@ -229,7 +229,7 @@ def _has_form(one: Any, other: Any) -> bool:
 def _scalar(value: Any) -> str:
     """A number, a truth value, null or a string, as YAML and, quoted, as JSON reads it."""
     is_word = isinstance(value, str) and _PLAIN.fullmatch(value) is not None
-    return value if is_word and params.parse_yaml(value, "") == value else json.dumps(value)
+    return value if is_word and yaml_files.parse_yaml(value, "") == value else json.dumps(value)
 
 
 def _lines(key: str, value: Any) -> list[str]:
@@ -257,7 +257,7 @@ def _item(item: Any) -> list[str]:
 def _check(text: str, wanted: Any, where: str) -> None:
     """Refuses a text that does not say what was meant."""
     try:
-        found = params.parse_yaml(text, "")
+        found = yaml_files.parse_yaml(text, "")
     except UserError:
         found = None
     if not _same(found, wanted):

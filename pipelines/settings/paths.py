@@ -16,6 +16,7 @@ DVC_YAML = ROOT / "dvc.yaml"
 DVC_LOCK = ROOT / "dvc.lock"
 
 OUTPUTS = ROOT / "outputs"
+RESOLVE = OUTPUTS / "resolve"
 PREPARE = OUTPUTS / "prepare"
 FEATURES = OUTPUTS / "features"
 REFERENCES = OUTPUTS / "references"
@@ -27,7 +28,7 @@ TUNE = OUTPUTS / "tune"
 RETRAINED = OUTPUTS / "retrained"
 #: Long studies beside the pipeline, and the data sets that they prepare for themselves.
 STUDIES = OUTPUTS / "studies"
-#: What a clock measured. Only `publish` reads it: a file that has to be reproducible holds no time.
+#: Measured times: no DVC outs, because they differ from run to run. Only `publish` reads them.
 TIMING = OUTPUTS / "timing"
 
 REPORTS = ROOT / "reports"

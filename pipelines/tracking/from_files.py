@@ -129,14 +129,11 @@ def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:
     Raises:
         UserError: A file is missing, or dvc.lock does not hold the model.
     """
-    settings = fingerprint.locked_params(model, lock)
     records = files.read_json(paths.EVALUATE / model / "records.json", MADE_BY)["seeds"]
     summary = files.read_json(paths.METRICS / f"{model}.json", MADE_BY)
     timing = {stage: _timing(stage, model) for stage in ("train", "evaluate")}
     runs = []
-    for seed in settings["seeds"]:
-        if str(seed) not in records:
-            raise UserError(f"{model}: seed {seed} was not evaluated; `{MADE_BY}` does it")
+    for seed in map(int, records):
         clock = {stage: timing[stage].get(str(seed), {}) for stage in timing}
         runs.append(_read_seed(model, seed, lock, records[str(seed)], summary, clock))
     return runs
@@ -159,7 +156,6 @@ def _read_seed(
     folder = paths.TRAIN / model / str(seed)
     config = files.read_json(folder / "config.json", MADE_BY)
     rows = read_history(folder / "history.csv")
-    settings = fingerprint.locked_params(model, lock)
     digest = fingerprint.from_lock(model, seed, lock)
     identity = Identity(model, config["kind"], config["family"], seed, digest)
     artifacts = _artifacts(folder, paths.EVALUATE / model, seed)
@@ -173,7 +169,7 @@ def _read_seed(
     directed = [r for r in records if r["higher_is_better"] is not None]
     return CompletedRun(
         identity=identity,
-        params=settings[f"models.{model}"] | {"train": settings["train"], "seed": seed},
+        params=config["settings"] | {"train": config["train"], "seed": seed},
         tags=tags | {"snapshots": _digest(snapshots)},
         rows=rows,
         records=records,

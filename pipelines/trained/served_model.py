@@ -20,7 +20,7 @@ from torch import Tensor
 from evaluation.measuring.protocols import Reconstructor
 from genmodels.base.model import GenerativeModel
 from pipelines.settings.errors import UserError
-from pipelines.settings.params import read_yaml
+from pipelines.settings.yaml_files import read_yaml
 from pipelines.tracking import mlmodel
 from pipelines.training.weights import read_model
 

@@ -1,46 +1,25 @@
-"""What identifies a training run: a hash of its settings, its data, its code and its seed.
+"""What identifies a training run: a hash of its settings, its code, its data and its seed.
 
-The trainer computes it from the files it is about to use, `publish` from dvc.lock, and both get the
-same value: DVC's hash of a file is the MD5 of its bytes. MLflow finds a run by it before it makes
-one, and resume checkpoints lie in a folder of that name.
+A run's settings and the version of its code are one file, `outputs/resolve/train/<model>.json`, and
+its data are three. The trainer hashes the files that it reads; `publish` takes their hashes from
+dvc.lock and gets the same value, because DVC's hash of a file is the MD5 of its bytes. MLflow finds
+a run by its fingerprint, and the checkpoint of a run lies in a folder of that name.
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, paths, resolved
 from pipelines.settings.errors import UserError
-
-#: What stands in dvc.yaml for a model's name and its kind: a line of `selected:`.
-_PLACEHOLDER = re.compile(r"\$\{\s*(key|item)\s*\}")
+from pipelines.settings.resolved import TrainSettings
+from pipelines.settings.yaml_files import read_yaml
 
 MADE_BY = "dvc repro"
-
-
-def fingerprint(
-    model: str,
-    entry: Mapping[str, Any],
-    train: Mapping[str, Any],
-    seed: int,
-    deps: Mapping[str, str],
-) -> str:
-    """Hashes what determines a run.
-
-    Args:
-        model: Its name, as two names with equal settings are two runs with a folder each.
-        entry: The model's entry of `models:`.
-        train: Section `train`.
-        seed: The training seed.
-        deps: MD5 of each file the stage depends on, by path.
-
-    Returns:
-        64 hexadecimal digits, the same for equal content in any order of keys.
-    """
-    content = {"model": model, "entry": entry, "train": train, "seed": seed, "deps": deps}
-    return digest(content)
+#: The data of a training; the manifest has the hashes of the labels.
+DATA = ("manifest.json", "train.npy", "valid.npy")
 
 
 def digest(content: Any) -> str:
@@ -49,59 +28,21 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+def run_files(model: str) -> list[Path]:
+    """The files that decide the trainings of a model, beside the seed."""
+    return [resolved.path(TrainSettings.stage, model), *(paths.PREPARE / name for name in DATA)]
+
+
 def from_files(model: str, seed: int) -> str:
-    """The fingerprint of a run that is about to train, from params.yaml, dvc.yaml and the files.
+    """The fingerprint of a run that is about to train.
 
     Raises:
-        UserError: The model is unknown, or a dependency of the stage is missing or a folder.
+        UserError: A file is missing.
     """
-    settings = params.read_yaml(paths.PARAMS)
-    entry = (settings.get("models") or {}).get(model)
-    if not isinstance(entry, dict):
-        raise UserError(f"{paths.PARAMS.name}: models.{model}: no such model")
-    stage = params.read_yaml(paths.DVC_YAML)["stages"]["train"]["do"]
-    deps = [_resolve(dep, model, entry) for dep in stage["deps"]]
-    return fingerprint(model, entry, settings["train"], seed, {dep: _md5(dep) for dep in deps})
-
-
-def _resolve(dep: str, model: str, entry: Mapping[str, Any]) -> str:
-    # The kind of the entry itself: a model that is trained by hand need not be selected.
-    values = {"key": model, "item": entry.get("kind")}
-    return _PLACEHOLDER.sub(lambda match: str(values[match[1]]), dep)
-
-
-def _md5(dep: str) -> str:
-    path = paths.ROOT / dep
-    if path.is_dir():
-        raise UserError(f"{paths.DVC_YAML.name}: stages.train: {dep} is a folder; list its files")
-    if not path.is_file():
-        raise UserError(f"{dep}: no such file, and {paths.DVC_YAML.name} lists it under train")
-    return files.md5(path)
-
-
-def read_lock() -> dict[str, Any]:
-    """The stages of dvc.lock, by name.
-
-    Raises:
-        UserError: Nothing was reproduced yet.
-    """
-    if not paths.DVC_LOCK.is_file():
-        raise UserError(f"{paths.DVC_LOCK.name}: no such file; `{MADE_BY}` makes it")
-    stages: dict[str, Any] = params.read_yaml(paths.DVC_LOCK).get("stages") or {}
-    return stages
-
-
-def locked_params(model: str, lock: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model was trained with: keys `models.<model>`, `train` and `seeds`.
-
-    Raises:
-        UserError: dvc.lock does not hold the model.
-    """
-    stage = lock.get(f"train@{model}")
-    if stage is None:
-        raise UserError(f"{paths.DVC_LOCK.name}: model {model} is not in it; `{MADE_BY}` trains it")
-    settings: dict[str, Any] = stage["params"][paths.PARAMS.name]
-    return settings
+    for file in run_files(model):
+        if not file.is_file():
+            raise UserError(f"{_relative(file)}: no such file; `{MADE_BY}` makes it")
+    return _fingerprint({_relative(file): files.md5(file) for file in run_files(model)}, seed)
 
 
 def from_lock(model: str, seed: int, lock: Mapping[str, Any] | None = None) -> str:
@@ -110,21 +51,36 @@ def from_lock(model: str, seed: int, lock: Mapping[str, Any] | None = None) -> s
     Args:
         model: A key of `models:`.
         seed: The training seed.
-        lock: What `read_lock` returned, for a caller that asks for many.
+        lock: The result of `read_lock` (default: reads dvc.lock).
 
     Raises:
-        UserError: dvc.lock does not hold this model with this seed.
+        UserError: dvc.lock does not hold this model.
     """
-    lock = read_lock() if lock is None else lock
-    settings = locked_params(model, lock)
-    if seed not in settings["seeds"]:
-        raise UserError(
-            f"{paths.DVC_LOCK.name}: model {model} was trained with seeds {settings['seeds']}, "
-            f"not {seed}; `{MADE_BY}` trains it"
-        )
-    deps = {dep["path"]: dep["md5"] for dep in lock[f"train@{model}"]["deps"]}
-    entry = settings[f"models.{model}"]
-    return fingerprint(model, entry, settings["train"], seed, deps)
+    stage = (read_lock() if lock is None else lock).get(f"train@{model}")
+    if stage is None:
+        raise UserError(f"{paths.DVC_LOCK.name}: model {model} is not in it; `{MADE_BY}` trains it")
+    hashes = {dep["path"]: dep["md5"] for dep in stage["deps"]}
+    return _fingerprint({_relative(f): hashes.get(_relative(f)) for f in run_files(model)}, seed)
+
+
+def _relative(file: Path) -> str:
+    return file.relative_to(paths.ROOT).as_posix()
+
+
+def _fingerprint(hashes: Mapping[str, str | None], seed: int) -> str:
+    return digest({"files": dict(hashes), "seed": seed})
+
+
+def read_lock() -> dict[str, Any]:
+    """The stages of dvc.lock, by name.
+
+    Raises:
+        UserError: dvc.lock is missing: nothing was reproduced yet.
+    """
+    if not paths.DVC_LOCK.is_file():
+        raise UserError(f"{paths.DVC_LOCK.name}: no such file; `{MADE_BY}` makes it")
+    stages: dict[str, Any] = read_yaml(paths.DVC_LOCK).get("stages") or {}
+    return stages
 
 
 def out_md5(stage: str, path: str, lock: Mapping[str, Any]) -> str | None:
@@ -133,7 +89,7 @@ def out_md5(stage: str, path: str, lock: Mapping[str, Any]) -> str | None:
     Args:
         stage: Such as `prepare` or `train@vae`.
         path: The out as dvc.yaml names it.
-        lock: What `read_lock` returned.
+        lock: The result of `read_lock`.
     """
     for out in (lock.get(stage) or {}).get("outs", []):
         if out["path"] == path:

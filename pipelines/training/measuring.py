@@ -17,7 +17,7 @@ from genmodels.base.model import GenerativeModel
 from genmodels.training import cost
 from pipelines.data.extractors import Extracted
 from pipelines.data.prepared import Prepared, Real
-from pipelines.settings.params import Evaluate
+from pipelines.settings.sections import Evaluate
 from pipelines.training import workers
 from pipelines.training.weights import read_model
 
@@ -61,6 +61,7 @@ class Measured:
     Attributes:
         records: One of each value, as plain JSON values.
         cost: Parameters and multiply-adds.
+        kind: The model's kind.
         family: `vae` or `gan`.
         seconds: Wall-clock time of measuring and drawing.
         cpu_seconds: Processor time of the same.
@@ -68,6 +69,7 @@ class Measured:
 
     records: list[dict[str, Any]]
     cost: dict[str, int]
+    kind: str
     family: str
     seconds: float
     cpu_seconds: float
@@ -175,6 +177,7 @@ def _measure(models: Sequence[Measurement], device: str, index: int, send: worke
                 "multiply_adds_sample": cost.multiply_adds_sample(model),
                 "multiply_adds_train": cost.multiply_adds_train(model),
             },
+            model.config.kind,
             model.family,
             time.monotonic() - start,
             time.process_time() - cpu,

@@ -23,6 +23,7 @@ from genmodels.training.loop import Callbacks, LoopSettings, Row, Trainer
 from pipelines.data import splits
 from pipelines.settings import files
 from pipelines.settings.errors import UserError
+from pipelines.settings.sections import Train
 from pipelines.training import weights, workers
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -184,16 +185,20 @@ class Clock:
         }
 
 
-def write_seed(folder: Path, name: str, entry: dict[str, Any], trainer: Trainer) -> None:
+def write_seed(
+    folder: Path, name: str, entry: dict[str, Any], train: Train, trainer: Trainer
+) -> None:
     """Writes what a training leaves: weights, config, history and snapshots.
 
     Args:
         folder: Where to; it is made.
         name: The model's name.
         entry: Its settings.
+        train: The settings that all models share.
         trainer: At its end.
     """
     card = {"model": name, "family": trainer.model.family, "seed": trainer.settings.seed}
+    card["train"] = train.model_dump()
     weights.write_model(folder, trainer.model, entry, card)
     files.write_text(folder / "history.csv", as_csv(trainer.history))
     weights.write_snapshots(folder, trainer.snapshots)

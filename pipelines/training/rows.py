@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from pipelines.data.prepared import Prepared
 from pipelines.settings import files, paths
-from pipelines.settings.params import Evaluate, Train
+from pipelines.settings.code_version import training_version
+from pipelines.settings.sections import Evaluate, Train
 from pipelines.training import fingerprint, workers
-from pipelines.training.code_version import code_version
 from pipelines.training.measuring import Measured, Measurement, measure_all
 from pipelines.training.one_run import Started
 from pipelines.training.one_run import Trained as Progressed
@@ -92,7 +92,9 @@ class Rows:
         return self.results()
 
     def _all(self) -> "list[_Row]":
-        versions = {kind: code_version(kind) for kind in {e["kind"] for e in self.entries.values()}}
+        versions = {
+            kind: training_version(kind) for kind in {e["kind"] for e in self.entries.values()}
+        }
         content = self.data.content
         return [
             _Row(self, model, seed, versions[entry["kind"]], content)

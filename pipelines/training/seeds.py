@@ -11,7 +11,7 @@ from typing import Any
 
 from genmodels.training.loop import LoopSettings
 from pipelines.settings import files
-from pipelines.settings.params import Train
+from pipelines.settings.sections import Train
 from pipelines.training import workers
 from pipelines.training.one_run import fit, load_images, write_seed
 
@@ -115,5 +115,5 @@ def _train(trainings: Sequence[Training], device: str, index: int, send: workers
         send(Finished(None, str(error)))
         return
     with files.new_folder(one.folder) as folder:
-        write_seed(folder, one.model, one.entry, trainer)
+        write_seed(folder, one.model, one.entry, train, trainer)
     send(Finished(timing))

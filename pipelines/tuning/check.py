@@ -9,7 +9,7 @@ from evaluation import metrics
 from evaluation.measuring.metric import Metric, ValueSpec
 from genmodels.build import build, config_class
 from genmodels.networks.shape import ImageShape
-from pipelines.settings import params, paths
+from pipelines.settings import params, paths, presets, yaml_files
 from pipelines.settings.errors import UserError
 from pipelines.settings.params import Params
 from pipelines.settings.refusals import check, suggest
@@ -37,7 +37,7 @@ def load_studies() -> dict[str, Tune]:
     Raises:
         UserError: The first error: its full key, the value and what is allowed.
     """
-    file, raw = paths.TUNE_YAML.name, params.read_yaml(paths.TUNE_YAML)
+    file, raw = paths.TUNE_YAML.name, yaml_files.read_yaml(paths.TUNE_YAML)
     if not isinstance(raw, dict) or not isinstance(raw.get("tune"), dict):
         raise UserError(f"{file}: expected a section tune: of studies")
     # One study at a time: an error inside a part of a space then names the keys of that part only.
@@ -87,7 +87,7 @@ def check_study(study: Tune, settings: Params, where: str) -> None:
         _check_key(key, base, fields, f"{where}.space.{key}")
     _check_conditions(study, base, f"{where}.space")
     for entry in _corners(study, base, f"{where}.space"):
-        params.check_entry(entry, f"{where}.space")
+        presets.check_entry(entry, f"{where}.space")
     _check_values(settings, study, base, where)
 
 

@@ -10,12 +10,13 @@ from evaluation.measuring.metric import Metric
 from genmodels.networks.shape import ImageShape
 from pipelines.data import splits
 from pipelines.data.prepared import Prepared
-from pipelines.settings import params, paths
+from pipelines.settings import paths, presets
+from pipelines.settings.code_version import training_version
 from pipelines.settings.errors import UserError
-from pipelines.settings.params import Evaluate, Params, Train
+from pipelines.settings.params import Params
 from pipelines.settings.refusals import check, suggest
+from pipelines.settings.sections import Evaluate, Train
 from pipelines.training import fingerprint
-from pipelines.training.code_version import code_version
 from pipelines.tuning import check as tune_check
 from pipelines.tuning import space
 from pipelines.tuning.settings import Direction, Tune
@@ -70,7 +71,7 @@ class Study:
                 "evaluate": self.evaluate.model_dump(exclude={"grid_images"}),
                 "splits": {name: content["splits"][name] for name in ("train", "valid")},
                 "features": content.get("features"),
-                "code": code_version(self.base["kind"]),
+                "code": training_version(self.base["kind"]),
             }
         )
 
@@ -110,7 +111,7 @@ class Study:
         """
         changed = space.changed(self.base, values)
         entry = {**changed, "num_steps": self.settings.num_steps}
-        params.check_entry(entry, f"study {self.name}")
+        presets.check_entry(entry, f"study {self.name}")
         return entry
 
     def full_entry(self, values: Mapping[str, Any]) -> dict[str, Any]:

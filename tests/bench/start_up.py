@@ -7,14 +7,14 @@ import subprocess
 import sys
 import time
 
-from pipelines.settings import params, paths
+from pipelines.settings import paths, yaml_files
 
 PROGRAM = "import pipelines.{stage}; from pipelines.settings import params; params.load()"
 
 
 def main() -> None:
     """Prints a line a stage."""
-    for stage in params.read_yaml(paths.DVC_YAML)["stages"]:
+    for stage in yaml_files.read_yaml(paths.DVC_YAML)["stages"]:
         seconds = []
         for _ in range(3):
             start = time.perf_counter()

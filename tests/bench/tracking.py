@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines.settings import params, paths
+from pipelines.settings import paths, yaml_files
 from tests.bench.turns import Ratio
 from tests.clone import Clone
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="default: as params.yaml says")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    shipped = params.read_yaml(paths.PARAMS)
+    shipped = yaml_files.read_yaml(paths.PARAMS)
     with tempfile.TemporaryDirectory() as folder:
         clone = Clone(Path(folder))
         entry = shipped["models"][given.model]

@@ -12,11 +12,11 @@ from evaluation.measuring.extractors import MissingExtractor
 from pipelines import features
 from pipelines.data import extractors as extracted
 from pipelines.data import splits
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, params, paths, sections
 from pipelines.settings.errors import UserError
 
 COUNTS = {"train": 200, "valid": 40, "test": 50}
-SETTINGS = params.Features(
+SETTINGS = sections.Features(
     extractors=["classifier"],
     replicas=1,
     inception_weights=None,
@@ -63,10 +63,10 @@ def stage(checkout: Path, monkeypatch):
 
     class Loaded:
         features = SETTINGS
-        train = params.Train(
+        train = sections.Train(
             device="cpu", precision="fp32", threads=1, num_snapshots=1, snapshot_images=1
         )
-        evaluate = params.Evaluate(
+        evaluate = sections.Evaluate(
             metrics=["fid"],
             max_samples=30,
             sample_sets=1,

@@ -7,13 +7,13 @@ import torch
 from pipelines import prepare
 from pipelines.data import splits
 from pipelines.data.datasets import Source
-from pipelines.settings import params, paths
+from pipelines.settings import params, paths, sections
 from pipelines.settings.errors import UserError
 
 PREPARE = params.load().prepare
 
 
-def settings(**changes) -> params.Prepare:
+def settings(**changes) -> sections.Prepare:
     return PREPARE.model_copy(update=changes)
 
 

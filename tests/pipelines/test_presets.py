@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipelines import prepare, presets
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, params, paths, sections
 from tests.pipelines.tiny_job import FEATURES, PREPARE, TRAIN, autoencoder, vae
 
 pytestmark = pytest.mark.usefixtures("quick_source")
@@ -25,14 +25,14 @@ def two_presets(checkout, monkeypatch):
                 "grey": grey,
                 "ae": autoencoder(),
             },
-            "train": params.Train(**TRAIN),
+            "train": sections.Train(**TRAIN),
         }
     )
     monkeypatch.setattr(params, "load", lambda: settings)
-    prepare.make(params.Prepare(**PREPARE), paths.PREPARE)
+    prepare.make(sections.Prepare(**PREPARE), paths.PREPARE)
     from pipelines import features
 
-    features.make(params.Features(**FEATURES))
+    features.make(sections.Features(**FEATURES))
     return settings
 
 

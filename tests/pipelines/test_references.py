@@ -6,7 +6,7 @@ import pytest
 from evaluation.comparing import reference_rows
 from pipelines import references
 from pipelines.data import extractors
-from pipelines.settings import params, paths
+from pipelines.settings import paths, sections
 from tests.pipelines.test_features import SETTINGS, prepare
 
 METRICS = ["fid", "mse", "discriminator"]
@@ -24,10 +24,10 @@ def settings(checkout: Path):
 
     class Settings:
         features = SETTINGS
-        train = params.Train(
+        train = sections.Train(
             device="cpu", precision="fp32", threads=1, num_snapshots=1, snapshot_images=1
         )
-        evaluate = params.Evaluate(
+        evaluate = sections.Evaluate(
             metrics=METRICS,
             max_samples=30,
             sample_sets=2,

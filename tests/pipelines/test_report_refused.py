@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import report
 from pipelines.reporting import inputs
-from pipelines.settings import params, paths
+from pipelines.settings import params, paths, sections
 from pipelines.settings.errors import UserError
 from tests.pipelines.report_project import SHA, write_json
 
@@ -49,7 +49,9 @@ def test_ranking_by_an_unknown_value_or_a_diagnostic_is_refused(
     before_report: Path, rank_by: str
 ) -> None:
     # Behind the check of params.yaml, which knows the metrics but not what the models could do.
-    settings = params.load().model_copy(update={"report": params.Report(rank_by=rank_by, gates=[])})
+    settings = params.load().model_copy(
+        update={"report": sections.Report(rank_by=rank_by, gates=[])}
+    )
     with pytest.raises(UserError, match=f"report.rank_by: '{rank_by}'"):
         report.build(settings, inputs.read(settings))
 

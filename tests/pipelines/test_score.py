@@ -12,7 +12,7 @@ from pipelines import evaluate, features, score
 from pipelines.data import datasets
 from pipelines.data.extractors import load_extracted
 from pipelines.data.picture_folder import read_folder
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, params, paths, sections
 from pipelines.settings.errors import UserError
 from tests.pipelines.test_features import SETTINGS, prepare
 
@@ -21,7 +21,7 @@ class Given:
     """What of params.yaml the command reads."""
 
     features = SETTINGS
-    evaluate = params.Evaluate(
+    evaluate = sections.Evaluate(
         metrics=["fid", "kid", "mse"],
         max_samples=30,
         sample_sets=2,

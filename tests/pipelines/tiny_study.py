@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from pipelines.settings import params, paths
+from pipelines.settings import paths, yaml_files
 from pipelines.tuning import storage as tune_storage
 from pipelines.tuning import worker
 from pipelines.tuning.storage import Storage
 from pipelines.tuning.study import Study
 
-RAW = params.read_yaml(paths.PARAMS)
-STUDIES = params.read_yaml(paths.TUNE_YAML)["tune"]
+RAW = yaml_files.read_yaml(paths.PARAMS)
+STUDIES = yaml_files.read_yaml(paths.TUNE_YAML)["tune"]
 TINY = {"architecture": "mlp", "width": 8, "head_depth": 0, "latent_dim": 2, "num_steps": 24}
 TINY |= {"batch_size": 16, "kl_warmup": 0.0}
 BETA = {"beta": {"type": "float", "low": 0.1, "high": 10.0, "log": True}}

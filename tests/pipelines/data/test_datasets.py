@@ -4,11 +4,11 @@ from PIL import Image
 
 import evaluation  # noqa: F401  (makes torchvision importable)
 from pipelines.data import datasets
-from pipelines.settings import params
+from pipelines.settings import params, sections
 from pipelines.settings.errors import UserError
 
 
-def settings(folder, **changes) -> params.Prepare:
+def settings(folder, **changes) -> sections.Prepare:
     base = {"dataset": "image_folder", "folder": str(folder), "image_size": 16}
     return params.load().prepare.model_copy(update=base | changes)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.settings import params, params_writer, paths
+from pipelines.settings import params_writer, paths, yaml_files
 from pipelines.settings.errors import UserError
 
 TEXT = paths.PARAMS.read_text()
@@ -31,10 +31,10 @@ def file(tmp_path):
 def write(file: Path, text: str, name: str, model: str = "vae", **changes) -> str:
     """Writes `model` with changes as `name`; returns the text, which says what was meant."""
     file.write_bytes(text.encode())
-    before = params.read_yaml(file)
+    before = yaml_files.read_yaml(file)
     entry = before["models"][model] | changes
     assert params_writer.write_model(name, model, entry, COMMENT, file)
-    after = params.read_yaml(file)
+    after = yaml_files.read_yaml(file)
     assert after["models"].pop(name) == entry
     assert after["selected"].pop(name) == entry["kind"]
     for section in ("models", "selected"):
@@ -84,7 +84,7 @@ def test_a_heading_stays_above_the_entry_that_it_belongs_to(file, heading):
 
 
 def test_a_comment_inside_the_last_entry_stays_in_it(file):
-    last = list(params.read_yaml(paths.PARAMS)["models"])[-1]
+    last = list(yaml_files.read_yaml(paths.PARAMS)["models"])[-1]
     text = TEXT.replace("\n\nevaluate:", "\n    # ema_half_life: 500\n\n# measured\nevaluate:", 1)
     after = write(file, text, f"{last}_tuned", last, num_steps=2001)
     assert f"    # ema_half_life: 500\n\n  {last}_tuned: # {COMMENT}\n" in after
@@ -92,8 +92,8 @@ def test_a_comment_inside_the_last_entry_stays_in_it(file):
 
 
 def test_what_is_not_selected_is_selected_at_the_end_with_the_comments_where_they_were(file):
-    models = params.read_yaml(paths.PARAMS)["models"]
-    selected = params.read_yaml(paths.PARAMS)["selected"]
+    models = yaml_files.read_yaml(paths.PARAMS)["models"]
+    selected = yaml_files.read_yaml(paths.PARAMS)["selected"]
     other = next(name for name in models if name not in selected)
     last, kind = list(selected.items())[-1]
     text = TEXT.replace(f"\n  {last}: {kind}\n", f"\n  {last}: {kind} # the last\n\n# ---\n", 1)
@@ -132,7 +132,7 @@ def test_line_ends_stay_what_they_are(file, name):
 
 def test_a_file_without_a_last_line_end_and_one_in_json_are_changed_as_they_are(file):
     assert not write(file, TEXT.rstrip("\n"), "vae_tuned", beta=2.0).endswith("\n")
-    raw = json.dumps(params.read_yaml(paths.PARAMS))
+    raw = json.dumps(yaml_files.read_yaml(paths.PARAMS))
     schedule = [{"step": 500, "factor": 0.5}]
     changes = {"beta": 2.0, "learning_rate_schedule": schedule, "learning_rate_end": 1.0}
     for name in ("vae_tuned", "vae"):
@@ -156,7 +156,7 @@ def test_anchors_stay_where_nothing_else_is_changed_by_it(file):
 @pytest.mark.parametrize(("name", "changes"), [("vae", {"beta": 2.0}), ("merged", {"beta": 2.0})])
 def test_a_change_that_an_anchor_would_carry_elsewhere_is_refused(file, name, changes):
     file.write_text(MERGED)
-    entry = params.read_yaml(file)["models"][name] | changes
+    entry = yaml_files.read_yaml(file)["models"][name] | changes
     with pytest.raises(UserError, match=rf"params\.yaml: models\.{name}: cannot be .* anchor"):
         params_writer.write_model(name, name, entry, COMMENT, file)
     assert file.read_text() == MERGED
@@ -164,7 +164,7 @@ def test_a_change_that_an_anchor_would_carry_elsewhere_is_refused(file, name, ch
 
 def test_what_would_be_refused_is_not_written(file):
     file.write_text(TEXT)
-    entry = params.read_yaml(file)["models"]["vae"] | {"beta": -1.0}
+    entry = yaml_files.read_yaml(file)["models"]["vae"] | {"beta": -1.0}
     with pytest.raises(UserError, match=r"params\.yaml: models\.vae_tuned\.beta: -1\.0"):
         params_writer.write_model("vae_tuned", "vae", entry, COMMENT, file)
     assert file.read_text() == TEXT

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipelines import publish
-from pipelines.settings import params, paths
+from pipelines.settings import paths, yaml_files
 from pipelines.settings.errors import UserError
 from pipelines.tracking import mlmodel
 from pipelines.trained import trained_models
@@ -112,7 +112,7 @@ def test_a_registry_that_is_away_is_told(store_home, monkeypatch, capsys):
 
 def test_a_preset_of_the_name_of_an_alias_is_the_preset(store_home):
     write_params()
-    text = params.read_yaml(paths.PARAMS)
+    text = yaml_files.read_yaml(paths.PARAMS)
     text["models"]["champion"] = text["models"]["vae"]
     write_json(paths.PARAMS, text)
     model = small_model(presets()["vae"])

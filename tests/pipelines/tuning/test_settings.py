@@ -5,13 +5,13 @@ import re
 
 import pytest
 
-from pipelines.settings import params, paths
+from pipelines.settings import params, paths, yaml_files
 from pipelines.settings.errors import UserError
 from pipelines.tuning import check
 from pipelines.tuning import space as tune_space
 from pipelines.tuning import study as tune_study
 
-STUDIES = params.read_yaml(paths.TUNE_YAML)["tune"]
+STUDIES = yaml_files.read_yaml(paths.TUNE_YAML)["tune"]
 
 
 def refuse(monkeypatch, tmp_path, **studies):
@@ -162,7 +162,7 @@ def test_the_shipped_studies_are_accepted():
 
 
 def test_a_study_that_another_setting_made_impossible_stops_nothing_but_itself(tmp_path):
-    raw = params.read_yaml(paths.PARAMS)
+    raw = yaml_files.read_yaml(paths.PARAMS)
     raw["features"]["extractors"] = ["inception"]
     raw["report"] = {"rank_by": "fid_inception", "gates": []}
     path = tmp_path / "params.yaml"

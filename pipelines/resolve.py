@@ -1,0 +1,31 @@
+"""Stage `resolve`: the settings of every other stage, with the version of its code.
+
+Writes `outputs/resolve/`: `<stage>.json`, or `<stage>/<model>.json` for each selected model, and
+`seeds.json`. A stage depends on its file, so a changed comment, a docstring or a setting of another
+model reruns this stage only.
+"""
+
+import argparse
+
+from pipelines.settings import files, params, paths, resolved, resolving
+from pipelines.settings.errors import exit_on_user_error
+
+
+@exit_on_user_error
+def main() -> None:
+    """Runs the stage."""
+    argparse.ArgumentParser(prog="python -m pipelines.resolve", description=__doc__).parse_args()
+    settings = params.load()
+    with files.new_folder(paths.RESOLVE) as folder:
+        resolving.write(settings, list(resolved.STAGES.values()), settings.trained, folder)
+    print(
+        f"params.yaml: {len(settings.trained)} of {len(settings.models)} models selected "
+        f"({', '.join(settings.trained)}), seeds {settings.seeds}, "
+        f"data set {settings.prepare.dataset}"
+    )
+    for name in settings.trained:
+        params.warn(settings, name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Entries of `models:`: resolved from their bases, then checked against the `Config` of their kind.
+
+An entry with `base: <entry>` has the settings of that entry with its own lines on top, over several
+steps. A base of another kind gives the settings that both kinds have.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from genmodels import build
+from pipelines.settings.errors import UserError
+from pipelines.settings.refusals import check, show, suggest
+from pipelines.settings.sections import Name, Section
+
+BASE = "base"
+
+
+class Origins(NamedTuple):
+    """A resolved entry: its settings, and by setting the entry where the value stands."""
+
+    settings: dict[str, Any]
+    origins: dict[str, str]
+
+
+def resolve(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """All entries with the settings of their bases, checked.
+
+    Args:
+        models: `models:` as written.
+        where: The file and the key, for an error.
+
+    Raises:
+        UserError: The first mistake, with the entry where the value stands.
+    """
+    resolved = {name: resolve_entry(models, name, where) for name in models}
+    for name, (settings, origins) in resolved.items():
+        check_entry(settings, f"{where}.{name}", origins)
+    return {name: settings for name, (settings, _) in resolved.items()}
+
+
+def resolve_entry(models: Mapping[str, Any], name: str, where: str) -> Origins:
+    """One entry with the settings of its bases; a setting that its kind lacks is left in.
+
+    Raises:
+        UserError: The entry is no mapping, or `base:` names no entry or leads in a circle.
+    """
+    return _resolved(models, name, where, [])
+
+
+def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]) -> Origins:
+    entry = models[name]
+    check(functools.partial(_ModelName.model_validate, {"name": name}), _ModelName, where)
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{where}.{name}: {show(entry)} is not a mapping of settings")
+    own = {key: value for key, value in entry.items() if key != BASE}
+    origins = dict.fromkeys(own, name)
+    if BASE not in entry:
+        return Origins(own, origins)
+    base, place = entry[BASE], f"{where}.{name}.{BASE}"
+    if not isinstance(base, str) or base not in models:
+        raise UserError(f"{place}: {show(base)}: {no_such_model(str(base), models)}")
+    if base in [*heirs, name]:
+        raise UserError(f"{place}: {' -> '.join([*heirs, name, base])} is a circle")
+    inherited = _resolved(models, base, where, [*heirs, name])
+    settings = inherited.settings | own
+    if own.get("kind", inherited.settings.get("kind")) != inherited.settings.get("kind"):
+        fields = _config(settings, f"{where}.{name}").model_fields
+        settings = {key: value for key, value in settings.items() if key in fields or key in own}
+    return Origins(settings, inherited.origins | origins)
+
+
+def check_entry(
+    entry: Mapping[str, Any], where: str, origins: Mapping[str, str] | None = None
+) -> None:
+    """Checks the settings of one model against the `Config` of its kind.
+
+    Args:
+        entry: All settings.
+        where: The file and the entry's key, for an error.
+        origins: By setting the entry where its value stands, for an error.
+
+    Raises:
+        UserError: The first mistake.
+    """
+    config = _config(entry, where)
+    try:
+        check(functools.partial(config.model_validate, dict(entry)), config, where)
+    except UserError as error:
+        key = str(error).removeprefix(f"{where}.").split(":")[0].split(".")[0]
+        origin = (origins or {}).get(key)
+        own = where.rsplit(".", maxsplit=1)[-1]
+        if origin is None or origin == own:
+            raise
+        raise UserError(f"{error} (the value stands in models.{origin})") from None
+
+
+def _config(entry: Mapping[str, Any], where: str) -> type[build.ModelConfig]:
+    kind, kinds = entry.get("kind"), build.kinds()
+    if kind not in kinds:
+        raise UserError(
+            f"{where}.kind: {show(kind)} is not one of {', '.join(kinds)}"
+            f"{suggest(str(kind), kinds)}"
+        )
+    return build.config_class(str(kind))
+
+
+def no_such_model(name: str, models: Iterable[str]) -> str:
+    """The end of an error for a name that is no model, with the nearest one."""
+    names = list(models)
+    return f"no such model{suggest(name, names)}; there are {', '.join(names)}"
+
+
+class _ModelName(Section):
+    name: Name

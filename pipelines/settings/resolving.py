@@ -1,0 +1,78 @@
+"""From params.yaml and the code to the settings of each stage."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation import metrics
+from pipelines.settings import files, params, paths, resolved
+from pipelines.settings.code_version import code_version
+from pipelines.settings.params import Params
+from pipelines.settings.resolved import R, Resolved
+
+
+def refresh(stage: type[Resolved], model: str | None) -> None:
+    """Writes the file of one stage as params.yaml has it now.
+
+    Args:
+        stage: The settings' class.
+        model: The model, for a stage that has one; it need not be selected.
+
+    Raises:
+        UserError: params.yaml is refused, or there is no such model.
+    """
+    settings = params.load()
+    if model is not None:
+        settings.require_model(model)
+        params.warn(settings, model)
+    write(settings, [stage], [] if model is None else [model], paths.RESOLVE)
+
+
+def write(
+    settings: Params, stages: Sequence[type[Resolved]], models: Sequence[str], folder: Path
+) -> None:
+    """Writes the files of stages and models.
+
+    Args:
+        settings: All of params.yaml.
+        stages: The settings' classes.
+        models: The models, for the stages that have one.
+        folder: The folder to write to.
+    """
+    files.write_json(resolved.path(resolved.SEEDS, None, folder), settings.seeds)
+    for stage in stages:
+        for model in models if "model" in stage.model_fields else [None]:
+            content = resolve(settings, stage, model).model_dump()
+            files.write_json(resolved.path(stage.stage, model, folder), content)
+
+
+def resolve(settings: Params, stage: type[R], model: str | None = None) -> R:
+    """The settings of a stage, with the version of its code.
+
+    Args:
+        settings: All of params.yaml.
+        stage: The settings' class.
+        model: The model, for a stage that has one.
+    """
+    values = {
+        **dict(settings),
+        "selected": settings.trained,
+        "device": settings.train.device,
+        "threads": settings.train.threads,
+        "code": code_version(f"pipelines.{stage.stage}", _by_name(settings, stage.stage, model)),
+    }
+    if model is not None:
+        values |= {"model": model, "entry": settings.models[model]}
+    if "definitions" in stage.model_fields:
+        names = settings.evaluate.metrics
+        values["definitions"] = {name: metrics.definition(name) for name in names}
+    return stage.model_validate({field: values[field] for field in stage.model_fields})
+
+
+def _by_name(settings: Params, stage: str, model: str | None) -> list[str]:
+    """The modules that a stage imports by name: its kind, and the chosen metrics."""
+    modules = []
+    if model is not None:
+        modules.append(f"genmodels.models.{settings.models[model]['kind']}")
+    if stage in ("references", "evaluate", "report"):
+        modules += [f"evaluation.metrics.{name}" for name in settings.evaluate.metrics]
+    return modules

@@ -1,0 +1,43 @@
+"""YAML 1.2, as DVC speaks it: `1e-4` is a number. The only file that reads YAML."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML  # noqa: TID251
+from ruamel.yaml.error import YAMLError  # noqa: TID251
+
+from pipelines.settings.errors import UserError
+
+
+def read_yaml(path: Path) -> Any:
+    """Reads a YAML file (params.yaml, dvc.yaml, dvc.lock) into plain Python values.
+
+    Raises:
+        UserError: The file is missing or is not YAML; the line is named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path.name}: no such file in {path.parent}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name}: not UTF-8 at byte {error.start}") from None
+    return parse_yaml(text, path.name)
+
+
+def parse_yaml(text: str, file: str) -> Any:
+    """Reads YAML into plain Python values.
+
+    Args:
+        text: The YAML.
+        file: The file's name, for an error.
+
+    Raises:
+        UserError: The text is not YAML; the file and the line are named.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{file}{where}: {problem}") from None
