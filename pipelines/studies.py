@@ -219,7 +219,7 @@ def _train(job: Job, device: str, send: workers.Send) -> dict[str, Any]:
     trainer, timing = fit(job.entry, data, loop, job.checkpoint, device, send, job.name)
     trained = {"training": job.training, "code": job.code, "timing": timing}
     with files.new_folder(job.folder) as folder:
-        write_seed(folder, job.row, job.entry, trainer)
+        write_seed(folder, job.row, job.entry, job.train, trainer)
         files.write_json(folder / "trained.json", trained)
     return trained
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from genmodels import build
+from genmodels.base.model import ModelConfig
 from pipelines.settings.errors import UserError
 from pipelines.settings.refusals import check, show, suggest
 from pipelines.settings.sections import Name, Section
@@ -30,22 +31,18 @@ def resolve(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
         models: `models:` as written.
         where: The file and the key, for an error.
 
+    Returns:
+        By entry all settings, in the order and with the types of its kind's `Config`: the order of
+        the lines and the spelling of a number (4 or 4.0) make no difference.
+
     Raises:
         UserError: The first mistake, with the entry where the value stands.
     """
-    resolved = {name: resolve_entry(models, name, where) for name in models}
-    for name, (settings, origins) in resolved.items():
-        check_entry(settings, f"{where}.{name}", origins)
-    return {name: settings for name, (settings, _) in resolved.items()}
-
-
-def resolve_entry(models: Mapping[str, Any], name: str, where: str) -> Origins:
-    """One entry with the settings of its bases; a setting that its kind lacks is left in.
-
-    Raises:
-        UserError: The entry is no mapping, or `base:` names no entry or leads in a circle.
-    """
-    return _resolved(models, name, where, [])
+    entries = {name: _resolved(models, name, where, []) for name in models}
+    return {
+        name: check_entry(settings, f"{where}.{name}", origins).model_dump()
+        for name, (settings, origins) in entries.items()
+    }
 
 
 def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]) -> Origins:
@@ -72,7 +69,7 @@ def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]
 
 def check_entry(
     entry: Mapping[str, Any], where: str, origins: Mapping[str, str] | None = None
-) -> None:
+) -> ModelConfig:
     """Checks the settings of one model against the `Config` of its kind.
 
     Args:
@@ -85,7 +82,7 @@ def check_entry(
     """
     config = _config(entry, where)
     try:
-        check(functools.partial(config.model_validate, dict(entry)), config, where)
+        return check(functools.partial(config.model_validate, dict(entry)), config, where)
     except UserError as error:
         key = str(error).removeprefix(f"{where}.").split(":")[0].split(".")[0]
         origin = (origins or {}).get(key)
@@ -95,7 +92,7 @@ def check_entry(
         raise UserError(f"{error} (the value stands in models.{origin})") from None
 
 
-def _config(entry: Mapping[str, Any], where: str) -> type[build.ModelConfig]:
+def _config(entry: Mapping[str, Any], where: str) -> type[ModelConfig]:
     kind, kinds = entry.get("kind"), build.kinds()
     if kind not in kinds:
         raise UserError(

@@ -44,7 +44,7 @@ def train(name: str, prepared: Path, folder: Path, steps: int) -> None:
     checkpoint = folder / "checkpoint.pt"
     data = load_images("cpu", prepared)
     trainer, _ = fit(entry, data, loop, checkpoint, "cpu", lambda _: None, name)
-    write_seed(folder, name, entry, trainer)
+    write_seed(folder, name, entry, settings.train, trainer)
 
 
 def peak(work: Callable[..., None], *args: Any) -> float:

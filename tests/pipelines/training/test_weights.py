@@ -7,6 +7,7 @@ from genmodels.base.model import Images
 from genmodels.training.loop import LoopSettings, Trainer
 from pipelines.data import tensor_file
 from pipelines.settings.errors import UserError
+from pipelines.settings.sections import Train
 from pipelines.training.one_run import write_seed
 from pipelines.training.weights import (
     CONFIG,
@@ -21,6 +22,9 @@ from tests.conftest import NUM_CLASSES, presets, small, small_model
 CARD = {"model": "vae", "family": "vae", "seed": 0}
 
 
+TRAIN = Train(device="cpu", precision="fp32", threads=1, num_snapshots=2, snapshot_images=4)
+
+
 def same_bits(one, two):
     return one.dtype == two.dtype and one.shape == two.shape and torch.equal(one, two)
 
@@ -33,7 +37,7 @@ def test_a_trained_model_of_every_preset_comes_back_bit_for_bit(name, images, tm
     settings = LoopSettings(0, precision="fp32", num_snapshots=2, snapshot_images=4)
     trainer = Trainer(small_model(entry), train, valid, settings)
     trainer.run()
-    write_seed(tmp_path, name, entry, trainer)
+    write_seed(tmp_path, name, entry, TRAIN, trainer)
     loaded = read_model(tmp_path, "a command")
     state, expected = loaded.state_dict(), trainer.model.state_dict()
     assert list(state) == list(expected)
@@ -51,9 +55,10 @@ def test_a_trained_model_of_every_preset_comes_back_bit_for_bit(name, images, tm
     config = json.loads((tmp_path / CONFIG).read_text())
     assert config["settings"] == entry
     assert config["model"] == name
+    assert config["train"] == TRAIN.model_dump()
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(first) == {WEIGHTS, CONFIG, SNAPSHOTS, "history.csv"}
-    write_seed(tmp_path, name, entry, trainer)
+    write_seed(tmp_path, name, entry, TRAIN, trainer)
     assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
