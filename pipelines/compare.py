@@ -13,8 +13,9 @@ from pipelines.comparing.text_table import allowed_width
 from pipelines.pictures.out_file import out_file
 from pipelines.settings import files, params
 from pipelines.settings.errors import UserError, exit_on_user_error
-from pipelines.settings.params import Extractor
+from pipelines.settings.params import Params
 from pipelines.settings.refusals import suggest
+from pipelines.settings.sections import Extractor
 from pipelines.tracking import store as tracking
 
 EPILOG = """\
@@ -30,14 +31,6 @@ testable with that few training seeds. The test is Welch's t-test over training 
 Holm-adjusted over all pairs of models that are compared in the same metric.
 """
 NO_VALUES = {"n": 0}
-
-
-class _Settings(params.Section):
-    """The sections of params.yaml that this command reads."""
-
-    selected: params.Selected
-    models: dict[str, dict[str, Any]]
-    report: params.Report
 
 
 def choose(rows: Sequence[Row], wanted: Sequence[str], rank_by: str) -> list[str]:
@@ -103,7 +96,7 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def _compare_models(arguments: argparse.Namespace, settings: _Settings) -> tuple[str, Any]:
+def _compare_models(arguments: argparse.Namespace, settings: Params) -> tuple[str, Any]:
     """The text and the data about models compared with the first one."""
     models = sources.read(arguments.models, list(settings.models), arguments.store)
     rows = [model.row for model in models]
@@ -113,7 +106,7 @@ def _compare_models(arguments: argparse.Namespace, settings: _Settings) -> tuple
     return text, models_data.as_data(comparison, models)
 
 
-def _compare_commits(arguments: argparse.Namespace, settings: _Settings) -> tuple[str, Any]:
+def _compare_commits(arguments: argparse.Namespace, settings: Params) -> tuple[str, Any]:
     """The text and the data about this checkout compared with a commit."""
     old, new = commits.at_commit(arguments.against), commits.of_checkout()
     for name in arguments.models:
@@ -147,7 +140,7 @@ def main() -> None:
     """Compares as the command line says."""
     arguments = parse()
     out = out_file(arguments.json, "--json") if arguments.json else None
-    settings = params.load_part(_Settings)
+    settings = params.load()
     compare = _compare_commits if arguments.against else _compare_models
     text, data = compare(arguments, settings)
     print(text)

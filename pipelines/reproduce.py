@@ -17,14 +17,14 @@ from pydantic import Field
 from pipelines import features, prepare, reproduction_page, studies
 from pipelines.data import splits
 from pipelines.data.prepared import Prepared
-from pipelines.settings import files, params, paths
+from pipelines.settings import files, paths, presets, sections, yaml_files
+from pipelines.settings.code_version import training_version
 from pipelines.settings.errors import UserError, exit_on_user_error
-from pipelines.settings.params import Name, Section, Seed
 from pipelines.settings.refusals import check, suggest
+from pipelines.settings.sections import Name, Section, Seed
 from pipelines.studies import Job
 from pipelines.study_measures import Measures
 from pipelines.training import fingerprint
-from pipelines.training.code_version import code_version
 
 
 class Measured(Section):
@@ -95,9 +95,9 @@ class Study(Section):
     published: str
     deviations: list[str]
     seeds: Annotated[list[Seed], Field(min_length=1)]
-    prepare: params.Prepare
-    features: params.Features | None
-    train: params.Train
+    prepare: sections.Prepare
+    features: sections.Features | None
+    train: sections.Train
     measures: Measures
     rows: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     claims: list[Claim]
@@ -121,12 +121,12 @@ def read(name: str) -> Study:
         )
     path = paths.REPRODUCTIONS / f"{name}.yaml"
     where = f"{path.parent.name}/{path.name}"
-    raw = params.read_yaml(path)
+    raw = yaml_files.read_yaml(path)
     study = check(functools.partial(Study.model_validate, raw), Study, where)
     if len(set(study.seeds)) != len(study.seeds):
         raise UserError(f"{where}: seeds: {study.seeds} names a seed twice")
     for row, entry in study.rows.items():
-        params.check_entry(entry, f"{where}: rows.{row}")
+        presets.check_entry(entry, f"{where}: rows.{row}")
     try:
         needed = study.measures.need_features
     except ValueError as error:
@@ -183,7 +183,7 @@ def jobs(name: str, study: Study) -> list[Job]:
             train=study.train,
             data=data,
             measures=study.measures,
-            code=code_version(entry["kind"]),
+            code=training_version(entry["kind"]),
         )
         for row, entry in study.rows.items()
         for seed in study.seeds

@@ -27,7 +27,7 @@ from genmodels.training.cost import multiply_adds_sample, multiply_adds_train, n
 from genmodels.training.loop import LoopSettings
 from pipelines.data.prepared import Prepared
 from pipelines.settings import files, paths
-from pipelines.settings.params import Train
+from pipelines.settings.sections import Train
 from pipelines.study_measures import Measures, measure
 from pipelines.training import fingerprint, workers
 from pipelines.training.one_run import Started, Trained, fit, load_images, write_seed

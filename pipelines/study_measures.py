@@ -23,7 +23,7 @@ from genmodels.base.vae import VAEBase
 from genmodels.build import build
 from genmodels.objectives.total_correlation import decompose, stratified_log_weights
 from pipelines.data.prepared import Real
-from pipelines.settings.params import Evaluate, Name, Section, Seed
+from pipelines.settings.sections import Evaluate, Name, Section, Seed
 
 #: The key of `samplers` for the standard normal.
 STANDARD_NORMAL = 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.settings import params, paths
+from pipelines.settings import paths, presets, yaml_files
 from pipelines.settings.errors import UserError
 from pipelines.settings.params import Params
 
@@ -94,8 +94,11 @@ def _results(label: str, texts: Mapping[str, str], prefix: str) -> Results:
         if path.endswith(".json"):
             metrics[Path(path).stem] = _metrics(text, f"{prefix}{path}")
         else:
-            documents[path] = params.parse_yaml(text, f"{prefix}{path}") or {}
+            documents[path] = yaml_files.parse_yaml(text, f"{prefix}{path}") or {}
     settings = documents.get(paths.PARAMS.name, {})
+    if "models" in settings:
+        where = f"{prefix}{paths.PARAMS.name}: models"
+        settings = {**settings, "models": presets.merge(settings["models"], where)}
     stages = documents.get(paths.DVC_LOCK.name, {}).get("stages", {})
     inputs = {
         stage: {out["path"]: out["md5"] for out in stages[stage]["outs"]}

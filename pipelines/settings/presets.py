@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from genmodels import build
-from genmodels.base.model import ModelConfig
+from genmodels.base.config import ModelConfig
 from pipelines.settings.errors import UserError
 from pipelines.settings.refusals import check, show, suggest
 from pipelines.settings.sections import Name, Section
@@ -43,6 +43,15 @@ def resolve(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
         name: check_entry(settings, f"{where}.{name}", origins).model_dump()
         for name, (settings, origins) in entries.items()
     }
+
+
+def merge(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """All entries with the settings of their bases, unchecked: for entries of another commit.
+
+    Raises:
+        UserError: An entry is no mapping, or `base:` names no entry or leads in a circle.
+    """
+    return {name: _resolved(models, name, where, []).settings for name in models}
 
 
 def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]) -> Origins:

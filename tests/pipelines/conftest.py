@@ -17,7 +17,7 @@ from genmodels.networks.blocks import draw_weights
 from pipelines import features, prepare
 from pipelines.data import datasets
 from pipelines.data.prepared import Prepared
-from pipelines.settings import params, paths
+from pipelines.settings import params, paths, sections
 from pipelines.tracking import store
 from pipelines.training import fingerprint
 from pipelines.training.weights import write_model
@@ -113,7 +113,7 @@ def quick_source(few_digits: datasets.Source, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def prepared(quick_source: None, checkout: Path) -> Prepared:
     """A checkout with 200 digits, prepared."""
-    prepare.make(params.Prepare(**PREPARE), paths.PREPARE)
+    prepare.make(sections.Prepare(**PREPARE), paths.PREPARE)
     return Prepared(paths.PREPARE, None, None)
 
 
@@ -124,8 +124,8 @@ def few_digits_made(few_digits: datasets.Source, tmp_path_factory: pytest.TempPa
     settings = raw_params()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(datasets.LOADERS, "mnist5k", lambda _: few_digits)
-        prepare.make(params.Prepare(**settings["prepare"]), folder / "prepare")
-    extractor = params.Features(**settings["features"])
+        prepare.make(sections.Prepare(**settings["prepare"]), folder / "prepare")
+    extractor = sections.Features(**settings["features"])
     features.make(extractor, folder / "prepare", folder / "features")
     return folder
 

@@ -9,8 +9,8 @@ import pytest
 from evaluation.comparing.leaderboard import Row
 from pipelines import gate
 from pipelines.comparing.gates import GateResult, check_gates
-from pipelines.settings import params, paths
-from pipelines.settings.params import Gate, Report
+from pipelines.settings import paths, yaml_files
+from pipelines.settings.sections import Gate, Report
 from tests.pipelines.report_project import write_project
 
 
@@ -114,7 +114,7 @@ def project(checkout: Path) -> Path:
 
 
 def with_gates(*gates: dict[str, object]) -> None:
-    raw = params.read_yaml(paths.PARAMS)
+    raw = yaml_files.read_yaml(paths.PARAMS)
     raw["report"]["gates"] = list(gates)
     paths.PARAMS.write_text(json.dumps(raw))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines import studies
 from pipelines.data.prepared import Prepared
-from pipelines.settings import params
+from pipelines.settings import sections
 from pipelines.study_measures import Measures
 from tests.conftest import presets as shipped
 
@@ -74,7 +74,7 @@ def job(data: Prepared, **changes: Any) -> studies.Job:
         "data": data,
         "code": "one",
     }
-    wanted |= {"train": params.Train(**TRAIN), "measures": Measures(**MEASURES)}
+    wanted |= {"train": sections.Train(**TRAIN), "measures": Measures(**MEASURES)}
     return studies.Job(**wanted | changes)
 
 

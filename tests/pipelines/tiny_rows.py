@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipelines.data.prepared import Prepared
-from pipelines.settings import params, paths
+from pipelines.settings import paths, sections
 from pipelines.training.rows import Rows
 from tests.conftest import presets as shipped
 
@@ -69,9 +69,9 @@ def tiny_rows(data: Prepared, **changes: Any) -> Rows:
         "folder": paths.OUTPUTS / "rows",
         "entries": {"vae": vae()},
         "seeds": [0],
-        "train": params.Train(**TRAIN),
+        "train": sections.Train(**TRAIN),
         "data": data,
-        "evaluate": params.Evaluate(**EVALUATE),
+        "evaluate": sections.Evaluate(**EVALUATE),
         "where": "tiny.yaml: models",
     }
     return Rows(**settings | changes)
