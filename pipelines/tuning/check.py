@@ -159,7 +159,7 @@ def _corners(study: Tune, base: Mapping[str, Any], where: str) -> Iterator[dict[
 def value_spec(settings: Params, name: str) -> tuple[Metric, ValueSpec] | None:
     """The metric that has a value of this name with one of the extractors, and its place there."""
     ordered = dict.fromkeys([*settings.evaluate.metrics, *metrics.available()])
-    for loaded in map(metrics.load, ordered):
+    for loaded in map(metrics.load_metric, ordered):
         for spec in loaded.values:
             if name in {spec.name.format(extractor=e) for e in settings.features.extractors}:
                 return loaded, spec
