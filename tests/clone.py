@@ -15,6 +15,9 @@ import pytest
 from pipelines.settings import yaml_files
 from tests.closure import ROOT
 
+#: Seconds after which a command counts as hanging: on two cores the longest one takes a minute.
+HANGING_S = 900
+
 #: Small enough for a test on a busy machine; the rest is the shipped params.yaml.
 PRESETS = ("vae", "gan_r1", "conditional_vae")
 SMALL_MODEL = {"num_steps": 12, "batch_size": 16, "width": 4, "latent_dim": 4}
@@ -75,7 +78,7 @@ class Clone:
             env=self.environment() | environment,
             capture_output=True,
             text=True,
-            timeout=900,  # a busy machine is ten times slower
+            timeout=HANGING_S,
         )
 
     def environment(self) -> dict[str, str]:
@@ -113,26 +116,28 @@ class Clone:
         )
 
 
-#: Trains the model that is named behind it, with a checkpoint, and a second's rest, at each step.
-TRAIN_SLOWLY = """
-import time
+#: Trains the model of its argument for one step, saves the checkpoint, and waits for a signal.
+TRAIN_ONE_STEP = """
+import signal
 from pipelines import train
 from pipelines.training import one_run
 one_run.SECONDS_BETWEEN_CHECKPOINTS = 0
 one_run.SECONDS_BETWEEN_MESSAGES = 0
 save = one_run.checkpoint.save
-def slow(path, state):
+def save_and_wait(path, state):
     save(path, state)
-    time.sleep(1)
-one_run.checkpoint.save = slow
+    signal.pause()
+one_run.checkpoint.save = save_and_wait
 train.main()
 """
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Until it holds; a minute in vain is a failure."""
-    for _ in range(600):
-        if condition():
-            return
+def wait_for(condition: Callable[[], object], *processes: subprocess.Popen[Any]) -> None:
+    """Waits until a condition holds; fails at once if one of the processes ends before."""
+    end = time.monotonic() + HANGING_S
+    while not condition():
+        ended = [process.args for process in processes if process.poll() is not None]
+        if ended and not condition():
+            pytest.fail(f"ended before the condition held: {ended}")
+        assert time.monotonic() < end, "the condition never held"
         time.sleep(0.1)
-    pytest.fail("waited a minute in vain")

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -11,8 +10,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
+from typing import IO
 
 from pipelines import ui
+from tests.clone import HANGING_S, wait_for
 
 
 def free_port() -> int:
@@ -29,23 +30,25 @@ def serving(
     port: int,
     ready: str = "health",
     folder: Path | None = None,
+    log: int | IO[str] = subprocess.DEVNULL,
 ) -> Iterator[str]:
     """A server until the block ends; its address, once its path `ready` answers."""
     address = f"http://127.0.0.1:{port}"
-    log = subprocess.DEVNULL
     server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
+
+    def answers() -> bool:
+        try:
+            urllib.request.urlopen(f"{address}/{ready}", timeout=HANGING_S).close()
+        except OSError:
+            return False
+        return True
+
     try:
-        for _ in range(240):
-            assert server.poll() is None, "the server ended by itself"
-            try:
-                urllib.request.urlopen(f"{address}/{ready}", timeout=5).close()
-                break
-            except urllib.error.URLError:
-                time.sleep(0.5)
+        wait_for(answers, server)
         yield address
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(HANGING_S)
 
 
 @contextmanager
@@ -82,6 +85,8 @@ class _Relay(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.server
         fault.calls += 1
+        if fault.drops:
+            return
         if fault.hangs or fault.calls > fault.answers:
             fault.ended.wait()
             return
@@ -123,6 +128,7 @@ class Faulty(ThreadingHTTPServer):
         delay_s: How long each answer takes.
         answers: After how many calls none is answered any more.
         hangs: Whether none is ever answered.
+        drops: Whether each connection is closed without an answer.
         calls: How many have come.
     """
 
@@ -135,10 +141,11 @@ class Faulty(ThreadingHTTPServer):
         delay_s: float = 0.0,
         answers: float = float("inf"),
         hangs: bool = False,
+        drops: bool = False,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Relay)
         self.behind, self.delay_s, self.answers, self.hangs = behind, delay_s, answers, hangs
-        self.calls = 0
+        self.drops, self.calls = drops, 0
         self.ended = Event()
 
     @property

@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from tests.clone import TRAIN_SLOWLY, Clone, wait_for
+from tests.clone import TRAIN_ONE_STEP, Clone, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -235,13 +235,13 @@ def test_a_killed_training_resumes_to_the_same_bytes_in_the_same_runs(clone):
         path.unlink()
     assert clone.run(sys.executable, "-m", "pipelines.tracking.store", "init").returncode == 0
     trainer = subprocess.Popen(
-        [sys.executable, "-c", TRAIN_SLOWLY, "vae"],
+        [sys.executable, "-c", TRAIN_ONE_STEP, "vae"],
         cwd=clone.folder,
         env=clone.environment(),
         stderr=subprocess.DEVNULL,
     )
-    wait_for(lambda: len(list(clone.folder.glob(".checkpoints/*/checkpoint.pt"))) == 2)
-    wait_for(lambda: len(runs(clone)) == 2)
+    wait_for(lambda: len(list(clone.folder.glob(".checkpoints/*/checkpoint.pt"))) == 2, trainer)
+    wait_for(lambda: len(runs(clone)) == 2, trainer)
     os.kill(trainer.pid, signal.SIGKILL)
     trainer.wait()
     assert list(clone.folder.glob(".checkpoints/*/checkpoint.pt"))
@@ -264,13 +264,13 @@ def test_a_killed_training_resumes_to_the_same_bytes_in_the_same_runs(clone):
 
 def test_a_second_trainer_of_a_model_is_refused_with_the_holder_s_pid(clone):
     first = subprocess.Popen(
-        [sys.executable, "-c", TRAIN_SLOWLY, "gan_r1"],
+        [sys.executable, "-c", TRAIN_ONE_STEP, "gan_r1"],
         cwd=clone.folder,
         env=clone.environment(),
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: (clone.folder / "outputs/.locks/gan_r1.pid").is_file())
+        wait_for(lambda: (clone.folder / "outputs/.locks/gan_r1.pid").is_file(), first)
         second = clone.run(sys.executable, "-m", "pipelines.train", "gan_r1")
         assert second.returncode == 1
         expected = f"error: gan_r1 is being trained already, by process {first.pid}\n"

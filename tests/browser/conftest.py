@@ -2,19 +2,15 @@
 
 import os
 import re
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.clone import Clone
-from tests.servers import free_port
+from tests.clone import HANGING_S, Clone
+from tests.servers import free_port, serving
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -49,7 +45,7 @@ class Watched:
         self.page = page
         self.hosts: set[str] = set()
         self.errors: list[str] = []
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(1000 * HANGING_S)
         page.on("request", lambda request: self._asked(request.url))
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -84,24 +80,8 @@ def links(chromium: Any, reproduced_clone: Clone) -> Iterator[dict[str, str]]:
     """What `make ui` prints, by name, while it serves."""
     port = free_port()
     log = reproduced_clone.folder / ".ui.log"
-    with log.open("w") as printed:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.ui", "--port", str(port)],
-            cwd=reproduced_clone.folder,
-            env=reproduced_clone.environment(),
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        for _ in range(240):
-            assert server.poll() is None, log.read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except urllib.error.URLError:
-                time.sleep(0.5)
+    command = [sys.executable, "-m", "pipelines.ui", "--port", str(port)]
+    folder, environment = reproduced_clone.folder, reproduced_clone.environment()
+    with log.open("w") as printed, serving(command, environment, port, folder=folder, log=printed):
         yield dict(re.findall(r"^ *(\w[\w ]*?)  (\S+)$", log.read_text(), re.MULTILINE))
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-        log.unlink()
+    log.unlink()

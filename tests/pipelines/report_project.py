@@ -13,6 +13,7 @@ import torch
 
 from evaluation.figures import grids
 from pipelines.settings import params, paths
+from tests.clone import HANGING_S
 
 SEEDS = (0, 1)
 
@@ -261,7 +262,7 @@ report.main()
 
 def run_stage(root: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", PATCHED_MAIN, str(root)]
-    subprocess.run(command, cwd=CHECKOUT, check=True, timeout=120)
+    subprocess.run(command, cwd=CHECKOUT, check=True, timeout=HANGING_S)
 
 
 def gallery(page: str, key: str) -> str:

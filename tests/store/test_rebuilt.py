@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.clone import PRESETS, TRAIN_SLOWLY, Clone, wait_for
+from tests.clone import PRESETS, TRAIN_ONE_STEP, Clone, wait_for
 from tests.servers import Faulty, free_port, mlflow_server
 from tests.store.dump import differences, dump
 
@@ -113,12 +113,12 @@ def test_a_training_that_is_killed_three_times_leaves_the_same_runs(
 
         with said.open("w") as stderr:
             trainer = subprocess.Popen(
-                [sys.executable, "-c", TRAIN_SLOWLY, "vae"],
+                [sys.executable, "-c", TRAIN_ONE_STEP, "vae"],
                 cwd=clone.folder,
                 env=clone.environment(),
                 stderr=stderr,
             )
-            wait_for(progressed)
+            wait_for(progressed, trainer)
             trainer.send_signal(signal.SIGKILL)
             assert trainer.wait() == -signal.SIGKILL
     # A run of a dead process is closed by whoever publishes, and completed as soon as it can be.

@@ -21,6 +21,7 @@ from pipelines.tracking import mlmodel
 from pipelines.trained import served_model
 from pipelines.trained.served_model import ServedModel
 from pipelines.training.weights import CONFIG, WEIGHTS, read_model, write_model
+from tests.clone import HANGING_S
 from tests.conftest import presets, small_model
 from tests.servers import free_port, serving
 
@@ -221,7 +222,7 @@ def test_mlflow_serves_the_champion(reproduced: Path) -> None:
             json.dumps(table).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=HANGING_S) as answer:
             found = json.load(answer)["predictions"]
     model = read_model(paths.TRAIN / "vae" / "0", "nobody")
     assert np.array_equal(np.float32(found), [sampled(model, 0), sampled(model, 5)])
