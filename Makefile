@@ -28,7 +28,6 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 repro: $(READY) ## the whole pipeline: data, features, training, evaluation, report, MLflow
-	@python -m pipelines.settings.params
 	dvc repro
 	@echo
 	@echo "report: $(CURDIR)/reports/index.html"

@@ -11,6 +11,7 @@ from torch import Tensor
 from evaluation.measuring.context import Context, Seeds
 from evaluation.measuring.extractors import FeatureExtractor, MissingExtractor
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure
+from evaluation.measuring.protocols import Conditional, Sampler
 from evaluation.measuring.real_images import RealImages, check_labels
 from evaluation.measuring.records import Record, UnavailableError
 from evaluation.metrics import load_metric
@@ -64,6 +65,13 @@ class FixedImages:
         """The next n images; `rng` is unused."""
         start, self._returned = self._returned, self._returned + n
         return self.images[start : self._returned]
+
+
+def metrics_of_images(names: Sequence[str], *, labelled: bool) -> list[str]:
+    """Those of the metrics that need images only, or images with their classes."""
+    enough = {Sampler, Conditional} if labelled else {Sampler}
+    needs = {name: set(load_metric(name).requires) for name in names}
+    return [name for name in names if needs[name] and needs[name] <= enough]
 
 
 def evaluate(  # noqa: PLR0913  (all but two are keyword-only)

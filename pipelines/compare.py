@@ -11,7 +11,7 @@ from pipelines.comparing import changes_text, commits, models_data, models_text,
 from pipelines.comparing.changes import Change, changes
 from pipelines.comparing.text_table import allowed_width
 from pipelines.pictures.out_file import out_file
-from pipelines.settings import files, params
+from pipelines.settings import command_line, files, params
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Params
 from pipelines.settings.refusals import suggest
@@ -58,12 +58,7 @@ def _check_metrics(wanted: Sequence[str], known: Sequence[str]) -> None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.compare",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.parser("compare", __doc__, EPILOG)
     parser.add_argument(
         "models",
         nargs="*",

@@ -7,9 +7,7 @@ training/step_*.png and, of a model that is capable of it, classes.png, reconstr
 `outputs/timing/evaluate/<model>.json`.
 """
 
-import argparse
 import functools
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from pipelines.data.extractors import load_extracted
 from pipelines.data.prepared import Prepared, Real
 from pipelines.data.splits import Split
 from pipelines.pictures import latents, model_pictures
-from pipelines.settings import files, params, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.settings.resolved import EvaluateSettings
 from pipelines.settings.sections import Evaluate
@@ -79,18 +77,17 @@ def evaluate_model(settings: EvaluateSettings) -> None:
     """
     name, section = settings.model, settings.evaluate
     device = workers.choose_device(settings.device)
-    started = dict.fromkeys(settings.seeds, 0)
+    counts = dict.fromkeys(settings.seeds, len(section.metrics))
     with (
-        Progress(f"evaluate {name}", settings.seeds, len(section.metrics), "metric") as bars,
+        Progress(f"evaluate {name}", counts, "metric") as progress,
         files.new_folder(paths.EVALUATE / name) as folder,
     ):
 
         def handle(one: Measurement, message: Any) -> None:
             if isinstance(message, Measured):
-                bars.finish(one.seed)
+                progress.finish(one.seed)
             else:
-                bars.update(one.seed, started[one.seed], metric=message)
-                started[one.seed] += 1
+                progress.update(one.seed, section.metrics.index(message), metric=message)
 
         models = [
             Measurement(
@@ -127,79 +124,26 @@ def planned(settings: EvaluateSettings) -> str:
     return f"{as_text(found)}\n{n:,} images on each side, training seeds {seeds}"
 
 
-EPILOG = """\
+EXAMPLES = """\
 examples:
-  python -m pipelines.evaluate vae --dry-run
-  python -m pipelines.evaluate --images samples/ --reference test
-  python -m pipelines.evaluate --images samples/ --reference photos/ --metric fid c2st_pixel
-
-Folders are scored as they are: 8-bit grey or RGB pictures of one size, on both sides the same
-number of them. The pipeline's classifier knows the prepared data only, so it judges with a prepared
-split as the reference; the Inception network, if features.extractors has it, with any.
+  genmodels evaluate vae
+  genmodels evaluate vae --dry-run
 """
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.evaluate",
-        description="Measures a model of params.yaml on the test split (this is the stage), or any "
-        "folder of pictures.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", nargs="?", help="a key of models: in params.yaml")
-    parser.add_argument("--images", metavar="DIR", help="score the pictures of this folder instead")
-    parser.add_argument(
-        "--reference",
-        metavar="DIR|SPLIT|NPZ",
-        default="test",
-        help="real pictures: a folder, or train, valid or test of the prepared data (test), or a "
-        "file of mu and sigma, the Inception statistics that other packages publish",
-    )
-    parser.add_argument(
-        "--train",
-        metavar="DIR|SPLIT",
-        help="what copies would be copies of; by default the train split beside valid or test",
-    )
-    parser.add_argument(
-        "--metric", nargs="+", default=[], metavar="NAME", help="files of evaluation/metrics/"
-    )
-    parser.add_argument(
-        "--max-samples", type=int, default=10_000, metavar="N", help="on each side at most (10000)"
-    )
-    parser.add_argument("--out", metavar="FILE.json", help="write the records there, too")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="list what would be computed and what it needs"
-    )
-    given = parser.parse_args(arguments)
-    if (given.model is None) == (given.images is None):
-        parser.error("name a model, or a folder with --images; not both")
-    shared = ("model", "images", "dry_run")
-    used = [
-        f"--{name.replace('_', '-')}"
-        for name, value in vars(given).items()
-        if name not in shared and value != parser.get_default(name)
-    ]
-    if given.model is not None and used:
-        parser.error(f"{', '.join(used)}: only with --images; params.yaml decides of a model")
-    if given.reference.endswith(".npz") and (given.dry_run or given.metric or given.train):
-        parser.error("--reference: statistics give fid_inception and nothing else")
-    if given.max_samples < 2:
-        parser.error(f"--max-samples: {given.max_samples}, but a set has at least 2 images")
-    return given
 
 
 @exit_on_user_error
 def main() -> None:
-    """Runs the stage for one model, or scores a folder."""
-    given = parse()
-    if given.model is None:
-        # By name: what scores folders decides nothing of the stage.
-        importlib.import_module("pipelines.score").main(given, params.load())
-        return
-    settings = resolved.load(EvaluateSettings, given.model)
-    if given.dry_run:
+    """Runs the stage for one model."""
+    parser = command_line.parser("evaluate", __doc__, EXAMPLES)
+    parser.add_argument("model", metavar="MODEL", help=command_line.MODEL)
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="list the metrics and what each needs, and compute nothing",
+    )
+    options = parser.parse_args()
+    settings = resolved.load(EvaluateSettings, options.model)
+    if options.dry_run:
         print(planned(settings))
     else:
         evaluate_model(settings)

@@ -7,14 +7,12 @@ labels has no classifier, and the Inception network needs a file of weights: a c
 missing, and what would be measured with it is null. `pipelines.data.extractors` reads all this.
 """
 
-import argparse
-import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from evaluation.measuring.classifier import (
     ClassifierSettings,
@@ -31,41 +29,42 @@ from pipelines.data import splits
 from pipelines.data.extractor_files import save_extractor, save_features
 from pipelines.data.extractors import open_inception
 from pipelines.data.splits import Split
-from pipelines.settings import files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.sections import Features
+from pipelines.training.progress import Progress
 
 NO_LABELS = "the data has no labels to train a classifier with"
 
 
-def train(images: LabelledImages, num_classes: int, settings: Features, seed: int) -> Extractor:
-    """Trains the classifier: a bar in a terminal, about five lines elsewhere.
+def train(
+    images: LabelledImages, num_classes: int, settings: Features, seeds: Sequence[int]
+) -> list[Extractor]:
+    """Trains the classifier and its replicas.
 
     Args:
         images: The train split's images (N, C, H, W) in [0, 1] and labels (N,).
         num_classes: K.
         settings: Section `features`.
-        seed: Of its weights and its batches.
+        seeds: Seed of the weights and the batches of each.
 
     Raises:
-        UserError: The training diverged.
+        UserError: A training diverged.
     """
-    terminal = sys.stderr.isatty()
-    every = math.ceil(settings.epochs / 5)
-    title = f"extractor seed {seed}"
-    with tqdm(total=settings.epochs, desc=title, unit="epoch", disable=not terminal) as bar:
+    epochs, chosen = dict.fromkeys(seeds, settings.epochs), classifier_settings(settings)
+    with Progress("features", epochs, "epoch") as progress:
 
-        def progress(epoch: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update()
-            if not terminal and epoch % every == 0:
-                line = f"{title}: epoch {epoch} of {settings.epochs}, loss {loss:.3f}"
-                print(line, file=sys.stderr, flush=True)
+        def train_one(seed: int) -> Extractor:
+            def show(epoch: int, loss: float) -> None:
+                progress.update(seed, epoch, loss=f"{loss:.3f}")
+
+            progress.update(seed, 0)
+            extractor = train_classifier(*images, num_classes, chosen, seed, show)
+            progress.finish(seed)
+            return extractor
 
         try:
-            return train_classifier(
-                *images, num_classes, classifier_settings(settings), seed, progress
-            )
+            return [train_one(seed) for seed in seeds]
         except ValueError as error:
             raise UserError(f"features: {error}") from None
 
@@ -131,10 +130,10 @@ def _classifier(
     if not labelled:
         return _missing("no_extractor", NO_LABELS)
     num_classes = splits.load_manifest(prepared)["num_classes"]
-    extractor = train(labelled["train"], num_classes, settings, settings.seed)
+    seeds = range(settings.seed, settings.seed + 1 + settings.replicas)
+    extractor, *replicas = train(labelled["train"], num_classes, settings, seeds)
     save_extractor(extractor, new / "classifier" / "extractor.safetensors")
-    for seed in range(settings.seed + 1, settings.seed + 1 + settings.replicas):
-        replica = train(labelled["train"], num_classes, settings, seed)
+    for seed, replica in zip(seeds[1:], replicas, strict=True):
         save_extractor(replica, new / "replicas" / f"{seed}.safetensors")
     features = _features(extractor, data, identities, new)
     card = describe(extractor, labelled, features, classifier_settings(settings), settings.seed)
@@ -173,7 +172,7 @@ def _features(
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    argparse.ArgumentParser(prog="python -m pipelines.features", description=__doc__).parse_args()
+    command_line.parser("features", __doc__).parse_args()
     settings = resolved.load(resolved.FeaturesSettings)
     # The last bits of the weights depend on the number of threads.
     torch.set_num_threads(settings.threads)

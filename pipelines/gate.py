@@ -3,7 +3,6 @@
 Reads files only; `dvc status` shows whether they are up to date.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +11,7 @@ from evaluation.comparing.value_text import rounded
 from pipelines.comparing.gates import GateResult, check_gates
 from pipelines.comparing.text_table import text_table
 from pipelines.reporting import inputs
-from pipelines.settings import params
+from pipelines.settings import command_line, params
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Params
 
@@ -65,7 +64,7 @@ def as_text(results: Sequence[GateResult]) -> str:
 @exit_on_user_error
 def main() -> None:
     """Prints all gates of params.yaml; exit code 1 if one is broken."""
-    argparse.ArgumentParser(prog="python -m pipelines.gate", description=main.__doc__).parse_args()
+    command_line.parser("gate", __doc__).parse_args()
     settings = params.load()
     if not settings.report.gates:
         print("params.yaml: report.gates is empty: there is no gate to check")

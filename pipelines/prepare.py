@@ -5,7 +5,6 @@ the data has labels, and `manifest.json`. Everything after this stage reads thes
 in [0, 1] through `pipelines.data.splits`.
 """
 
-import argparse
 import hashlib
 import math
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from pipelines.data import datasets
 from pipelines.data.datasets import Source
 from pipelines.data.splits import SPLITS
-from pipelines.settings import files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.sections import Prepare
 
@@ -149,7 +148,7 @@ def _sha256(array: npt.NDArray[Any]) -> str:
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    argparse.ArgumentParser(prog="python -m pipelines.prepare", description=__doc__).parse_args()
+    command_line.parser("prepare", __doc__).parse_args()
     manifest = make(resolved.load(resolved.PrepareSettings).prepare)
     shape, parts = manifest["image_shape"], manifest["splits"]
     counts = ", ".join(f"{name} {part['count']:,}" for name, part in parts.items())

@@ -6,7 +6,6 @@ code. What is finished is not done again. The models stay in `outputs/studies/pr
 `reports/presets.md` and `reports/presets.png`.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from pipelines import study_pages as pages
 from pipelines.data import splits
 from pipelines.data.extractors import load_extracted
 from pipelines.data.prepared import Prepared
-from pipelines.settings import files, params, paths
+from pipelines.settings import command_line, files, params, paths
 from pipelines.settings.code_version import training_version
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Params
@@ -238,7 +237,7 @@ def _drawn(job: Job) -> torch.Tensor:
 @exit_on_user_error
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, measures and writes the page."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.presets", description=__doc__)
+    parser = command_line.parser("presets", __doc__)
     parser.add_argument("model", nargs="*", help="keys of models:; by default all of them")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="training seeds")
     studies.add_options(parser)

@@ -7,14 +7,13 @@ not in dvc.lock are history and left alone. A second call finds everything there
 Writes `reports/tracking.json`: the fingerprints, no run ids and no time.
 """
 
-import argparse
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import filelock
 
-from pipelines.settings import files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import PublishSettings
 from pipelines.tracking import from_files, registry, saved_views
@@ -223,9 +222,7 @@ def _write_tracking(found: Sequence[CompletedRun], report_hash: str) -> None:
 @exit_on_user_error
 def main() -> None:
     """Completes the MLflow store from the files of the last `dvc repro`."""
-    argparse.ArgumentParser(
-        prog="python -m pipelines.publish", description=main.__doc__
-    ).parse_args()
+    command_line.parser("publish", __doc__).parse_args()
     publish()
 
 

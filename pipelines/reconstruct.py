@@ -1,7 +1,4 @@
-"""Reconstructs the user's own pictures with a trained model.
-
-`python -m pipelines.reconstruct vae cat.jpg dog.png` works in any folder.
-"""
+"""Reconstructs your own pictures with a trained VAE or autoencoder."""
 
 import argparse
 from pathlib import Path
@@ -17,39 +14,40 @@ from evaluation.measuring.images import quantise
 from evaluation.measuring.protocols import LikelihoodBound, Reconstructor
 from evaluation.metrics.mse import squared_error
 from pipelines.data import datasets
-from pipelines.sample import write
+from pipelines.pictures.out_file import write_png
+from pipelines.settings import command_line
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.trained import trained_models
 from pipelines.trained.trained_models import Trained
 
 GRID_COLUMNS = 8
-#: Of the one latent draw behind rate and distortion.
+#: Seed of the one latent sample of rate and distortion.
 SEED = 0
 
-EPILOG = """\
-Each picture is turned as its EXIF tag says, put on black where it is transparent, made grey or
-colour as the model wants it, and resized and cropped around its centre to the size of the training
-images. A model of light digits on black wants such pictures: it knows no dark ink on paper.
+EXAMPLES = """\
+Each picture is rotated by its EXIF tag, put on black where it is transparent, converted to the
+model's grey or RGB, then resized and cropped around its centre to the size of the training images.
+A model that was trained on light digits on black needs such pictures: invert dark ink on paper.
 
-Below each picture stands its reconstruction. Printed are mse, the mean squared error of a pixel in
-[0, 1], and, of a model that has them, rate and distortion in nats from one draw of the code, whose
-sum is minus the ELBO.
+The output shows each picture above its reconstruction. The command prints mse (mean squared error
+per pixel, pixels in [0, 1]) and, for models with a likelihood, rate and distortion (nats per image,
+one latent sample; their sum is the negative ELBO).
 
 examples:
-  python -m pipelines.reconstruct vae two.png seven.jpg
-  python -m pipelines.reconstruct best-vae photos/*.jpg --out photos.png
-  python -m pipelines.reconstruct conditional_vae seven.png --class 7
+  genmodels reconstruct vae two.png seven.jpg
+  genmodels reconstruct best-vae photos/*.jpg --out photos.png
+  genmodels reconstruct conditional_vae seven.png --class 7
 """
 
 
 def read(files: list[str], trained: Trained) -> Tensor:
-    """Pictures of any size in the model's shape.
+    """The pictures, converted to the model's shape.
 
     Returns:
         (N, C, H, W) in [0, 1].
 
     Raises:
-        UserError: A file is missing or no picture.
+        UserError: A file is missing or not a picture.
     """
     missing = next((file for file in files if not Path(file).is_file()), None)
     if missing is not None:
@@ -58,15 +56,13 @@ def read(files: list[str], trained: Trained) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).to(torch.float32).div_(255)
 
 
-def reconstruct(
-    trained: Trained, x: Tensor, wanted: int | None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Reconstructions and what they are worth.
+def reconstruct(trained: Trained, x: Tensor, label: int | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """Reconstructions and their errors.
 
     Args:
         trained: The model.
         x: (N, C, H, W) in [0, 1].
-        wanted: The class of all of them, for a conditional model.
+        label: The class of all pictures, for a conditional model.
 
     Returns:
         (N, C, H, W) in [0, 1]; by name (N,) values of `mse` and, where the model has them, `rate`
@@ -78,24 +74,24 @@ def reconstruct(
     model = trained.model
     if not isinstance(model, Reconstructor):
         raise UserError(
-            f"{trained.title} is a {model.family.upper()}: it has no encoder, so it reconstructs "
-            "nothing"
+            f"{trained.title} is a {model.family.upper()}, which has no encoder: choose a VAE or "
+            "an autoencoder"
         )
-    labels = trained_models.labels(trained, wanted, len(x))
+    labels = trained_models.labels(trained, label, len(x))
     if model.conditional and labels is None:
         last = model.num_classes - 1
-        raise UserError(f"{trained.title} has to be told the class: add --class, 0 to {last}")
-    told: dict[str, Any] = {} if labels is None else {"labels": labels}
-    x_hat = quantise(model.reconstruct(x, **told))
+        raise UserError(f"{trained.title} needs the class of the pictures: --class, 0 to {last}")
+    condition: dict[str, Any] = {} if labels is None else {"labels": labels}
+    x_hat = quantise(model.reconstruct(x, **condition))
     values = {"mse": squared_error(x, x_hat)}
     if isinstance(model, LikelihoodBound):
         rng = torch.Generator().manual_seed(SEED)
-        values["rate"], values["distortion"] = model.rate_distortion(x, rng, **told)
+        values["rate"], values["distortion"] = model.rate_distortion(x, rng, **condition)
     return x_hat, values
 
 
 def grid(x: Tensor, x_hat: Tensor) -> Image.Image:
-    """Each picture above its reconstruction; an unfinished last row is filled with background."""
+    """Each picture above its reconstruction; the last row is filled with background."""
     columns = min(GRID_COLUMNS, len(x))
     filling = x.new_full((-len(x) % columns, *x.shape[1:]), grids.GAP / 255)
     above, below = (torch.cat([part, filling]) for part in (x, x_hat))
@@ -103,7 +99,7 @@ def grid(x: Tensor, x_hat: Tensor) -> Image.Image:
 
 
 def table(files: list[str], values: dict[str, Tensor]) -> str:
-    """A line for each picture and its values."""
+    """One line per picture with its values."""
     width = max(map(len, ["picture", *files]))
     lines = [" ".join([f"{'picture':{width}}", *(f"{name:>12}" for name in values)])]
     for index, file in enumerate(files):
@@ -114,36 +110,31 @@ def table(files: list[str], values: dict[str, Tensor]) -> str:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.reconstruct",
-        description="Reconstructs your own pictures with a trained VAE or autoencoder.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.parser("reconstruct", __doc__, EXAMPLES)
     trained_models.add_arguments(
         parser,
-        label="the class of all pictures, counted from 0; a conditional model needs it",
+        label="class of all pictures, from 0; required for a conditional model",
         out="reconstructions.png",
     )
     parser.add_argument(
         "pictures",
         nargs="+",
         metavar="PICTURE",
-        help="files that Pillow reads, of any size and of 8 or 16 bits",
+        help="picture files of any size, 8 or 16 bits per channel",
     )
     return parser.parse_args(arguments)
 
 
 @exit_on_user_error
 def main() -> None:
-    """Reconstructs your own pictures with a trained VAE or autoencoder."""
-    given = parse()
-    path = trained_models.output(given.out)
-    trained = trained_models.load(given.model, given.training_seed)
-    x = read(given.pictures, trained)
-    x_hat, values = reconstruct(trained, x, given.label)
-    write(grid(x, x_hat), path)
-    print(table(given.pictures, values))
+    """Runs the command."""
+    options = parse()
+    path = trained_models.output(options.out)
+    trained = trained_models.load(options.model, options.training_seed)
+    x = read(options.pictures, trained)
+    x_hat, values = reconstruct(trained, x, options.label)
+    write_png(grid(x, x_hat), path)
+    print(table(options.pictures, values))
     count = "1 picture and its reconstruction"
     if len(x) > 1:
         count = f"{len(x)} pictures and their reconstructions"

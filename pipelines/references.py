@@ -5,32 +5,27 @@ and the distance that theory expects of two sets of real images, and `<row>.png`
 `outputs/timing/references.json` has the seconds of each row.
 """
 
-import argparse
 import functools
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from evaluation import metrics as registry
 from evaluation.comparing import reference_rows
 from evaluation.figures import grids
 from evaluation.measuring.context import Seeds
 from evaluation.measuring.extractors import MissingExtractor
 from evaluation.measuring.moments import covariance, frechet_floor
-from evaluation.measuring.protocols import Conditional, Sampler
 from evaluation.measuring.real_images import RealImages
 from evaluation.measuring.records import UnavailableError
-from evaluation.runner import Settings, evaluate_images
+from evaluation.runner import Settings, evaluate_images, metrics_of_images
 from pipelines.data import splits
 from pipelines.data.extractors import Extracted, load_extracted, real_images
-from pipelines.settings import files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.settings.resolved import ReferencesSettings
 from pipelines.training import workers
+from pipelines.training.progress import Progress
 
 SHOWN = 8
 
@@ -42,7 +37,8 @@ def measure_row(settings: ReferencesSettings, folder: Path, row: str, send: work
         settings: Of the stage.
         folder: The stage's new folder.
         row: A key of `reference_rows.ROWS`.
-        send: Receives what stands in rows.json, and the seconds.
+        send: Receives the name of each metric as it starts, at last what stands in rows.json, and
+            the seconds.
     """
     start = time.monotonic()
     extracted, real = _real(settings)
@@ -56,7 +52,7 @@ def measure_row(settings: ReferencesSettings, folder: Path, row: str, send: work
         return
     evaluation = evaluate_images(
         images,
-        sampled_metrics(settings.evaluate.metrics, labelled=True),
+        metrics_of_images(settings.evaluate.metrics, labelled=True),
         labels=labels,
         reference=real["test"],
         train=real["train"],
@@ -66,17 +62,11 @@ def measure_row(settings: ReferencesSettings, folder: Path, row: str, send: work
         settings=Settings(
             Seeds(train=None, sample=seed, metric=settings.evaluate.metric_seed), num
         ),
+        progress=send,
     )
     grids.save_png(grids.image_grid(images[:SHOWN], SHOWN), folder / f"{row}.png")
     records = {record.name: record.to_dict() for record in evaluation.records}
     send(({"records": records, "reason": None}, time.monotonic() - start))
-
-
-def sampled_metrics(names: Sequence[str], *, labelled: bool) -> list[str]:
-    """Those of the metrics that a set of images alone can have, or one with its classes."""
-    enough = {Sampler, Conditional} if labelled else {Sampler}
-    needs = {name: set(registry.load_metric(name).requires) for name in names}
-    return [name for name in names if needs[name] and needs[name] <= enough]
 
 
 def expected_floor(extracted: Extracted, test: RealImages, num: int) -> dict[str, float | None]:
@@ -98,19 +88,20 @@ def make(settings: ReferencesSettings) -> Mapping[str, Mapping[str, Any]]:
     extracted, real = _real(settings)
     made: dict[str, dict[str, Any]] = {}
     seconds: dict[str, float] = {}
-    terminal = sys.stderr.isatty()
     rows = list(reference_rows.ROWS)
+    metrics = metrics_of_images(settings.evaluate.metrics, labelled=True)
+    counts = dict.fromkeys(rows, len(metrics))
     with (
         files.new_folder(paths.REFERENCES) as folder,
-        tqdm(total=len(rows), desc="references", unit="row", disable=not terminal) as bar,
+        Progress("references", counts, "metric", label=str) as progress,
     ):
 
-        def handle(row: str, message: tuple[dict[str, Any], float]) -> None:
-            made[row], seconds[row] = message
-            bar.update()
-            if not terminal:
-                line = f"references: {row}, {len(made)} of {len(rows)}"
-                print(line, file=sys.stderr, flush=True)
+        def handle(row: str, message: str | tuple[dict[str, Any], float]) -> None:
+            if isinstance(message, str):
+                progress.update(row, metrics.index(message), metric=message)
+            else:
+                made[row], seconds[row] = message
+                progress.finish(row)
 
         workers.run(
             functools.partial(measure_row, settings, folder),
@@ -138,7 +129,7 @@ def _real(settings: ReferencesSettings) -> tuple[Extracted, dict[str, RealImages
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    argparse.ArgumentParser(prog="python -m pipelines.references", description=__doc__).parse_args()
+    command_line.parser("references", __doc__).parse_args()
     made = make(resolved.load(ReferencesSettings))
     for row, found in made.items():
         if found["reason"]:

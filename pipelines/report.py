@@ -4,7 +4,6 @@ Writes `reports/index.html`, `reports/comparison.md` and `reports/leaderboard.cs
 give equal bytes: nothing in them comes from a clock, a host, a commit or a store.
 """
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from pipelines.reporting import cards as report_cards
 from pipelines.reporting import inputs, panels, pictures, plots, settings_table
 from pipelines.reporting import tradeoffs as report_tradeoffs
 from pipelines.reporting.inputs import Results
-from pipelines.settings import files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import ReportSettings
 
@@ -214,7 +213,7 @@ def _matches(pattern: str, column: comparison.Column) -> bool:
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    argparse.ArgumentParser(prog="python -m pipelines.report", description=__doc__).parse_args()
+    command_line.parser("report", __doc__).parse_args()
     settings = resolved.load(ReportSettings)
     found = inputs.read(settings.selected, settings.seeds)
     for path, text in build(settings, found).items():

@@ -6,7 +6,6 @@ and what was interrupted goes on. The models stay in `outputs/studies/`, the num
 `reports/reproductions/<study>.json`, and the page is `reports/reproductions.md`.
 """
 
-import argparse
 import functools
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -17,7 +16,7 @@ from pydantic import Field
 from pipelines import features, prepare, reproduction_page, studies
 from pipelines.data import splits
 from pipelines.data.prepared import Prepared
-from pipelines.settings import files, paths, presets, sections, yaml_files
+from pipelines.settings import command_line, files, paths, presets, sections, yaml_files
 from pipelines.settings.code_version import training_version
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.refusals import check, suggest
@@ -225,7 +224,7 @@ def write_page() -> None:
 @exit_on_user_error
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the studies."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.reproduce", description=__doc__)
+    parser = command_line.parser("reproduce", __doc__)
     parser.add_argument("study", nargs="*", help=f"by default all: {', '.join(names())}")
     parser.add_argument("--page", action="store_true", help="write the page only")
     studies.add_options(parser)

@@ -5,16 +5,14 @@ Writes `outputs/resolve/`: `<stage>.json`, or `<stage>/<model>.json` for each se
 model reruns this stage only.
 """
 
-import argparse
-
-from pipelines.settings import files, params, paths, resolved, resolving
+from pipelines.settings import command_line, files, params, paths, resolved, resolving
 from pipelines.settings.errors import exit_on_user_error
 
 
 @exit_on_user_error
 def main() -> None:
     """Runs the stage."""
-    argparse.ArgumentParser(prog="python -m pipelines.resolve", description=__doc__).parse_args()
+    command_line.parser("resolve", __doc__).parse_args()
     settings = params.load()
     with files.new_folder(paths.RESOLVE) as folder:
         resolving.write(settings, list(resolved.STAGES.values()), settings.trained, folder)

@@ -4,7 +4,6 @@ Runs the stage `resolve` first (about three seconds), because the other stages d
 writes. `dvc status` alone compares with the files that `resolve` wrote last time.
 """
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from pipelines.settings import paths
+from pipelines.settings import command_line, paths
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.yaml_files import read_yaml
 
@@ -90,7 +89,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 @exit_on_user_error
 def main() -> None:
     """Prints one line a stage."""
-    argparse.ArgumentParser(prog="python -m pipelines.status", description=__doc__).parse_args()
+    command_line.parser("status", __doc__).parse_args()
     try:
         with Repo(str(paths.ROOT)) as repo:
             repo.reproduce("resolve")

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from genmodels.training.cost import multiply_adds_sample, multiply_adds_train, num_parameters
 from genmodels.training.loop import LoopSettings
 from pipelines.data.prepared import Prepared
-from pipelines.settings import files, paths
+from pipelines.settings import command_line, files, paths
 from pipelines.settings.sections import Train
 from pipelines.study_measures import Measures, measure
 from pipelines.training import fingerprint, workers
@@ -325,16 +325,8 @@ class _Board:
         self.said = time.monotonic()
 
 
-def positive(text: str) -> int:
-    """A whole number from 1, of an option."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("starts at 1")
-    return value
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that runs a study."""
     cores = "processes at once on a CPU; by default as many as there are cores"
-    parser.add_argument("--jobs", type=positive, metavar="N", help=cores)
+    parser.add_argument("--jobs", type=command_line.whole_number(1), metavar="N", help=cores)
     parser.add_argument("--force", action="store_true", help="do everything anew")

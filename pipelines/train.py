@@ -6,7 +6,6 @@ its own. Writes `outputs/train/<model>/<seed>/` (weights.safetensors, config.jso
 snapshots.safetensors), `reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
 """
 
-import argparse
 import csv
 import os
 import shutil
@@ -19,7 +18,7 @@ from typing import Any
 import filelock
 import torch
 
-from pipelines.settings import files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import TrainSettings
 from pipelines.tracking import store
@@ -38,26 +37,23 @@ class _Live:
     ) -> None:
         self.settings, self.digests = settings, digests
         self.name, self.entry = settings.model, settings.entry
-        self.total = self.entry["num_steps"]
         self.runs: dict[int, Run] = {}
-        self.bars = Progress(self.name, [training.seed for training in trainings], self.total)
+        steps = {training.seed: self.entry["num_steps"] for training in trainings}
+        self.progress = Progress(f"train {self.name}", steps)
 
     def handle(self, training: Training, message: Any) -> None:
         """Takes a worker's message."""
         seed = training.seed
         if isinstance(message, Started):
             if message.step:
-                self.bars.say(f"{training.label}: resumed at step {message.step:,}")
+                self.progress.say(f"{training.label}: resumed at step {message.step:,}")
+            self.progress.update(seed, message.step)
             self.runs[seed] = self._start_run(seed, message.family)
             self.runs[seed].log_rows(message.rows)
         elif isinstance(message, Trained):
-            left = self.total - message.step
-            left *= self.entry["batch_size"] / max(message.images_per_second, 1e-9)
-            speed = f"{message.images_per_second:,.0f}"
-            shown = {"loss": f"{message.loss:.3g}", "images/s": speed, "left": f"{left:.0f} s"}
-            self.bars.update(seed, message.step, **shown)
+            self.progress.update(seed, message.step, loss=f"{message.loss:.3g}")
         elif isinstance(message, Finished):
-            self.bars.finish(seed)
+            self.progress.finish(seed)
         else:
             self.runs[seed].log_rows([message])
 
@@ -131,7 +127,7 @@ def train(settings: TrainSettings, seeds: Sequence[int]) -> None:
         device = workers.choose_device(settings.train.device)
         live = _Live(settings, trainings, digests)
         try:
-            with live.bars:
+            with live.progress:
                 ends = train_all(trainings, device, live.handle)
             rows = [
                 {"seed": seed} | row
@@ -164,8 +160,8 @@ def _interrupt(*_: object) -> None:
 @exit_on_user_error
 def main() -> None:
     """Runs the stage for one model."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.train", description=__doc__)
-    parser.add_argument("model", help="a key of models: in params.yaml")
+    parser = command_line.parser("train", __doc__)
+    parser.add_argument("model", metavar="MODEL", help=command_line.MODEL)
     name = parser.parse_args().model
     settings = resolved.load(TrainSettings, name)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -9,9 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipelines.settings import files, params, paths
+from pipelines.settings import command_line, files, params, paths
+from pipelines.settings.command_line import whole_number
 from pipelines.settings.errors import exit_on_user_error
-from pipelines.studies import positive
 from pipelines.training import workers
 from pipelines.training.one_run import Trained
 from pipelines.tuning import apply as tune_apply
@@ -183,13 +183,15 @@ def _url(given: argparse.Namespace) -> str:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.tune", description=__doc__)
+    parser = command_line.parser("tune", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run or go on with a study, retrain its best, show it")
     run.add_argument("study", help="a key of tune: in tune.yaml")
-    run.add_argument("--trials", type=positive, metavar="N", help="in all, instead of its own")
     run.add_argument(
-        "--workers", type=positive, metavar="N", help="processes (default: cores; 1 on CUDA)"
+        "--trials", type=whole_number(1), metavar="N", help="in all, instead of its own"
+    )
+    run.add_argument(
+        "--workers", type=whole_number(1), metavar="N", help="processes (default: cores; 1 on CUDA)"
     )
     run.add_argument("--timeout", type=float, metavar="S", help="begin no trial after so long")
     run.add_argument("--seed", type=int, metavar="N", help="of the sampler, instead of its own")
@@ -200,7 +202,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     run.add_argument(
         "--grace",
-        type=positive,
+        type=whole_number(1),
         default=tune_storage.GRACE,
         metavar="S",
         help="a trial of another machine is lost after so long without a sign of life (default: "

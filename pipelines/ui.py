@@ -10,7 +10,7 @@ import socket
 import sys
 
 from pipelines import publish
-from pipelines.settings import paths
+from pipelines.settings import command_line, paths
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.tracking import registry, saved_views
 from pipelines.tracking import store as tracking
@@ -86,12 +86,13 @@ def server_environment() -> dict[str, str]:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.ui",
-        description="Completes the MLflow store, prints links and serves the UI until Ctrl-C.",
-    )
+    parser = command_line.parser("ui", __doc__)
     parser.add_argument(
-        "--port", type=int, default=5000, help=f"the port on {HOST} (default: %(default)s)"
+        "--port",
+        type=int,
+        default=5000,
+        metavar="N",
+        help=f"port on {HOST}, 1 to 65535 (default: %(default)s)",
     )
     return parser.parse_args()
 

@@ -5,7 +5,6 @@ is reported in one line, and from then on tracking is off for this process. What
 lies in files below outputs/, from which `python -m pipelines.publish` completes it.
 """
 
-import argparse
 import functools
 import gc
 import logging
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 import filelock
 
-from pipelines.settings import paths
+from pipelines.settings import command_line, paths
 from pipelines.tracking import origin as provenance
 from pipelines.tracking.live_run import MAX_WAIT_S, LiveRun, Writer
 from pipelines.tracking.run import Identity, Run, cut_tags
@@ -374,9 +373,7 @@ def _mlflow() -> Any:
 
 def main() -> None:
     """Creates the MLflow store, so that no process meets a fresh one beside another."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.tracking.store", description=main.__doc__
-    )
+    parser = command_line.parser("tracking.store", main.__doc__)
     parser.add_argument("command", choices=["init"], help="create the store where it is missing")
     parser.parse_args()
     if open_store().is_on:

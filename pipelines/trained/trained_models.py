@@ -18,7 +18,7 @@ from pipelines.tracking import store as tracking
 from pipelines.training.weights import MADE_BY, WEIGHTS, read_model
 
 ARGUMENT_HELP = (
-    "a key of models: in params.yaml that was trained, or an alias of the registry: "
+    "trained model: a key of models: in params.yaml, or an alias of the registry: "
     f"{', '.join(registry.ALIASES)}"
 )
 
@@ -37,27 +37,27 @@ class Trained:
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, label: str, out: str) -> None:
-    """Adds what the commands share: `model`, `--training-seed`, `--class` and `--out`.
+    """Adds `model`, `--training-seed`, `--class` and `--out`.
 
     Args:
-        parser: Of a command that makes one picture with a trained model.
+        parser: The parser of a command that draws one picture with a trained model.
         label: The help of `--class`.
         out: The default of `--out`.
     """
-    parser.add_argument("model", help=ARGUMENT_HELP)
+    parser.add_argument("model", metavar="MODEL", help=ARGUMENT_HELP)
     parser.add_argument(
         "--training-seed",
         type=int,
         metavar="N",
-        help="of which training of the model (default: the first of seeds: in params.yaml); an "
-        "alias names one training",
+        help="training seed of the model (default: the first of seeds: in params.yaml); not with "
+        "an alias, which names one training",
     )
     parser.add_argument("--class", dest="label", type=int, metavar="K", help=label)
     parser.add_argument(
         "--out",
         default=out,
         metavar="FILE.png",
-        help="where the picture goes; one of that name is replaced (default: %(default)s)",
+        help="PNG file, which is replaced if it exists (default: %(default)s)",
     )
 
 

@@ -45,7 +45,6 @@ class Trained:
 
     step: int
     loss: float
-    images_per_second: float
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,6 @@ class Clock:
         self.before = {"seconds": 0.0, "cpu_seconds": 0.0, "resumed": 0}
         self.wall, self.cpu = time.monotonic(), time.process_time()
         self.saved = self.sent = self.wall
-        self.sent_step = 0
 
     def resume(self) -> None:
         """Brings the trainer to its checkpoint, if there is one."""
@@ -142,7 +140,6 @@ class Clock:
         self.before = state.pop("clock")
         self.before["resumed"] += 1
         self.trainer.load_state(state)
-        self.sent_step = self.trainer.step
 
     def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
         """Saves where the last one is some seconds old."""
@@ -167,9 +164,8 @@ class Clock:
         now = time.monotonic()
         if now - self.sent < SECONDS_BETWEEN_MESSAGES:
             return
-        speed = (step - self.sent_step) * self.trainer.model.config.batch_size / (now - self.sent)
-        self.send(Trained(step, loss.item(), speed))
-        self.sent, self.sent_step = now, step
+        self.send(Trained(step, loss.item()))
+        self.sent = now
 
     def timing(self) -> dict[str, Any]:
         """What the whole training cost and where it ran."""

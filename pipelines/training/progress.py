@@ -1,68 +1,165 @@
-"""How long work shows itself: a bar per seed in a terminal, a plain line now and then elsewhere."""
+"""The progress display: one bar in a terminal, a plain line now and then elsewhere."""
 
+import heapq
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}{postfix}]"
+
+K = TypeVar("K")
 
 
-class Progress:
-    """The progress of several runs side by side, on stderr."""
+@dataclass
+class _Part:
+    """One part of the work.
 
-    def __init__(self, title: str, seeds: Sequence[object], total: int, unit: str = "step") -> None:
-        self.title, self.total, self.unit = title, total, unit
+    Attributes:
+        amount: Units of work in all.
+        first: Units that were done before this process, such as those of a checkpoint.
+        done: Units that are done.
+        began: The clock at the first update; None before it.
+        ended: The clock when it was finished; None before.
+        state: The text beside it, such as `loss 101.2`.
+    """
+
+    amount: int
+    first: int = 0
+    done: int = 0
+    began: float | None = None
+    ended: float | None = None
+    state: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun and is not finished."""
+        return self.began is not None and self.ended is None
+
+
+class Progress(Generic[K]):
+    """The progress of one piece of work, such as all seeds of a training, on stderr.
+
+    In a terminal it is one bar over the work of all parts, with the time left until the last part
+    is done; elsewhere it is a line every 15 seconds and a line for each finished part:
+
+        with Progress("train vae", {0: 3000, 1: 3000}) as progress:
+            progress.update(0, 1200)              # the first call: what a checkpoint had already
+            progress.update(0, 1500, loss="101.2")
+            progress.finish(0)
+
+    Args:
+        title: The work's name.
+        amounts: The units of work of each part, in the order in which the parts are begun.
+        unit: One unit of work.
+        label: The name of a part.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        amounts: Mapping[K, int],
+        unit: str = "step",
+        *,
+        label: Callable[[K], str] = "seed {}".format,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.title, self.label, self.clock = title, label, clock
+        self.parts = {key: _Part(amount) for key, amount in amounts.items()}
+        self.total = sum(amounts.values())
+        self.most_at_once = 1
         self.terminal = sys.stderr.isatty()
-        self.bars = {
-            seed: tqdm(
-                desc=f"{title} seed {seed}",
-                total=total,
-                unit=unit,
-                position=position,
-                disable=not self.terminal,
-                dynamic_ncols=True,
-            )
-            for position, seed in enumerate(seeds)
-        }
-        self.last_line = dict.fromkeys(seeds, time.monotonic())
+        self.bar = tqdm(
+            desc=title,
+            total=self.total,
+            unit=f" {unit}s",
+            bar_format=BAR,
+            disable=not self.terminal,
+            dynamic_ncols=True,
+        )
+        self.last_line = clock()
 
-    def update(self, seed: object, done: int, **shown: str) -> None:
-        """Shows how far a run is.
+    def update(self, key: K, done: int, **state: str) -> None:
+        """Shows how far a part is.
 
         Args:
-            seed: The run.
-            done: Steps done.
-            shown: What stands beside it, such as `loss="101.2"`.
+            key: The part.
+            done: Its units of work that are done. In the part's first call these were done before
+                now, and do not count for the speed.
+            state: What stands beside the part, such as `loss="101.2"`.
         """
-        if self.terminal:
-            bar = self.bars[seed]
-            bar.set_postfix(shown, refresh=False)
-            bar.update(done - bar.n)
-            return
-        now = time.monotonic()
-        if now - self.last_line[seed] < SECONDS_BETWEEN_LINES:
-            return
-        self.last_line[seed] = now
-        details = ", ".join(f"{key} {value}" for key, value in shown.items())
-        self.say(f"{self.title} seed {seed}: {self.unit} {done:,} of {self.total:,}, {details}")
+        part = self.parts[key]
+        if part.began is None:
+            part.began, part.first = self.clock(), done
+        part.done, part.state = done, state
+        running = sum(part.is_running for part in self.parts.values())
+        self.most_at_once = max(self.most_at_once, running)
+        self._show()
 
-    def finish(self, seed: object) -> None:
-        """Shows a run as done."""
-        if self.terminal:
-            self.bars[seed].update(self.total - self.bars[seed].n)
-        else:
-            self.say(
-                f"{self.title} seed {seed}: {self.unit} {self.total:,} of {self.total:,}, done"
-            )
+    def finish(self, key: K, result: str = "") -> None:
+        """Shows a part as done.
+
+        Args:
+            key: The part.
+            result: Its result, which is a line in a terminal, too.
+        """
+        part = self.parts[key]
+        if part.began is None:  # it was done before now
+            part.began, part.first = self.clock(), part.amount
+        part.done, part.ended = part.amount, self.clock()
+        if result or not self.terminal:
+            finished = sum(part.ended is not None for part in self.parts.values())
+            count = f"{finished} of {len(self.parts)}"
+            self.say(f"{self.title}: {self.label(key)} done ({count}){result and f': {result}'}")
+        self._show()
 
     def say(self, line: str) -> None:
-        """A line that the bars do not paint over."""
+        """Prints a line above the bar."""
         tqdm.write(line, file=sys.stderr)
         sys.stderr.flush()
+        self.last_line = self.clock()
+
+    def seconds_left(self) -> float | None:
+        """The time until all parts are done; None before any speed was measured.
+
+        The speed is that of one part, measured over all parts so far. The parts that wait take the
+        places of those that end, as many at once as there were so far.
+        """
+        now, parts = self.clock(), self.parts.values()
+        began = [part for part in parts if part.began is not None]
+        busy = sum((part.ended or now) - (part.began or 0.0) for part in began)
+        worked = sum(part.done - part.first for part in began)
+        if worked <= 0 or busy <= 0:
+            return None
+        places = [part.amount - part.done for part in parts if part.is_running]
+        places += [0] * (self.most_at_once - len(places))
+        heapq.heapify(places)
+        for part in parts:
+            if part.began is None:
+                heapq.heapreplace(places, places[0] + part.amount)
+        return max(places) * busy / worked
+
+    def _show(self) -> None:
+        states = [
+            " ".join([self.label(key), *(f"{name} {text}" for name, text in part.state.items())])
+            for key, part in self.parts.items()
+            if part.is_running
+        ]
+        seconds = self.seconds_left()
+        left = [] if seconds is None else [f"{tqdm.format_interval(seconds)} left"]
+        text = "; ".join([*left, *states])
+        done = sum(part.done for part in self.parts.values())
+        if self.terminal:
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update(done - self.bar.n)
+        elif self.clock() - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.say(f"{self.title}: {100 * done / self.total:.0f} %, {text}")
 
     def __enter__(self) -> Self:
         return self
@@ -73,5 +170,4 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for bar in self.bars.values():
-            bar.close()
+        self.bar.close()

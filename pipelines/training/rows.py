@@ -104,8 +104,8 @@ class Rows:
 
     def _train(self, rows: "list[_Row]", device: str, at_once: int | None) -> None:
         trainings = {row.as_training(): row for row in rows}
-        most = max(training.entry["num_steps"] for training in trainings)
-        with Progress(self.title, [training.label for training in trainings], most) as progress:
+        steps = {training.label: training.entry["num_steps"] for training in trainings}
+        with Progress(self.title, steps, label=str) as progress:
 
             def handle(training: Training, message: Any) -> None:
                 if isinstance(message, Started):
@@ -120,18 +120,16 @@ class Rows:
 
     def _measure(self, rows: "list[_Row]", device: str, at_once: int | None) -> None:
         models = {row.as_measurement(): row for row in rows}
-        started = dict.fromkeys(models, 0)
-        title = f"evaluate {self.title}"
-        labels, count = [model.label for model in models], len(self.evaluate.metrics)
-        with Progress(title, labels, count, "metric") as progress:
+        metrics = self.evaluate.metrics
+        counts = dict.fromkeys([model.label for model in models], len(metrics))
+        with Progress(f"evaluate {self.title}", counts, "metric", label=str) as progress:
 
             def handle(model: Measurement, message: Any) -> None:
                 if isinstance(message, Measured):
                     models[model].write_result(message)
                     progress.finish(model.label)
                 else:
-                    progress.update(model.label, started[model], metric=message)
-                    started[model] += 1
+                    progress.update(model.label, metrics.index(message), metric=message)
 
             measure_all(list(models), device, self.train.threads, handle, at_once)
 

@@ -1,4 +1,4 @@
-"""One process per seed, with a given number of threads each, and their messages.
+"""The pool of worker processes: one process per job, such as a seed, and its messages.
 
 On a CPU the seeds of a model run side by side: two processes of one thread have 1.1 to 1.2 times
 the throughput of one process of two threads, do not collapse on a busy machine, and compute bits
@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -30,11 +31,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 class _FailedError(UserError):
-    """What stopped a worker, in one line."""
+    """The error that stopped a worker, in one line."""
 
 
 def num_cores() -> int:
-    """The cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -43,17 +44,16 @@ def is_out_of_memory(error: Exception) -> bool:
     # Torch has an exception of its own for the GPU's memory and none for the CPU's.
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return any(told in str(error) for told in ("allocate memory", "Storage size calculation"))
+    return any(part in str(error) for part in ("allocate memory", "Storage size calculation"))
 
 
 def choose_device(wanted: str) -> str:
-    """Turns `auto`, `cpu` or `cuda` into a device that is there.
+    """The device for `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: CUDA is asked for and absent.
+        UserError: `cuda` without a GPU.
     """
-    # Without a question: the answer starts CUDA's runtime, and in a fork of that process autograd
-    # ends in an initialization error.
+    # `cuda.is_available` starts CUDA's runtime, and autograd fails in a fork of such a process.
     if wanted == "cpu":
         return wanted
     if torch.cuda.is_available():
@@ -64,7 +64,7 @@ def choose_device(wanted: str) -> str:
 
 
 def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
-    """Linux sends this process the signal when its parent ends, also when it is killed with -9."""
+    """Makes Linux send this process the signal when its parent ends, even by SIGKILL."""
     parent = os.getppid()
     if sys.platform != "linux":
         return
@@ -82,48 +82,53 @@ def run(
     handle: Callable[[K, Any], None],
     at_once: int | None = None,
     label: Callable[[K], str] = "seed {}".format,
+    replacements: int = 0,
 ) -> None:
     """Runs `job` once per key.
 
     Args:
         job: Called as `job(key, send)` in a process of its own.
-        keys: What the jobs are told, such as the seeds.
-        device: `cpu`: as many at once as cores / threads. `cuda`: one after another.
+        keys: The keys, such as the seeds.
+        device: `cpu` or `cuda`.
         threads: Torch's threads in each process.
         handle: Receives (key, message) of every message, in this process.
-        at_once: On a CPU, how many processes at most; None for as many as there are cores.
-        label: What a key is called in an error.
+        at_once: Number of processes at once; None = cores / threads on a CPU, 1 on a GPU.
+        label: The name of a key in an error.
+        replacements: Number of killed workers that are replaced by a new one with the same key.
+            Such workers import everything again: this process may have threads and connections by
+            then, which a fork does not carry over.
 
     Raises:
-        UserError: A worker failed or was killed; the others are stopped.
+        UserError: A worker failed, or more workers were killed than are replaced; the others are
+            stopped.
     """
     # A fork has torch imported already. CUDA does not survive one.
-    context: Any = multiprocessing.get_context("fork" if device == "cpu" else "spawn")
-    room = max(1, num_cores() // threads) if device == "cpu" else 1
-    room = min(room, at_once or room)
+    method = "fork" if device == "cpu" and not replacements else "spawn"
+    if method == "spawn":  # else it starts with the first worker, and lets SIGINT through then
+        resource_tracker.ensure_running()
+    if at_once is None:
+        at_once = max(1, num_cores() // threads) if device == "cpu" else 1
     waiting = list(keys)
     running: dict[Connection, tuple[K, BaseProcess]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < room:
+            while waiting and len(running) < at_once:
                 key = waiting.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(
-                    target=_work, args=(job, key, label(key), threads, theirs)
-                )
-                process.start()
-                theirs.close()
-                running[ours] = (key, process)
-            for connection in wait(list(running)):
-                assert isinstance(connection, Connection)
-                key, process = running[connection]
+                with _interrupts_held_back():
+                    connection, process = _start(method, job, key, label(key), threads)
+                    running[connection] = (key, process)
+            for ready in wait(list(running)):
+                assert isinstance(ready, Connection)
+                key, process = running[ready]
                 try:
-                    message = connection.recv()
-                except EOFError:
-                    del running[connection]
+                    message = ready.recv()
+                except (EOFError, OSError):
+                    del running[ready]
                     process.join()
                     if process.exitcode:
-                        raise _FailedError(f"{label(key)}: {_ending(process.exitcode)}") from None
+                        replacements -= 1
+                        _check_ending(label(key), process.exitcode, replacements)
+                        waiting.insert(0, key)
                     continue
                 if isinstance(message, _FailedError):
                     raise message
@@ -134,9 +139,34 @@ def run(
             process.join()
 
 
+def _start(
+    method: str, job: Job[K], key: K, name: str, threads: int
+) -> tuple[Connection, BaseProcess]:
+    context: Any = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(job, key, name, threads, theirs))
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Delays Ctrl-C until a worker is registered; the worker itself never receives it.
+
+    Otherwise a worker that is still importing would end with a traceback, and one that is not yet
+    registered would outlive the command.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _work(job: Job[K], key: K, name: str, threads: int, connection: Connection) -> None:
     die_with_parent(signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which then ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(threads)
     try:
@@ -150,12 +180,19 @@ def _work(job: Job[K], key: K, name: str, threads: int, connection: Connection) 
             sys.exit(1)
         connection.send(_FailedError(f"{name}: out of memory; use a smaller width or batch"))
     except Exception:
-        # A bug of ours: the traceback is worth more here than in the parent.
+        # A bug: the traceback of this process shows where.
         traceback.print_exc()
         sys.exit(1)
 
 
-def _ending(exitcode: int) -> str:
-    if exitcode < 0:
-        return f"the worker was ended by signal {-exitcode} ({signal.Signals(-exitcode).name})"
-    return f"the worker ended with exit code {exitcode}; its traceback stands above"
+def _check_ending(name: str, exitcode: int, replacements: int) -> None:
+    if exitcode > 0:
+        raise _FailedError(
+            f"{name}: the worker ended with exit code {exitcode}; its traceback stands above"
+        )
+    if replacements < 0:
+        signal_name = signal.Signals(-exitcode).name
+        raise _FailedError(
+            f"{name}: the worker was ended by signal {-exitcode} ({signal_name})"
+            f"{'; is there enough memory?' if exitcode == -signal.SIGKILL else ''}"
+        )

@@ -26,8 +26,8 @@ import torch
 
 from pipelines.comparing import text_table
 from pipelines.settings import params
+from pipelines.settings.command_line import whole_number
 from pipelines.settings.errors import exit_on_user_error
-from pipelines.studies import positive
 from pipelines.training import workers
 from pipelines.tuning import files, worker
 from pipelines.tuning import storage as tune_storage
@@ -161,10 +161,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tuning", description=__doc__)
     parser.add_argument("results", type=Path, help="a file of JSON lines, made or gone on with")
     parser.add_argument("--study", default="vae_architecture", help="(default: %(default)s)")
-    parser.add_argument("--trials", type=positive, help="of a study (default: as shipped)")
-    parser.add_argument("--steps", type=positive, help="of a trial (default: as shipped)")
-    parser.add_argument("--seeds", type=positive, default=5, help="repetitions (default: 5)")
-    parser.add_argument("--pruned", type=positive, default=3, help="with pruner (default: 3)")
+    parser.add_argument("--trials", type=whole_number(1), help="of a study (default: as shipped)")
+    parser.add_argument("--steps", type=whole_number(1), help="of a trial (default: as shipped)")
+    parser.add_argument("--seeds", type=whole_number(1), default=5, help="repetitions (default: 5)")
+    parser.add_argument(
+        "--pruned", type=whole_number(1), default=3, help="with pruner (default: 3)"
+    )
     usual = [arm for arm in ARMS if arm != "gp"]
     parser.add_argument(
         "--arms", nargs="+", choices=ARMS, default=usual, help=f"default: {' '.join(usual)}"

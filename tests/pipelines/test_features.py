@@ -112,8 +112,8 @@ def test_the_stage_writes_an_extractor_a_replica_its_card_and_the_features(stage
     assert replica.sha256 != extractor.sha256
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
-    assert "seed 0: epoch 4 of 4" in err
-    assert "seed 1: epoch 4 of 4" in err
+    assert "features: seed 0 done (1 of 2)" in err
+    assert "features: seed 1 done (2 of 2)" in err
 
 
 def test_the_stage_repeats_bit_for_bit(stage) -> None:

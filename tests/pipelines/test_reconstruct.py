@@ -101,7 +101,9 @@ def test_values_that_a_model_does_not_have_are_left_out(
 def test_a_conditional_model_needs_the_class(checkout_with, monkeypatch, my_pictures, tmp_path):
     model = checkout_with("conditional_vae")
     files = my_pictures(tmp_path / "mine")
-    assert "add --class, 0 to 9" in refused(monkeypatch, "conditional_vae", *files)
+    assert "needs the class of the pictures: --class, 0 to 9" in refused(
+        monkeypatch, "conditional_vae", *files
+    )
     run(monkeypatch, "conditional_vae", *files, "--class", "7")
     x = as_prepared(tmp_path / "mine")
     expected = grids.reconstruction_grid(x, model.reconstruct(x, torch.full((5,), 7)), 5)
@@ -113,7 +115,7 @@ def test_a_gan_reconstructs_nothing(checkout_with, monkeypatch, my_pictures, tmp
     name = preset_of("gan")
     checkout_with(name)
     message = refused(monkeypatch, name, my_pictures(tmp_path / "mine")[0])
-    assert "is a GAN: it has no encoder, so it reconstructs nothing" in message
+    assert "is a GAN, which has no encoder: choose a VAE or an autoencoder" in message
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from pipelines.settings.errors import UserError
 from pipelines.training import workers
+from tests.clone import wait_for
 
 
 def report(key, send):
@@ -82,6 +84,32 @@ def test_a_killed_seed_is_named_with_the_signal():
         work(end_by_signal, [0])
 
 
+def end_by_signal_once(key, send):
+    marker = Path(key)
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    send("whole")
+
+
+def test_a_killed_worker_is_replaced_as_often_as_the_caller_allows(tmp_path):
+    keys = [str(tmp_path / name) for name in ("a", "b")]
+    assert sorted(work(end_by_signal_once, keys, replacements=2)) == [
+        (key, "whole") for key in keys
+    ]
+    with pytest.raises(UserError, match=r"seed 0: .* ended by signal 9 \(SIGKILL\)"):
+        work(end_by_signal, [0], replacements=2)
+
+
+def fail_by_a_bug(key, send):
+    sys.exit(3)
+
+
+def test_a_worker_that_fails_by_itself_is_not_replaced():
+    with pytest.raises(UserError, match=r"seed 0: the worker ended with exit code 3"):
+        work(fail_by_a_bug, [0], replacements=2)
+
+
 def test_cuda_without_a_gpu_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert workers.choose_device("auto") == "cpu"
@@ -112,11 +140,48 @@ def test_workers_die_with_a_parent_that_is_killed():
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    for _ in range(100):
-        if not _alive(worker):
-            return
-        time.sleep(0.1)
-    pytest.fail(f"worker {worker} outlived its parent")
+    wait_for(lambda: not _alive(worker))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])  # fork and spawn; neither needs a GPU here
+def test_ctrl_c_while_workers_import_leaves_none_and_prints_no_traceback(tmp_path, device):
+    program = (
+        "from pipelines.settings.errors import exit_on_user_error; "
+        "from pipelines.training import workers; "
+        "from tests.pipelines.training.test_workers import sleep_and_tell; "
+        "print('ready', flush=True); "
+        "exit_on_user_error(workers.run)(sleep_and_tell, [0, 1], threads=1, at_once=2, "
+        f"handle=lambda key, pid: None, device={device!r})"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert parent.stdout.readline() == "ready\n"
+    wait_for(lambda: len(_members(parent.pid)) >= 3)  # the parent and its workers, or the tracker
+    os.killpg(parent.pid, signal.SIGINT)
+    _, printed = parent.communicate(timeout=120)
+    assert (parent.returncode, printed) == (130, "")
+    wait_for(lambda: not _members(parent.pid))
+
+
+def _members(group):
+    """The processes of a process group that have not ended."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["status"]):
+        try:
+            is_member = os.getpgid(process.pid) == group
+        except ProcessLookupError:
+            continue
+        if is_member and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process.pid)
+    return found
 
 
 def _alive(pid):
