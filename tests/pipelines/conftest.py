@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ from tests.pipelines.tiny_study import raw_params, study
 MODELS = {"vae": "vae", "gan": "gan"}
 SEEDS = (0, 1)
 EPOCHS = 4
+
+
+@pytest.fixture(autouse=True)
+def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `main` that a test calls parses an empty command line, not that of pytest."""
+    monkeypatch.setattr(sys, "argv", ["command"])
 
 
 @pytest.fixture
