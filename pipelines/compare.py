@@ -20,10 +20,10 @@ from pipelines.tracking import store as tracking
 
 EPILOG = """\
 examples:
-  python -m pipelines.compare vae gan_r1
-  python -m pipelines.compare vae gan_r1 dcgan --metric fid_classifier kid_classifier
-  python -m pipelines.compare vae vae-s0-1f2e3d4c --store     # with an earlier run
-  python -m pipelines.compare --against HEAD~3                # the selected models, then and now
+  genmodels compare vae gan_r1
+  genmodels compare vae gan_r1 dcgan --metric fid_classifier kid_classifier
+  genmodels compare vae vae-s0-1f2e3d4c --store     # with an earlier run
+  genmodels compare --against HEAD~3                # the selected models, then and now
 
 The verdict is on each model, compared with the first one (or on each model now, compared with the
 commit): better, worse, different (a metric without a direction), not distinguishable, or not
