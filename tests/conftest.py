@@ -1,4 +1,4 @@
-"""What all tests share: the shipped model entries, real digits, one thread."""
+"""Shared fixtures: the shipped model entries, real digits, one thread."""
 
 import functools
 import signal
@@ -16,12 +16,12 @@ from genmodels.networks.shape import ImageShape
 from pipelines.settings import params
 from tests.clone import PRESETS, Clone
 
-# What is started in the background ignores Ctrl-C, and programs that a test starts inherit it.
+# Background jobs ignore Ctrl-C, and the programs that a test starts inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-#: Small enough for a test; every other setting is the preset's own.
+#: Settings of a small model; the others are those of the preset.
 SMALL = {"width": 4, "batch_size": 16, "latent_dim": 3}
-#: Of the settings that only some kinds have.
+#: Small values of settings that only some kinds have.
 SMALL_OF_SOME = {
     "num_pseudo_inputs": 4,
     "gmm_components": 2,
@@ -33,7 +33,7 @@ NUM_CLASSES = 10
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: a file stays together, and so do all that share the clone."""
+    """Groups for `--dist loadgroup`: one per file, and one for all tests that use the clone."""
     for item in items:
         shares = "reproduced_clone" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("clone" if shares else item.path.stem))
@@ -41,18 +41,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """As the stages train: results of a CPU depend on the number of threads."""
+    """One thread, like the stages, because results on a CPU depend on the number of threads."""
     torch.set_num_threads(1)
 
 
 @functools.cache
 def presets() -> dict[str, dict[str, Any]]:
-    """The entries of `models:` in the shipped params.yaml, wherever a test's checkout lies."""
+    """The entries of `models:` in the params.yaml of this checkout."""
     return params.load(Path(__file__).parents[1] / "params.yaml").models
 
 
 def small(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry with the settings that make a model small."""
+    """An entry with the settings of a small model."""
     return entry | SMALL | {k: v for k, v in SMALL_OF_SOME.items() if entry.get(k) is not None}
 
 
@@ -68,7 +68,7 @@ def small_model(entry: dict[str, Any], **changes: Any) -> GenerativeModel:
 
 @pytest.fixture
 def preset() -> Any:
-    """A preset by name, made small: `preset("vae", beta=2.0)`."""
+    """Builds a small model of a preset: `preset("vae", beta=2.0)`."""
     return lambda name, **changes: small_model(presets()[name], **changes)
 
 
@@ -90,7 +90,7 @@ def images(digits: torch.Tensor) -> torch.Tensor:
 def reproduced_clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which `dvc repro` ran on tiny data: two VAEs and a GAN, two seeds each.
 
-    Tests that share it leave its files as they are, and its store complete.
+    Tests must leave its files unchanged and its store complete.
     """
     clone = Clone(tmp_path_factory.mktemp("reproduced"), PRESETS)
     clone.repro()

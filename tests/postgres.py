@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of its own, in a folder that goes with it: Debian's, on a Unix socket."""
+"""A temporary PostgreSQL cluster on a Unix socket, with Debian's programs."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ USER = "postgres"
 
 
 def programs() -> Path | None:
-    """The folder of the newest server's programs; None where there is none."""
+    """The folder with the programs of the newest server; None if no server is installed."""
     found = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[-3])
     )
@@ -25,7 +25,7 @@ def programs() -> Path | None:
 
 
 def why_not() -> str:
-    """Why a cluster cannot be started here; empty if it can."""
+    """The reason why no cluster can start here; empty if it can."""
     if programs() is None:
         return "PostgreSQL is not installed (apt-get install postgresql)"
     if find_spec("psycopg") is None:
@@ -35,10 +35,10 @@ def why_not() -> str:
 
 @contextmanager
 def cluster() -> Iterator[str]:
-    """A running server until the block ends; the address of its empty database `mlflow`."""
+    """A running server inside the block; yields the address of its empty database `mlflow`."""
     folder = programs()
     assert folder is not None
-    # Not below pytest's folder, which no other user may enter, and short: a socket's path is.
+    # Outside pytest's folder, which other users cannot enter, and short, like the path of a socket.
     home = Path(tempfile.mkdtemp(prefix="pg-"))
     # PostgreSQL refuses to run as root.
     root = os.getuid() == 0

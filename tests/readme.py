@@ -1,4 +1,4 @@
-"""The generated part of the README: `python -m tests.readme` draws the pipeline into it."""
+"""The generated part of the README: `python -m tests.readme` writes the graph of the pipeline."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ BEGIN, END = "<!-- dag: made by `make dag` -->", "<!-- end of dag -->"
 
 
 def graph() -> str:
-    """The pipeline as DVC sees it, one node a stage group, in Mermaid's language."""
+    """The pipeline's graph from DVC in Mermaid's language, one node per stage group."""
     # Of dvc.yaml alone: the studies are outside the pipeline.
     command = [sys.executable, "-m", "dvc", "dag", "dvc.yaml"]
     command += ["--md", "--collapse-foreach-matrix"]
@@ -19,7 +19,7 @@ def graph() -> str:
 
 
 def drawn(text: str, dag: str) -> str:
-    """The README's text with the graph in its place."""
+    """The text of the README with the current graph."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{dag}\n{END}{after}"

@@ -1,4 +1,4 @@
-"""Real HTTP servers for tests of the store: MLflow's own, and one before it that has a fault."""
+"""Real HTTP servers for tests of the store: MLflow's server, and a proxy with a fault."""
 
 import socket
 import subprocess
@@ -17,7 +17,7 @@ from tests.clone import HANGING_S, wait_for
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """A free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -32,7 +32,7 @@ def serving(
     folder: Path | None = None,
     log: int | IO[str] = subprocess.DEVNULL,
 ) -> Iterator[str]:
-    """A server until the block ends; its address, once its path `ready` answers."""
+    """A server inside the block; yields its address when its path `ready` answers."""
     address = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
 
@@ -53,7 +53,7 @@ def serving(
 
 @contextmanager
 def served_ui() -> Iterator[str]:
-    """The server of `make ui` on the store of this test."""
+    """The server of `make ui` on the store of the test."""
     port = free_port()
     with serving(ui.server_command(port), ui.server_environment(), port) as address:
         yield address
@@ -63,7 +63,7 @@ def served_ui() -> Iterator[str]:
 def mlflow_server(
     backend: str, artifacts: Path, environment: Mapping[str, str], workers: int = 1
 ) -> Iterator[str]:
-    """`mlflow server` as a team would run it: any database, artifacts through the server."""
+    """`mlflow server` with any database and with artifacts through the server."""
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port)]
     command += ["--workers", str(workers), "--artifacts-destination", str(artifacts)]
@@ -77,7 +77,7 @@ def mlflow_server(
 
 
 class _Relay(BaseHTTPRequestHandler):
-    """Answers with what the server behind says, after the fault had its turn."""
+    """Forwards a request to the server behind, after the fault."""
 
     server: "Faulty"
 
@@ -114,22 +114,22 @@ class _Relay(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body)
         except OSError:
-            pass  # the client has given up
+            pass  # the client closed the connection
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the library prints each request."""
+        """Does nothing; the default prints each request."""
 
 
 class Faulty(ThreadingHTTPServer):
-    """A server before another one, with a fault.
+    """A proxy with a fault.
 
     Attributes:
-        behind: The server that answers; None: each answer is a 500.
-        delay_s: How long each answer takes.
-        answers: After how many calls none is answered any more.
-        hangs: Whether none is ever answered.
+        behind: Address of the server behind; None = each answer is a 500.
+        delay_s: Delay of each answer in seconds.
+        answers: Number of calls that get an answer.
+        hangs: Whether no call gets an answer.
         drops: Whether each connection is closed without an answer.
-        calls: How many have come.
+        calls: Number of calls so far.
     """
 
     daemon_threads = True
@@ -150,7 +150,7 @@ class Faulty(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """Address of the proxy."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> "Faulty":

@@ -1,6 +1,6 @@
-"""All stages on tiny real data, in a clone, with the real DVC and MLflow; then what users do to it.
+"""All stages on tiny real data in a clone with real DVC and MLflow, then typical changes by users.
 
-One clone is used by all tests in turn, each leaves it reproduced.
+All tests share one clone, and each leaves it reproduced.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def clone(tmp_path_factory):
 
 
 def outs(clone):
-    """The hashes of everything that has to be reproducible."""
+    """The hashes of all reproducible outs."""
     files = sorted(
         path
         for top in ("outputs", "reports")
@@ -184,7 +184,7 @@ def test_a_preset_is_switched_on_from_the_command_line(clone):
 
 
 def remove(clone, name):
-    """Removes the outs of a model that is selected no more, as a clean-up would."""
+    """Removes the outs of a model that is no longer selected, like a clean-up."""
     for out in ("outputs/train", "outputs/evaluate"):
         shutil.rmtree(clone.folder / out / name)
     for out in ("outputs/timing/train", "outputs/timing/evaluate", "reports/metrics"):

@@ -1,13 +1,13 @@
-"""Our trainer beside pythae's: the same networks, digits, batches, objective and optimiser.
+"""Training speed of this project and of pythae: same networks, digits, batches, loss, optimiser.
 
-`python -m tests.bench.against_pythae` trains in turns of an epoch, on 3,072 digits that were
-binarised once, in batches of 128 and with Adam: pythae's VAE in float32, ours in float32 and ours
-with `precision: bf16`. Encoder and decoder of pythae's VAE are our networks. All else in pythae is
-its default, and it has no evaluation set: its turn is `BaseTrainer.train_step`, which is an epoch.
-Ours is as many steps of `Trainer.run`, which beside the training watches the gradient's norm,
-refuses numbers that are not finite, and validates on 16 images.
+`python -m tests.bench.against_pythae` trains in alternation, one epoch at a time, on 3,072 digits
+with static binarisation, in batches of 128, with Adam: pythae's VAE in float32, this project's VAE
+in float32 and with `precision: bf16`. Both VAEs have the same encoder and decoder. pythae has its
+defaults and no evaluation set; its epoch is one `BaseTrainer.train_step`. This project's epoch is
+the same number of steps of `Trainer.run`, which also checks the gradient norm and the loss, and
+validates on 16 images.
 
-Prints pythae's time over ours: at 1.4, ours trains 1.4 times as fast.
+Prints pythae's time / this project's time: at 1.4, this project trains 1.4 times as fast.
 """
 
 import argparse
@@ -63,7 +63,7 @@ class _Decoder(BaseDecoder):
 
 
 def entry_of(network: str) -> dict[str, Any]:
-    """The entry `vae` of params.yaml with another network and what pythae's trainer does."""
+    """The entry `vae` of params.yaml with another network and the settings of pythae's trainer."""
     same = {
         "binarize": "none",
         "kl_warmup": 0.0,
@@ -77,14 +77,14 @@ def entry_of(network: str) -> dict[str, Any]:
 
 
 def ours(entry: dict[str, Any], images: Images, precision: Precision) -> Turn:
-    """An epoch of our trainer."""
+    """One epoch of this project's trainer."""
     model = build(entry, ImageShape(*images.x.shape[1:]))
     settings = LoopSettings(0, precision, 1, 1)
     return steps_of(Trainer(model, images, images.at(slice(16)), settings), STEPS)
 
 
 def pythae(entry: dict[str, Any], images: Images, folder: str) -> Turn:
-    """An epoch of pythae's trainer, which writes into a folder."""
+    """One epoch of pythae's trainer, which writes to a folder."""
     shape = ImageShape(*images.x.shape[1:])
     model = build(entry, shape)
     assert isinstance(model, VAEBase)
@@ -106,19 +106,19 @@ def pythae(entry: dict[str, Any], images: Images, folder: str) -> Turn:
 
 
 def main() -> None:
-    """Prints a line a network, number of threads and precision."""
+    """Prints one line per network, number of threads and precision."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.against_pythae", description=__doc__
     )
     parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=7, help="epochs of each (default: 7)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="default: 1 2")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     logging.disable(logging.INFO)
     grey = digits(BATCH * STEPS)
     binary = grey.x.bernoulli(generator=torch.Generator().manual_seed(0))
     images = Images(binary, grey.y)
-    for threads, network in itertools.product(asked.threads, asked.networks or NETWORKS):
+    for threads, network in itertools.product(arguments.threads, arguments.networks or NETWORKS):
         torch.set_num_threads(threads)
         entry = entry_of(network)
         with (
@@ -132,7 +132,7 @@ def main() -> None:
                     "fp32": ours(entry, images, "fp32"),
                     "bf16": ours(entry, images, "bf16"),
                 },
-                asked.rounds,
+                arguments.rounds,
             )
         theirs = spent["pythae"]
         print(f"{network}, {threads} threads: a step of pythae {milliseconds(theirs, STEPS)}")

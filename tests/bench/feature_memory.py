@@ -1,11 +1,11 @@
 """Peak memory of distances of two sets of 50,000 x 2,048 float32 features.
 
-`python -m tests.bench.feature_memory` takes the Frechet distance once from two tensors in memory
-(800 MB) and once from batches that are drawn as they are absorbed, and MIND and the linear judge
-from two tensors, each in a fresh process with one thread, beside 2 GiB: all features as float64
-would be 1.6 GB more, and twice that while they are centred. `all` adds the kernel distance and the
-neighbours that precision, recall, density and coverage are made of, whose time grows with the
-square of the images: half an hour.
+`python -m tests.bench.feature_memory` measures the Frechet distance of two tensors in memory
+(800 MB) and of two streams of batches, and MIND and the linear classifier of two tensors, each in a
+new process with one thread; the limit is 2 GiB. All features in float64 would need 1.6 GB more, and
+twice that while they are centred. `all` adds the kernel distance and the nearest neighbours of
+precision, recall, density and coverage, whose time is quadratic in the number of images: half an
+hour.
 """
 
 import multiprocessing
@@ -29,7 +29,7 @@ LIMIT = 2 * 2**30
 
 
 def features(num: int, rng: torch.Generator) -> Tensor:
-    """(num, 2048) float32, positive, as those of a network are."""
+    """(num, 2048) float32, positive like the features of a network."""
     return torch.rand(num, FEATURES, generator=rng)
 
 
@@ -40,7 +40,7 @@ def tensors() -> tuple[Tensor, Tensor]:
 
 
 def generator() -> torch.Generator:
-    """Of the features, in a process that uses one thread."""
+    """The generator of the features, in a process with one thread."""
     torch.set_num_threads(1)
     return torch.Generator().manual_seed(0)
 
@@ -66,7 +66,7 @@ def mind() -> None:
 
 
 def c2st() -> None:
-    """The linear judge of two tensors, which draws rows of them."""
+    """The linear classifier (C2ST) of two tensors, on random rows."""
     two_sample_test(*tensors(), seed=0)
 
 
@@ -76,7 +76,7 @@ def kid() -> None:
 
 
 def neighbours() -> None:
-    """The neighbours of two tensors of 16 intrinsic dimensions, as features have few."""
+    """The nearest neighbours of two tensors with 16 intrinsic dimensions."""
     rng = generator()
     mixing = torch.randn(16, FEATURES, generator=rng)
     sides = (torch.empty(NUM, FEATURES), torch.empty(NUM, FEATURES))
@@ -87,16 +87,16 @@ def neighbours() -> None:
 
 
 def main() -> None:
-    """Prints a line a way."""
+    """Prints one line per computation."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
         more = (kid, neighbours) if sys.argv[1:] == ["all"] else ()
         for work in (frechet, frechet_in_batches, mind, c2st, *more):
             start = time.perf_counter()
-            found = fresh.submit(peak, work).result()
+            peak_bytes = fresh.submit(peak, work).result()
             print(
-                f"{work.__name__}: {found / 2**30:.2f} GiB of {LIMIT / 2**30:.0f} "
-                f"in {time.perf_counter() - start:.0f} s, {verdict(found, LIMIT)}",
+                f"{work.__name__}: {peak_bytes / 2**30:.2f} GiB of {LIMIT / 2**30:.0f} "
+                f"in {time.perf_counter() - start:.0f} s, {verdict(peak_bytes, LIMIT)}",
                 flush=True,
             )
 

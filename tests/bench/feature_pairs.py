@@ -1,4 +1,4 @@
-"""Pairs of feature sets that implementations of one metric are compared on."""
+"""Pairs of feature sets on which implementations of a metric are compared."""
 
 import math
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from pipelines.settings import paths
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two sets of features (N, d), float64 with the digits of float32, and what they are like."""
+    """Two sets of features (N, d), float64 with float32 precision, and their properties."""
 
     name: str
     reference: Tensor
     generated: Tensor
 
     def to(self, dtype: torch.dtype) -> "Pair":
-        """The same features as another type."""
+        """The same features with another dtype."""
         return Pair(self.name, self.reference.to(dtype), self.generated.to(dtype))
 
     @cached_property
@@ -36,26 +36,26 @@ class Pair:
 
     @cached_property
     def scales(self) -> Mapping[str, float]:
-        """What the terms of a metric are like, of which it is a difference."""
+        """The size of the terms whose difference is a metric."""
         variance = total_variance(self.reference) + total_variance(self.generated)
         kernel = (self.reference.square().mean(1) + 1).pow(3).mean().item()
         return {"fid": variance, "kid": kernel}
 
     @cached_property
     def singular(self) -> bool:
-        """Whether an eigenvalue of a covariance is under 1e-6 of the largest, or none at all."""
+        """Whether a covariance has an eigenvalue below 1e-6 of the largest, or no positive one."""
         spectra = (torch.linalg.eigvalsh(covariance(x)) for x in (self.reference, self.generated))
         return any(bool(values[0] < 1e-6 * values[-1]) for values in spectra)
 
     @cached_property
     def offset(self) -> float:
-        """The distance of both sets from the origin, in units of their spread."""
+        """The distance of both sets from the origin, in standard deviations."""
         x = torch.cat([self.reference, self.generated]).double()
         return (x.mean(0).norm() / x.var(0).sum().sqrt()).item()
 
     @cached_property
     def border(self) -> float:
-        """How much recall grows where points on the border of a ball are inside."""
+        """The increase of recall if points on the surface of a ball count as inside."""
         exact = "donot_use_mm_for_euclid_dist"
         own = torch.cdist(self.generated, self.generated, compute_mode=exact)
         radii = own.fill_diagonal_(math.inf).kthvalue(K_PRECISION).values
@@ -70,7 +70,7 @@ class Pair:
 
 
 def pairs() -> list[Pair]:
-    """Seeded pairs, and the real images' where stage `features` has run."""
+    """Seeded pairs, and the features of the real images if stage `features` has run."""
     rng = torch.Generator().manual_seed(0)
     n, d = 1000, 64
 
@@ -82,7 +82,7 @@ def pairs() -> list[Pair]:
     dead = (torch.arange(d) % 4 > 0).double()
     decades = torch.logspace(0, -4, d, dtype=torch.float64)
     which = torch.randint(n, (n,), generator=rng)
-    found = [
+    all_pairs = [
         Pair("Gaussians", one, two),
         Pair("null", one, normal(n, d) @ mix),
         Pair("ill-conditioned", normal(n, d) * decades @ mix, 1.2 * normal(n, d) * decades @ mix),
@@ -95,5 +95,5 @@ def pairs() -> list[Pair]:
     stored = [paths.FEATURES / "classifier" / f"{split}.safetensors" for split in ("test", "valid")]
     if all(path.is_file() for path in stored):
         real = [tensor_file.read(path)[0]["features"] for path in stored]
-        found.append(Pair("test, valid", *real))
-    return [pair.to(torch.float32).to(torch.float64) for pair in found]
+        all_pairs.append(Pair("test, valid", *real))
+    return [pair.to(torch.float32).to(torch.float64) for pair in all_pairs]

@@ -1,8 +1,9 @@
-"""How often the stated interval of FID-infinity holds the truth, on Gaussians of known moments.
+"""Coverage of the reported interval of FID-infinity, on Gaussians with known moments.
 
-`python -m tests.bench.fid_infinity` draws both sets 100 times for each case, extrapolates, and
-prints a line a case: the truth, mean and standard deviation of the values, the mean stated standard
-error, and how many of the 95 % intervals hold the truth. About a minute on one idle core.
+`python -m tests.bench.fid_infinity` draws both sets 100 times per case, extrapolates, and prints
+one line per case: the true value, mean and standard deviation of the estimates, the mean reported
+standard error, and the number of 95 % intervals that contain the true value. About a minute on one
+idle core.
 """
 
 import argparse
@@ -21,7 +22,7 @@ Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Case:
-    """Two distributions with a known distance, and how to draw n of each."""
+    """Two distributions with a known distance, and a function that draws n points of each."""
 
     name: str
     truth: float
@@ -30,7 +31,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What repeated draws of one case gave."""
+    """The results of repeated draws of one case."""
 
     case: Case
     values: list[float]
@@ -60,7 +61,7 @@ def gaussians(name: str, n: int, deviations: Tensor, scale: float, shift: float)
 
 
 def shared_classes(name: str, n: int, d: int, classes: int) -> Case:
-    """One mixture of unit Gaussians twice; the sets have the same classes row by row."""
+    """The same mixture of unit Gaussians for both sets, with equal classes in each row."""
     centres = 3 * torch.randn(classes, d, generator=torch.Generator().manual_seed(99)).double()
 
     def draw(rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -72,7 +73,7 @@ def shared_classes(name: str, n: int, d: int, classes: int) -> Case:
 
 
 def falling(d: int, total: float = 100.0) -> Tensor:
-    """Deviations whose variances fall as 1 / i and add up to a total."""
+    """Standard deviations; the variances decrease as 1 / i and have the given sum."""
     variances = 1 / torch.arange(1, d + 1, dtype=torch.float64)
     return (variances * total / variances.sum()).sqrt()
 
@@ -88,7 +89,7 @@ CASES = (
 
 
 def cover(case: Case, draws: int) -> Coverage:
-    """Draws both sets again and again."""
+    """Draws both sets repeatedly."""
     values, errors, held = [], [], 0
     for seed in range(draws):
         x, y = case.draw(torch.Generator().manual_seed(seed))
@@ -101,13 +102,13 @@ def cover(case: Case, draws: int) -> Coverage:
 
 
 def main() -> None:
-    """Prints a line a case."""
+    """Prints one line per case."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.fid_infinity", description=__doc__)
     parser.add_argument("--draws", type=int, default=100, help="of each case (default: 100)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     for case in CASES:
-        print(cover(case, asked.draws), flush=True)
+        print(cover(case, arguments.draws), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The Frechet distance from means and covariances, beside the route of torchmetrics.
+"""Time of the Frechet distance from means and covariances, compared with torchmetrics.
 
-`python -m tests.bench.frechet` takes statistics of 10,000 seeded features in 2,048 dimensions whose
-deviations fall over two decades, as published statistics files hold them, and computes the distance
-by `frechet_from_moments` (Cholesky with pivots, singular values) and by torchmetrics' own function
-(eigenvalues of the product), in turns, in one process with one thread. Prints torchmetrics' time
-over ours, and how far both are from the distance of the features themselves: once for covariances
-of full rank, once for singular ones of 1,000 features, which are timed as well.
+`python -m tests.bench.frechet` computes the statistics of 10,000 seeded features in 2,048
+dimensions with standard deviations over two decades, and their distance with `frechet_from_moments`
+(pivoted Cholesky, singular values) and with torchmetrics (eigenvalues of the product), in
+alternation, in one process with one thread. Prints torchmetrics' time / this project's time, and
+the error of both against the distance from the features: for covariances of full rank, and for
+singular ones of 1,000 features.
 """
 
 import argparse
@@ -29,15 +29,15 @@ def features(n: int, d: int, seed: int) -> Tensor:
 
 
 def main() -> None:
-    """Prints two lines a number of features."""
-    from torchmetrics.image.fid import _compute_fid  # after evaluation, which mends torchvision
+    """Prints two lines per number of features."""
+    from torchmetrics.image.fid import _compute_fid  # after evaluation, which patches torchvision
 
     parser = argparse.ArgumentParser(prog="python -m tests.bench.frechet", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (default: 5)")
     parser.add_argument("--dimensions", type=int, default=2048, help="default: 2048")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    d = asked.dimensions
+    d = arguments.dimensions
     for n in (5 * d, d // 2):
         x, y = features(n, d, 1), features(n, d, 2)
         statistics = (x.mean(0), covariance(x), y.mean(0), covariance(y))
@@ -46,7 +46,7 @@ def main() -> None:
                 "torchmetrics": partial(_compute_fid, *statistics),
                 "ours": partial(frechet_from_moments, *statistics),
             },
-            asked.rounds,
+            arguments.rounds,
         )
         exact, scale = sum(frechet_parts(x, y)), total_variance(x)
         theirs = abs(_compute_fid(*statistics).item() - exact) / scale
@@ -55,7 +55,7 @@ def main() -> None:
             f"{n} features in {d} dimensions: torchmetrics / ours "
             f"{ratio(spent['torchmetrics'], spent['ours'])}; ours {milliseconds(spent['ours'], 1)}"
         )
-        print(f"  off, of the variance: torchmetrics {theirs:.1e}, ours {ours:.1e}", flush=True)
+        print(f"  error / total variance: torchmetrics {theirs:.1e}, ours {ours:.1e}", flush=True)
 
 
 if __name__ == "__main__":

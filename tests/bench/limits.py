@@ -1,6 +1,6 @@
-"""What a bench says of a bound that was asked for."""
+"""The verdict of a benchmark on a limit."""
 
 
 def verdict(value: float, limit: float) -> str:
-    """`within the limit` or, so that nobody reads over it, `ABOVE the limit`."""
+    """`within the limit`, or `ABOVE the limit` in capitals, so that it is visible in a log."""
     return f"{'within' if value <= limit else 'ABOVE'} the limit"

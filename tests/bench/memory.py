@@ -1,8 +1,8 @@
-"""Peak memory of a training on the whole of MNIST, each in a fresh process, beside 1.5 GiB.
+"""Peak memory of a training on all of MNIST, per model in a new process; the limit is 1.5 GiB.
 
 `GENMODELS_DATA_ROOT=<folder that holds MNIST> python -m tests.bench.memory` prepares the data set
-in a temporary folder (torchvision downloads it where it is not there), then trains the selected
-models of params.yaml, or those that are named, as stage `train` does it: data, steps, validation on
+in a temporary folder (torchvision downloads it if it is missing), then trains the selected models
+of params.yaml, or the models in the arguments, like stage `train`: data, steps, validation on
 12,000 images, checkpoint, snapshots.
 """
 
@@ -34,7 +34,7 @@ def prepare_mnist(folder: Path) -> None:
 
 
 def train(name: str, prepared: Path, folder: Path, steps: int) -> None:
-    """One training, as in a worker of the stage."""
+    """One training, like in a worker process of the stage."""
     settings = params.load()
     torch.set_num_threads(settings.train.threads)
     entry = {**settings.models[name], "num_steps": steps}
@@ -48,18 +48,18 @@ def train(name: str, prepared: Path, folder: Path, steps: int) -> None:
 
 
 def peak(work: Callable[..., None], *args: Any) -> float:
-    """Bytes at most of a process that does some work; to be called in a fresh one."""
+    """Peak memory in bytes of this process after some work; call it in a new process."""
     work(*args)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
 @exit_on_user_error
 def main() -> None:
-    """Prints a line a model."""
+    """Prints one line per model."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.memory", description=__doc__)
     parser.add_argument("models", nargs="*", help="of params.yaml (default: the selected ones)")
     parser.add_argument("--steps", type=int, default=100, help="of each (default: 100)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as temporary,
@@ -68,12 +68,12 @@ def main() -> None:
         prepared = Path(temporary, "prepare")
         largest = fresh.submit(peak, prepare_mnist, prepared).result()
         print(f"prepare: {largest / 2**30:.2f} GiB")
-        for name in asked.models or params.load().trained:
+        for name in arguments.models or params.load().trained:
             folder = Path(temporary, name)
             folder.mkdir()
-            found = fresh.submit(peak, train, name, prepared, folder, asked.steps).result()
-            print(f"{name}: {found / 2**30:.2f} GiB of {LIMIT / 2**30}", flush=True)
-            largest = max(largest, found)
+            peak_bytes = fresh.submit(peak, train, name, prepared, folder, arguments.steps).result()
+            print(f"{name}: {peak_bytes / 2**30:.2f} GiB of {LIMIT / 2**30}", flush=True)
+            largest = max(largest, peak_bytes)
     print(f"peak: {largest / 2**30:.2f} GiB, {verdict(largest, LIMIT)}")
 
 

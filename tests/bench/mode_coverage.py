@@ -1,9 +1,9 @@
-"""Mode coverage: 25 Gaussians in the plane, of which a GAN without a penalty loses some.
+"""Mode coverage of GANs with and without a penalty, on 25 Gaussians in the plane.
 
 `python -m tests.bench.mode_coverage` trains a relativistic GAN with R1 and R2 and a plain
-non-saturating one on the seeds 0, 1 and 2, about 20 s each on one idle core, and prints a line a
-run: the modes that are covered, of 25, and how many of 10,000 samples lie at the rarest one (400 in
-the data). The losses, penalties and averages are the project's own.
+non-saturating one with the seeds 0, 1 and 2, about 20 s each on one idle core, and prints one line
+per run: the number of covered modes (of 25), and the number of samples (of 10,000) at the rarest
+mode (400 in the data). Losses, penalties and EMA are those of the project.
 """
 
 import argparse
@@ -29,7 +29,7 @@ NUM_SAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Game:
-    """A variant: the loss, and gamma of R1 and R2 together; 0 for none."""
+    """A variant: the loss, and gamma of R1 + R2 (0 = no penalty)."""
 
     loss: LossName
     gamma: float
@@ -40,11 +40,11 @@ PENALISED, PLAIN = Game("relativistic", 0.1), Game("non_saturating", 0.0)
 
 @dataclass(frozen=True)
 class Coverage:
-    """What 10,000 samples cover.
+    """The modes that 10,000 samples cover.
 
     Attributes:
         modes: Gaussians with at least 20 samples within four standard deviations.
-        rarest: Samples at the Gaussian that is nearest to the fewest.
+        rarest: Samples at the Gaussian with the fewest samples.
     """
 
     modes: int
@@ -52,7 +52,7 @@ class Coverage:
 
 
 def coverage(samples: Tensor) -> Coverage:
-    """Counts samples (N, 2) at their nearest Gaussians."""
+    """Counts samples (N, 2) per nearest Gaussian."""
     distance, nearest = torch.cdist(samples, CENTRES).min(1)
     within = torch.bincount(nearest[distance <= 4 * SIGMA], minlength=len(CENTRES))
     counts = torch.bincount(nearest, minlength=len(CENTRES))
@@ -60,7 +60,7 @@ def coverage(samples: Tensor) -> Coverage:
 
 
 def train(game: Game, seed: int) -> Coverage:
-    """Trains on one seed and judges the averaged generator."""
+    """Trains with one seed and measures the averaged generator."""
     players = {"discriminator": _mlp(2, 1), "generator": _mlp(LATENT, 2)}
     critic, maker = players.values()
     optimizers = {}
@@ -79,7 +79,7 @@ def train(game: Game, seed: int) -> Coverage:
                 points = torch.cat([real, fake.detach()]).requires_grad_()
                 logits = critic(points).squeeze(1)
                 value = loss.discriminator(*logits.split(BATCH)).mean()
-                if game.gamma:  # twice the mean of both halves: R1 plus R2
+                if game.gamma:  # twice the mean over both halves of the batch is R1 + R2
                     norm = squared_gradient_norm(logits, points)
                     value = value + 0.5 * game.gamma * 2 * norm.mean()
             else:
@@ -92,7 +92,7 @@ def train(game: Game, seed: int) -> Coverage:
 
 
 def table(games: Sequence[Game], seeds: Sequence[int]) -> list[tuple[Game, int, Coverage]]:
-    """Every game on every seed; prints each line as soon as it is there."""
+    """Every variant with every seed; prints each line as soon as it is known."""
     rows = []
     for game in games:
         for seed in seeds:
@@ -131,7 +131,7 @@ def _update(
 
 
 def main() -> None:
-    """Prints a line a run."""
+    """Prints one line per run."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.mode_coverage", description=__doc__
     )

@@ -22,13 +22,13 @@ Measure = Callable[[Pair], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Peer:
-    """An implementation by somebody else.
+    """An independent implementation.
 
     Attributes:
-        name: What the table calls it.
-        module: What has to be importable.
-        measure: Its values.
-        dtype: Of the features that it gets.
+        name: Name in the table.
+        module: Module that must be importable.
+        measure: Function that returns its values.
+        dtype: Type of the features that it gets.
     """
 
     name: str
@@ -52,7 +52,7 @@ def ours(pair: Pair) -> dict[str, float]:
 
 
 def torch_fidelity(pair: Pair) -> dict[str, float]:
-    """Its functions of features; KID of the full sets, where they are equally large."""
+    """torch-fidelity's functions of features; KID on the full sets, if they have equal sizes."""
     from torch_fidelity import metric_fid, metric_isc, metric_kid, metric_prc
 
     reference, generated = pair.reference, pair.generated
@@ -79,10 +79,10 @@ def torch_fidelity(pair: Pair) -> dict[str, float]:
 
 
 def torch_fidelity_subsets(pair: Pair) -> dict[str, float]:
-    """KID as it comes: the mean over 100 random subsets, here of half of the features each."""
+    """KID with defaults: the mean over 100 random subsets, here with half of the features."""
     from torch_fidelity import metric_kid
 
-    found = metric_kid.kid_features_to_metric(
+    scores = metric_kid.kid_features_to_metric(
         pair.reference,
         pair.generated,
         kid_subsets=100,
@@ -90,11 +90,11 @@ def torch_fidelity_subsets(pair: Pair) -> dict[str, float]:
         rng_seed=0,
         verbose=False,
     )
-    return {"kid": found["kernel_inception_distance_mean"]}
+    return {"kid": scores["kernel_inception_distance_mean"]}
 
 
 class _Handed(nn.Module):
-    """An extractor that hands features through."""
+    """An extractor that returns its input."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class _Handed(nn.Module):
 
 
 def torchmetrics(pair: Pair) -> dict[str, float]:
-    """Its metrics with an extractor that hands features through; KID by its kernel function."""
+    """torchmetrics' metrics with an identity extractor; KID with its kernel function."""
     from torchmetrics.image.fid import FrechetInceptionDistance
     from torchmetrics.image.inception import InceptionScore
     from torchmetrics.image.kid import poly_mmd
@@ -124,7 +124,7 @@ def torchmetrics(pair: Pair) -> dict[str, float]:
 
 
 def prdc(pair: Pair) -> dict[str, float]:
-    """All four of its values at the project's numbers of neighbours."""
+    """The four values of prdc, with the project's numbers of neighbours."""
     from prdc import compute_prdc
 
     sets = pair.reference.numpy(), pair.generated.numpy()
@@ -136,7 +136,7 @@ def prdc(pair: Pair) -> dict[str, float]:
 
 
 def clean_fid(pair: Pair) -> dict[str, float]:
-    """FID from means and covariances; KID with one subset, which is all of the features."""
+    """clean-fid's FID from means and covariances; KID with one subset of all features."""
     from cleanfid import fid
 
     one, two = pair.reference.numpy(), pair.generated.numpy()

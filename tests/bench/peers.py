@@ -1,14 +1,14 @@
-"""The project's metrics beside those of other packages, on the same features.
+"""The project's metrics compared with those of other packages, on the same features.
 
-`python -m tests.bench.peers` takes pairs of feature sets (seeded ones, among them some that break
-naive formulas, and those of the real test and valid images where stage `features` has run) and
-computes FID, KID, class score, precision, recall, density and coverage with the project and with
-each peer that is installed: about ten seconds. Prints a line a value: the project's, the peer's,
-how far it is off (of the total variance for FID, of the mean kernel of a point with itself for
-KID), and where that is above the tolerance the cause. A cause has a bound; a difference that none
-explains is marked UNEXPLAINED, and then the command fails.
+`python -m tests.bench.peers` computes FID, KID, class score, precision, recall, density and
+coverage with the project and with each installed peer, on pairs of feature sets: about ten seconds.
+The pairs are seeded (some are difficult for naive formulas), and those of the real test and valid
+images if stage `features` has run. Prints one line per value: the project's value, the peer's
+value, the relative difference (to the total variance for FID, to the mean kernel of a point with
+itself for KID), and the cause of a difference above the tolerance. A cause has a bound. A
+difference without a known cause is marked UNEXPLAINED, and the command fails.
 
-The features have the digits of float32; the project computes in float64 whatever it gets.
+The features have float32 precision; the project always computes in float64.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ import torch
 from tests.bench.feature_pairs import Pair, pairs
 from tests.bench.peer_packages import PEERS, Peer, ours
 
-#: Of the scale of a metric's terms: what float64 leaves.
+#: Tolerance relative to the scale of a metric's terms: the rounding error of float64.
 TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a peer differs.
+    """A known cause of a difference.
 
     Attributes:
-        peers: What the name of the peer starts or ends with.
-        metrics: Which values.
-        why: In one line.
-        bound: How much of the scale it explains of two sets.
+        peers: Start or end of the peer's name.
+        metrics: Names of the values.
+        why: Explanation in one line.
+        bound: Largest explained difference of two sets, relative to the scale.
     """
 
     peers: tuple[str, ...]
@@ -47,7 +47,7 @@ class Cause:
     bound: Callable[[Pair], float]
 
     def explains(self, peer: str, metric: str, pair: Pair, difference: float) -> bool:
-        """Whether it is the cause of a difference."""
+        """Whether this cause explains a difference."""
         named = peer.startswith(self.peers) or peer.endswith(self.peers)
         return named and metric in self.metrics and difference <= self.bound(pair)
 
@@ -105,13 +105,13 @@ CAUSES = (
 
 
 def cause_of(peer: str, metric: str, pair: Pair, difference: float) -> str:
-    """Why a peer differs by so much of the scale; UNEXPLAINED where nobody knows."""
+    """The cause of a relative difference, or UNEXPLAINED."""
     causes = (cause.why for cause in CAUSES if cause.explains(peer, metric, pair, difference))
     return next(causes, "UNEXPLAINED")
 
 
 def rows(pair: Pair, peers: list[Peer]) -> Iterator[tuple[str, str]]:
-    """A line a value of a peer, with the cause where there is a difference."""
+    """One line per value of a peer, with the cause of a difference."""
     values = ours(pair)
     for peer in peers:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():

@@ -1,8 +1,8 @@
-"""What R1 and R2 cost: a step of a GAN with them beside one without.
+"""Cost of R1 and R2: time of a GAN's step with and without them.
 
-`python -m tests.bench.penalties` takes the entry `gan_r1` of params.yaml (or those that are named)
-without a penalty, with R1 and with R1 and R2, and trains them in turns of a few steps, in one
-process with one thread. A step is all phases: the discriminator's updates and the generator's.
+`python -m tests.bench.penalties` trains the entry `gan_r1` of params.yaml (or the entries in the
+arguments) without a penalty, with R1, and with R1 + R2, in alternation, a few steps at a time, in
+one process with one thread. A step is one round of all phases: discriminator and generator.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PENALTIES = ("none", "r1", "r1_r2")
 
 
 def penalised(name: str, penalties: str, images: Images) -> Turn:
-    """Some steps of an entry of params.yaml with other penalties."""
+    """A few steps of an entry of params.yaml with other penalties."""
     weight = 0.0 if penalties == "none" else 1.0
     other = {"penalties": penalties, "penalty_weight": weight, "penalty_weight_end": 1.0}
     entry = {**params.load().models[name], **other}
@@ -32,16 +32,16 @@ def penalised(name: str, penalties: str, images: Images) -> Turn:
 
 
 def main() -> None:
-    """Prints a line a model and penalty."""
+    """Prints one line per model and penalty."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.penalties", description=__doc__)
     parser.add_argument("models", nargs="*", default=["gan_r1"], help="of params.yaml")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = digits(3000)
-    for name in asked.models:
-        spent = take({kind: penalised(name, kind, images) for kind in PENALTIES}, asked.rounds)
-        print(f"{name} without a penalty: a step {milliseconds(spent['none'], STEPS)}")
+    for name in arguments.models:
+        spent = take({kind: penalised(name, kind, images) for kind in PENALTIES}, arguments.rounds)
+        print(f"{name} without a penalty: {milliseconds(spent['none'], STEPS)}")
         for kind in PENALTIES[1:]:
             print(f"{name}: {kind} / none {ratio(spent[kind], spent['none'])}", flush=True)
 

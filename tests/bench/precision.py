@@ -1,8 +1,8 @@
-"""What `precision: bf16` does to a trained VAE: the ELBO beside that of float32.
+"""Effect of `precision: bf16` on a trained VAE: its ELBO, compared with float32.
 
-`python -m tests.bench.precision` trains the entry `vae` of params.yaml to its end on 3,000 digits,
-in both precisions with the same seed, judges both in float32 on the same 1,000 other digits with
-the same noise, and prints the ELBOs and how far they are apart.
+`python -m tests.bench.precision` trains the entry `vae` of params.yaml completely on 3,000 digits,
+in both precisions with the same seed, computes the ELBO of both in float32 on 1,000 other digits
+with the same noise, and prints the ELBOs and their difference.
 """
 
 import argparse
@@ -22,7 +22,7 @@ DRAWS = 5
 
 
 def trained(name: str, precision: Precision, seed: int, steps: int | None) -> tuple[VAEBase, float]:
-    """A model of params.yaml after its training, and the seconds of processor time a step."""
+    """A trained model of params.yaml, and its processor time per step in seconds."""
     entry = dict(params.load().models[name])
     entry["num_steps"] = steps or entry["num_steps"]
     images = digits()
@@ -47,24 +47,24 @@ def elbo(model: VAEBase) -> float:
 
 
 def main() -> None:
-    """Prints a line a precision and the difference."""
+    """Prints one line per precision, and the difference."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.precision", description=__doc__)
     parser.add_argument("--model", default="vae", help="a VAE of params.yaml (default: vae)")
     parser.add_argument("--steps", type=int, help="default: the model's num_steps")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found = {}
+    elbos = {}
     for precision in ("fp32", "bf16"):
-        model, seconds = trained(asked.model, precision, asked.seed, asked.steps)
-        found[precision] = elbo(model)
+        model, seconds = trained(arguments.model, precision, arguments.seed, arguments.steps)
+        elbos[precision] = elbo(model)
         print(
-            f"{asked.model}, {precision}: ELBO {found[precision]:.3f} nats after "
+            f"{arguments.model}, {precision}: ELBO {elbos[precision]:.3f} nats after "
             f"{model.config.num_steps} steps of {1e3 * seconds:.1f} ms CPU time",
             flush=True,
         )
-    apart = abs(found["bf16"] / found["fp32"] - 1)
-    print(f"{asked.model}: bf16 is {apart:.2%} from fp32")
+    difference = abs(elbos["bf16"] / elbos["fp32"] - 1)
+    print(f"{arguments.model}: bf16 is {difference:.2%} from fp32")
 
 
 if __name__ == "__main__":

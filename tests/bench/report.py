@@ -1,9 +1,9 @@
-"""How long the report takes and how large it is: 20 models of 5 seeds, made from real results.
+"""Time and size of the report for 20 models with 5 seeds each, derived from real results.
 
-`python -m tests.bench.report` copies the results of this checkout to a temporary folder, under new
-names and with every value moved by a few percent, until there are 20 models, and gives each five
-seeds; then it runs the stage there, in a process of its own, and prints seconds and megabytes. It
-needs the outs of all stages: `make repro`.
+`python -m tests.bench.report` copies the results of this checkout to a temporary folder under new
+names, with a random change of a few percent in every value, until there are 20 models with five
+seeds each. Then it runs the stage there in a new process and prints seconds and megabytes. It needs
+the outs of all stages (`make repro`).
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tests.bench.limits import verdict
 MODELS, SEEDS = 20, 5
 SECONDS, BYTES = 20.0, 3_000_000
 
-#: The stage on another root, which is named behind it.
+#: Runs the stage on the root folder in the last argument.
 STAGE = """
 import pathlib, sys
 from pipelines import report
@@ -69,11 +69,11 @@ def _copy_model(root: Path, source: str, name: str, rng: random.Random) -> None:
     shutil.copytree(paths.EVALUATE / source / first, root / "outputs/evaluate" / name / "0")
     summary = json.loads((paths.METRICS / f"{source}.json").read_text())
     for metric in summary["metrics"]:
-        found = [r["value"] for own in seeds.values() for r in own if r["name"] == metric]
-        values = [value for value in found if value is not None]
+        all_values = [r["value"] for own in seeds.values() for r in own if r["name"] == metric]
+        values = [value for value in all_values if value is not None]
         if values:
-            told = {"mean": fmean(values), "std": stdev(values), "n": len(values)}
-            summary["metrics"][metric] = told
+            statistics = {"mean": fmean(values), "std": stdev(values), "n": len(values)}
+            summary["metrics"][metric] = statistics
     _write(root / "reports/metrics" / f"{name}.json", summary)
     for seed in range(SEEDS):
         for file in ("config.json", "history.csv"):
@@ -100,7 +100,7 @@ def _copy(place: Path, root: Path) -> None:
 
 
 def measure(root: Path) -> tuple[float, float, int]:
-    """Seconds on the clock and of a processor, and bytes of the page of 20 models of 5 seeds.
+    """Wall time and processor time in seconds, and size of the page in bytes.
 
     Args:
         root: An empty folder, where the page is reports/index.html afterwards.
@@ -109,13 +109,13 @@ def measure(root: Path) -> tuple[float, float, int]:
     start = time.monotonic()
     subprocess.run([sys.executable, "-c", STAGE, str(root)], cwd=paths.ROOT, check=True)
     seconds = time.monotonic() - start
-    # On a busy machine the clock tells of the others, too.
+    # On a busy machine the wall time also measures other processes.
     worked = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     return seconds, worked, (root / "reports/index.html").stat().st_size
 
 
 def main() -> None:
-    """Prints both."""
+    """Prints times and size."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, help="a new folder that keeps the page")
     chosen = parser.parse_args().out

@@ -1,6 +1,7 @@
-"""Seconds from starting each stage to the begin of its own work: imports and checks of settings.
+"""Start-up time of each stage in seconds: imports and checks of settings.
 
-`python -m tests.bench.start_up`: the minimum of three starts, in a process that stops there.
+`python -m tests.bench.start_up`: the minimum of three starts; each process ends
+before the stage's work.
 """
 
 import subprocess
@@ -13,7 +14,7 @@ PROGRAM = "import pipelines.{stage}; from pipelines.settings import params; para
 
 
 def main() -> None:
-    """Prints a line a stage."""
+    """Prints one line per stage."""
     for stage in yaml_files.read_yaml(paths.DVC_YAML)["stages"]:
         seconds = []
         for _ in range(3):

@@ -1,10 +1,10 @@
-"""A big store: `mlflow server` on PostgreSQL, filled by four processes at once, then asked.
+"""A large store: `mlflow server` on PostgreSQL, written by four processes at once, then read.
 
 `python -m tests.bench.store` writes 1,000 runs of 50 metrics and 100 steps through the project's
-own tracking code, counts what arrived, and prints how long `publish` of this checkout's outputs and
-`compare --store` take beside them; the first `publish` writes all runs of this checkout with their
-artifacts, the others find them complete. Five million points: ten minutes on two idle cores. It
-needs what `dvc repro` makes.
+tracking code, counts the stored points, and prints the time of `publish` (outputs of this checkout)
+and of `compare --store` on this store. The first `publish` writes all runs of this checkout with
+their artifacts, the others have nothing to write. Five million points: ten minutes on two idle
+cores. It needs the outs of `dvc repro`.
 """
 
 import argparse
@@ -26,21 +26,21 @@ from tests.bench.limits import verdict
 from tests.postgres import cluster
 from tests.servers import mlflow_server
 
-#: Of `publish` and of `compare`, from the start of the process to its end.
+#: Limits in seconds for the processes of `publish` and `compare`.
 LIMIT_S = 5.0
 SEEDS = 10
-#: Of the pipeline, which are compared.
+#: Models of the pipeline that `compare` compares.
 MODELS = ("vae", "gan_r1")
 
 
 def identity(number: int) -> Identity:
-    """Of the run with this number: ten seeds a model."""
+    """The identity of run `number`; a model has ten seeds."""
     model, seed = divmod(number, SEEDS)
     return Identity(f"model_{model}", "vae", "vae", seed, f"{number:064x}")
 
 
 def write(uri: str, numbers: range, metrics: int, steps: int) -> None:
-    """Writes runs as a publication does: params, rows, final values."""
+    """Writes runs like `publish`: params, rows, final values."""
     os.environ["MLFLOW_TRACKING_URI"] = uri
     tracking.open_store.cache_clear()
     store = tracking.open_store()
@@ -61,7 +61,7 @@ def write(uri: str, numbers: range, metrics: int, steps: int) -> None:
 
 
 def write_at_once(uri: str, runs: int, metrics: int, steps: int, processes: int = 4) -> float:
-    """Has several processes write their shares; returns the seconds that it took."""
+    """Writes with several processes at once; returns the time in seconds."""
     context = multiprocessing.get_context("spawn")
     begin = time.perf_counter()
     writers = [
@@ -77,27 +77,27 @@ def write_at_once(uri: str, runs: int, metrics: int, steps: int, processes: int 
 
 
 def arrived(database: str) -> dict[str, Any]:
-    """What is in the database: runs, fingerprints, points of curves, points written twice."""
+    """Counts in the database: runs, fingerprints, points of curves, duplicate points."""
     curves = "from metrics where key like 'valid/%%' or key = 'train/step'"
     doubled = f"select 1 {curves} group by run_uuid, key, step having count(*) > 1"
     questions = {
         "runs": "select count(*) from runs where status = 'FINISHED'",
         "fingerprints": "select count(distinct value) from tags where key = 'fingerprint'",
         "points": f"select count(*) {curves}",
-        "doubled": f"select count(*) from ({doubled}) as found",
+        "doubled": f"select count(*) from ({doubled}) as counts",
     }
     engine = sqlalchemy.create_engine(database)
     with engine.connect() as connection:
-        found = {
+        counts = {
             name: connection.execute(sqlalchemy.text(question.replace("%%", "%"))).scalar()
             for name, question in questions.items()
         }
     engine.dispose()
-    return found
+    return counts
 
 
 def timed(uri: str, *command: str) -> tuple[float, str]:
-    """A command of the project's, from its start to its end: seconds, and what it printed."""
+    """Runs a command of the project; returns its time in seconds and its output."""
     begin = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", *command],
@@ -110,12 +110,12 @@ def timed(uri: str, *command: str) -> tuple[float, str]:
 
 
 def main() -> None:
-    """Fills a store and asks it."""
+    """Writes a store and measures commands on it."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.store", description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--metrics", type=int, default=50)
     parser.add_argument("--steps", type=int, default=100)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     if not paths.REPORT.is_file():
         parser.error(f"{paths.REPORT} is missing; `dvc repro` makes it")
     with (
@@ -123,17 +123,20 @@ def main() -> None:
         cluster() as database,
         mlflow_server(database, Path(folder), os.environ, workers=2) as uri,
     ):
-        seconds = write_at_once(uri, given.runs, given.metrics, given.steps)
-        points = given.runs * given.metrics * given.steps
-        found = arrived(database)
+        seconds = write_at_once(uri, arguments.runs, arguments.metrics, arguments.steps)
+        points = arguments.runs * arguments.metrics * arguments.steps
+        counts = arrived(database)
         print(f"written by 4 processes in {seconds:.0f} s: {points / seconds:,.0f} points/s")
-        print(f"in the database: {found}; wanted {given.runs} runs, {points:,} points", flush=True)
-        assert found["runs"] == found["fingerprints"] == given.runs
-        assert (found["points"], found["doubled"]) == (points, 0)
+        print(
+            f"in the database: {counts}; wanted {arguments.runs} runs, {points:,} points",
+            flush=True,
+        )
+        assert counts["runs"] == counts["fingerprints"] == arguments.runs
+        assert (counts["points"], counts["doubled"]) == (points, 0)
         compare = ("pipelines.compare", *MODELS, "--store")
         for command in [*[("pipelines.publish",)] * 3, compare, compare]:
             seconds, printed = timed(uri, *command)
-            said = printed.splitlines()[0]  # what was written, or that the store is off
+            said = printed.splitlines()[0]  # the written runs, or the note that tracking is off
             print(
                 f"{command[0]}: {seconds:.1f} s, {verdict(seconds, LIMIT_S)} ({said})", flush=True
             )

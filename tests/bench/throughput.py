@@ -1,10 +1,10 @@
-"""Throughput of the loop beside a bare hand-written one: same network, batches, optimiser.
+"""Throughput of the loop, compared with a minimal loop: same network, batches, optimiser.
 
-`python -m tests.bench.throughput` trains the selected models of params.yaml (or those that are
-named) in both, in turns of a few steps, in one process with one thread, and prints the ratio of
-their speeds. Then the same loop once more beside two processes that keep both cores busy: on an
-oversubscribed machine a loop must not collapse. Absolute times say little on a shared machine; the
-ratios are what counts.
+`python -m tests.bench.throughput` trains the selected models of params.yaml (or the models in the
+arguments) with both loops, in alternation, a few steps at a time, in one process with one thread,
+and prints the ratio of their speeds. Then it repeats the project's loop beside two busy processes,
+because the speed must not collapse on an oversubscribed machine. Use the ratios, because absolute
+times vary on a shared machine.
 """
 
 import argparse
@@ -29,18 +29,18 @@ STEPS = 5
 
 
 def model_of(name: str, images: Images) -> GenerativeModel:
-    """A model of params.yaml with undrawn weights."""
+    """A model of params.yaml before `initialise`."""
     return build(params.load().models[name], ImageShape(*images.x.shape[1:]), NUM_CLASSES)
 
 
 def ours(name: str, images: Images) -> Turn:
-    """Some steps of the project's loop."""
+    """A few steps of the project's loop."""
     settings = LoopSettings(0, "fp32", 1, 1)
     return steps_of(Trainer(model_of(name, images), images, images.at(slice(16)), settings), STEPS)
 
 
 def bare(name: str, images: Images) -> Turn:
-    """Some steps of a loop written by hand: no checks, no averages, no logs."""
+    """A few steps of a minimal loop without checks, EMA and history."""
     model = model_of(name, images)
     model.initialise(generator(0, "weights"), images)
     config = model.config
@@ -84,7 +84,7 @@ def spin() -> None:
 
 
 def seconds(turn: Turn, turns: int) -> float:
-    """How long some turns take."""
+    """The times of a few turns, in seconds."""
     start = time.perf_counter()
     for _ in range(turns):
         turn()
@@ -92,25 +92,25 @@ def seconds(turn: Turn, turns: int) -> float:
 
 
 def main() -> None:
-    """Prints a line a model."""
+    """Prints one line per model."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.throughput", description=__doc__)
     parser.add_argument("models", nargs="*", help="of params.yaml (default: the selected ones)")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = digits(3000)
-    for name in asked.models or params.load().trained:
-        spent = take({"loop": ours(name, images), "bare": bare(name, images)}, asked.rounds)
+    for name in arguments.models or params.load().trained:
+        spent = take({"loop": ours(name, images), "bare": bare(name, images)}, arguments.rounds)
         print(f"{name}: loop / bare loop {ratio(spent['bare'], spent['loop'])}", flush=True)
     for threads in (1, num_cores()):
         torch.set_num_threads(threads)
         loop = ours("vae", images)
         loop()
-        alone = seconds(loop, asked.rounds)
+        alone = seconds(loop, arguments.rounds)
         busy = [multiprocessing.Process(target=spin, daemon=True) for _ in range(num_cores())]
         for process in busy:
             process.start()
-        beside = seconds(loop, asked.rounds)
+        beside = seconds(loop, arguments.rounds)
         for process in busy:
             process.kill()
         print(

@@ -1,7 +1,7 @@
-"""What tracking costs a training: `python -m pipelines.train` with the store on and off, in turns.
+"""Cost of tracking: time of `python -m pipelines.train` with the store on and off.
 
-`python -m tests.bench.tracking` trains a shipped model with all seeds in a clone, store on and off,
-and prints the ratio of the times: of the wall, and of the processor for all processes together.
+`python -m tests.bench.tracking` trains a shipped model with all seeds in a clone, with the store on
+and off in alternation, and prints the ratios of wall time and of processor time (all processes).
 """
 
 import argparse
@@ -17,7 +17,7 @@ from tests.clone import Clone
 
 
 def spent(clone: Clone, model: str, uri: str) -> tuple[float, float]:
-    """Seconds of one training: the wall's and the processor's."""
+    """Wall time and processor time of one training, in seconds."""
 
     def processor() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -30,38 +30,38 @@ def spent(clone: Clone, model: str, uri: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Prints the times of each round and the ratio over all."""
+    """Prints the times of each round and the overall ratio."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tracking", description=__doc__)
     parser.add_argument("--model", default="vae")
     parser.add_argument("--steps", type=int, help="default: as params.yaml says")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     shipped = yaml_files.read_yaml(paths.PARAMS)
     with tempfile.TemporaryDirectory() as folder:
         clone = Clone(Path(folder))
-        entry = shipped["models"][given.model]
-        steps = given.steps or entry["num_steps"]
+        entry = shipped["models"][arguments.model]
+        steps = arguments.steps or entry["num_steps"]
         clone.settings["prepare"] = shipped["prepare"]
         clone.settings["train"] = shipped["train"]
-        clone.settings["models"][given.model] = entry | {"num_steps": steps}
-        clone.settings["selected"][given.model] = entry["kind"]
+        clone.settings["models"][arguments.model] = entry | {"num_steps": steps}
+        clone.settings["selected"][arguments.model] = entry["kind"]
         clone.write_params()
         for command in (["pipelines.tracking.store", "init"], ["pipelines.prepare"]):
             assert clone.run(sys.executable, "-m", *command).returncode == 0
         store = clone.folder / "mlflow.db"
         empty = store.read_bytes()
         spans: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}
-        for number in range(given.rounds):
+        for number in range(arguments.rounds):
             for name in list(spans)[:: -1 if number % 2 else 1]:
-                # A store that has the run already would get nothing new.
+                # A new store, because a complete run is not written again.
                 store.write_bytes(empty)
                 uri = f"sqlite:///{store}" if name == "on" else "off"
-                spans[name].append(spent(clone, given.model, uri))
+                spans[name].append(spent(clone, arguments.model, uri))
                 wall, cpu = spans[name][-1]
                 print(f"tracking {name}: {wall:.1f} s, CPU {cpu:.1f} s", flush=True)
         pairs = list(zip(spans["on"], spans["off"], strict=True))
         ratio = Ratio([on[0] / off[0] for on, off in pairs], [on[1] / off[1] for on, off in pairs])
-        print(f"{given.model}, {steps} steps: on / off {ratio}")
+        print(f"{arguments.model}, {steps} steps: on / off {ratio}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Is TPE better than random search, and does pruning pay? A shipped study, repeated.
+"""Comparison of TPE with random search, and of pruners, by repetitions of a shipped study.
 
 `python -m tests.bench.tuning results.jsonl` runs the study as shipped, in one process of one
 thread, with the seeds 0 to 4 of the sampler, by random search and by TPE without a pruner, and with
 the first three seeds by TPE under each pruner (about an hour of a core; `--trials 16 --steps 100`
-takes five minutes). Every arm has the same number of trials and of steps a trial. What is finished
-lies in the file, a line a study, and is not run again.
+takes five minutes). Every arm has the same number of trials and of steps per trial. The
+file holds one line per finished study; a finished study is not repeated.
 
-A trial without a pruner whose settings an earlier one had is not trained again, since equal
-settings give equal values: it has that one's values and that one's cost. The cost of a training is
-its steps and its CPU seconds, the pruner's looks at it included. It needs the outs of `prepare` and
-`features`.
+Equal settings give equal values, so without a pruner a trial with the settings of an earlier trial
+is not trained: it gets the values and the cost of that trial. The cost of a training is its steps
+and its CPU seconds, with the pruner's checks. It needs the outs of `prepare` and `features`.
 """
 
 import argparse
@@ -43,9 +42,9 @@ ARMS = {
     "tpe+median": ("tpe", "median"),
     "tpe+halving": ("tpe", "halving"),
 }
-#: Those of a pruner, beside the one of their sampler without.
+#: The arms with a pruner, and their sampler's arm without one.
 PRUNED = {arm: arm.split("+")[0] for arm in ARMS if "+" in arm}
-#: Of a study's results what identifies it.
+#: The keys of a result that identify its study.
 IDENTITY = ("study", "arm", "seed", "trials", "steps")
 
 
@@ -63,7 +62,7 @@ def study(name: str, arm: str, seed: int, trials: int, steps: int) -> Study:
 
 
 class _Remembering(Run):
-    """A trial that takes the outcome of an equal one where no pruner may end it."""
+    """A trial that reuses the result of an equal trial if there is no pruner."""
 
     known: dict[str, Outcome]
 
@@ -78,7 +77,7 @@ class _Remembering(Run):
 
 
 def run(one: Study) -> dict[str, Any]:
-    """Runs a study in a storage of its own.
+    """Runs a study in its own storage.
 
     Returns:
         `best`, the `total_steps` and `cpu_seconds` of all trainings, how many trials are in which
@@ -103,16 +102,16 @@ def run(one: Study) -> dict[str, Any]:
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """A row a study and the median of each arm."""
+    """One row per study, and the median of each arm."""
     header, rows = ["arm", "seed", "best FID", "steps", "CPU seconds", "trials"], []
     for arm in ARMS:
-        found = [r for r in results if r["arm"] == arm]
-        for r in found:
+        of_arm = [r for r in results if r["arm"] == arm]
+        for r in of_arm:
             states = ", ".join(f"{count} {state}" for state, count in r["states"].items())
             rows.append([arm, str(r["seed"]), *_numbers(r), states])
-        if found:
+        if of_arm:
             keys = ("best", "total_steps", "cpu_seconds")
-            middle = {key: median(r[key] for r in found) for key in keys}
+            middle = {key: median(r[key] for r in of_arm) for key in keys}
             rows.append([arm, "median", *_numbers(middle), ""])
     return "\n".join(text_table.text_table(header, rows, right=(1, 2, 3, 4)))
 
@@ -122,15 +121,15 @@ def _numbers(r: Mapping[str, Any]) -> list[str]:
 
 
 def verdicts(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the numbers say of both questions, in a sentence each."""
+    """The conclusions about sampler and pruners, one sentence each."""
     by = {(r["arm"], r["seed"]): r for r in results}
-    told = []
+    sentences = []
     for arm in ("tpe", "gp"):
         pairs = [(by[a, s]["best"], r["best"]) for (a, s), r in _pairs(by, arm, "random")]
         if pairs:
             ours, theirs = (median(side) for side in zip(*pairs, strict=True))
             wins = sum(a < b for a, b in pairs)
-            told.append(
+            sentences.append(
                 f"{arm}: median best {ours:.2f}, random {theirs:.2f}; better in {wins} of "
                 f"{len(pairs)} repetitions"
             )
@@ -143,11 +142,11 @@ def verdicts(results: Sequence[Mapping[str, Any]]) -> list[str]:
             for key in ("total_steps", "cpu_seconds")
         }
         bests = "; ".join(f"{a['best']:.2f} and {b['best']:.2f}" for a, b in pairs)
-        told.append(
+        sentences.append(
             f"{arm}: saves {saved['total_steps']:.0%} of the steps and {saved['cpu_seconds']:.0%} "
             f"of the CPU seconds; best with and without, by seed: {bests}"
         )
-    return told
+    return sentences
 
 
 def _pairs(by: Mapping[tuple[str, int], Any], arm: str, other: str) -> list[Any]:
@@ -157,9 +156,11 @@ def _pairs(by: Mapping[tuple[str, int], Any], arm: str, other: str) -> list[Any]
 
 @exit_on_user_error
 def main() -> None:
-    """Runs what is missing and prints the table."""
+    """Runs the missing studies and prints the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tuning", description=__doc__)
-    parser.add_argument("results", type=Path, help="a file of JSON lines, made or gone on with")
+    parser.add_argument(
+        "results", type=Path, help="JSON lines file of the results; created or continued"
+    )
     parser.add_argument("--study", default="vae_architecture", help="(default: %(default)s)")
     parser.add_argument("--trials", type=whole_number(1), help="of a study (default: as shipped)")
     parser.add_argument("--steps", type=whole_number(1), help="of a trial (default: as shipped)")
@@ -171,28 +172,28 @@ def main() -> None:
     parser.add_argument(
         "--arms", nargs="+", choices=ARMS, default=usual, help=f"default: {' '.join(usual)}"
     )
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    lines = asked.results.read_text().splitlines() if asked.results.is_file() else []
+    lines = arguments.results.read_text().splitlines() if arguments.results.is_file() else []
     done = {tuple(r[key] for key in IDENTITY): r for r in map(json.loads, lines)}
-    shipped = tune_study.load(asked.study, params.load()).settings
-    trials, steps = asked.trials or shipped.trials, asked.steps or shipped.num_steps
+    shipped = tune_study.load(arguments.study, params.load()).settings
+    trials, steps = arguments.trials or shipped.trials, arguments.steps or shipped.num_steps
     wanted = [
-        (asked.study, arm, seed, trials, steps)
-        for seed in range(asked.seeds)
-        for arm in asked.arms
-        if arm not in PRUNED or seed < asked.pruned
+        (arguments.study, arm, seed, trials, steps)
+        for seed in range(arguments.seeds)
+        for arm in arguments.arms
+        if arm not in PRUNED or seed < arguments.pruned
     ]
     _Remembering.known = {}
     with mock.patch.object(worker, "Run", _Remembering):
         for one in wanted:
             if one not in done:
                 done[one] = dict(zip(IDENTITY, one, strict=True)) | run(study(*one))
-                with asked.results.open("a") as file:
+                with arguments.results.open("a") as file:
                     file.write(json.dumps(done[one]) + "\n")
                 print(*(f"{k} {v}" for k, v in list(done[one].items())[:8]), flush=True)
     results = [done[one] for one in wanted]
-    print(f"{asked.study}, {trials} trials of {steps} steps")
+    print(f"{arguments.study}, {trials} trials of {steps} steps")
     print(table(results))
     print(*verdicts(results), sep="\n")
 

@@ -1,9 +1,10 @@
-"""A study on several machines: processes under other host names, one PostgreSQL, kills with -9.
+"""A study on several hosts: processes with different host names, one PostgreSQL, kill -9.
 
 `python -m tests.bench.tuning_cluster` runs 60 trials with four workers on two hosts, each with a
-checkout of its own, that begin at once on an empty database. It kills four workers at random and
-then a whole host, which never comes back: every point has to end once. Then four commands begin at
-once on an SQLite file that is not there, ten times, and two workers are timed against one.
+checkout each, which start at the same time on an empty database. It kills four random workers and
+then a whole host permanently; every point must end exactly once. Then four commands start at the
+same time on a new SQLite file, ten times. Last, it compares the time of two workers with that of
+one.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def _on_host(name: str) -> list[str]:
 
 
 def why_no_hosts() -> str:
-    """Why no process can be given another host name here; empty if it can."""
+    """Why processes cannot have another host name here; empty if they can."""
     if shutil.which("unshare") is None:
         return "no other host names: there is no unshare (util-linux)"
     done = subprocess.run([*_on_host("other"), "hostname"], capture_output=True, text=True)
@@ -46,7 +47,7 @@ def why_no_hosts() -> str:
 
 
 def project(folder: Path, num_steps: int, num_trials: int) -> Clone:
-    """A clone with data, features and a study of them."""
+    """A clone with data, features and a study."""
     clone = Clone(folder)
     study = clone.studies["vae_beta"]
     study |= {"trials": num_trials, "num_steps": num_steps, "watch": []}
@@ -69,7 +70,7 @@ class Host:
     process: subprocess.Popen[str] | None = None
 
     def start(self, url: str, *options: str) -> None:
-        """Begins or goes on with the study."""
+        """Starts or continues the study."""
         run = [sys.executable, "-m", "pipelines.tune", "run", STUDY, "--storage", url]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
         cores = ["taskset", "--cpu-list", ",".join(map(str, sorted(self.cores)))]
@@ -85,17 +86,17 @@ class Host:
             )
 
     def is_running(self) -> bool:
-        """Whether its command has not ended."""
+        """Whether the command is running."""
         return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
-        """The power goes: none of its processes says anything any more."""
+        """Kills all processes of the host, like a power failure."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def end(self) -> str:
-        """Waits for its command, which has to succeed; returns what it has said."""
+        """Waits for the command, which must succeed; returns its output."""
         assert self.process is not None
         code = self.process.wait(timeout=600)
         said = (self.checkout / "log").read_text()
@@ -109,26 +110,26 @@ def hosts_of(clone: Clone, folder: Path, *names: str) -> list[Host]:
 
 
 def trials(url: str) -> list[dict[str, Any]]:
-    """What is in the database of every trial, in the order of numbers; read without Optuna."""
+    """The rows of all trials in the database by number, read without Optuna."""
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-    # The trials last: one that begins meanwhile is then one of which nothing is told yet.
-    questions = (
+    # Trials last, so that a trial that starts in between has no values yet.
+    queries = (
         "select trial_id, key, value_json from trial_user_attributes",
         "select trial_id, param_value from trial_params",
         "select trial_id, number, state, datetime_start, datetime_complete from trials",
     )
     with engine.connect() as connection:
-        told, betas, rows = (connection.execute(sqlalchemy.text(q)).all() for q in questions)
-    found = {row[0]: {**row._mapping, "told": {}} for row in rows}
-    for trial, key, value in told:
-        found[trial]["told"][key] = json.loads(value)
+        user_attrs, betas, rows = (connection.execute(sqlalchemy.text(q)).all() for q in queries)
+    rows_by_trial = {row[0]: {**row._mapping, "user_attrs": {}} for row in rows}
+    for trial, key, value in user_attrs:
+        rows_by_trial[trial]["user_attrs"][key] = json.loads(value)
     for trial, value in betas:
-        found[trial]["beta"] = value
-    return sorted(found.values(), key=lambda trial: trial["number"])
+        rows_by_trial[trial]["beta"] = value
+    return sorted(rows_by_trial.values(), key=lambda trial: trial["number"])
 
 
 def num_ended(url: str) -> int:
-    """How many points have ended so far; 0 while there are no tables yet."""
+    """Number of finished points; 0 before the tables exist."""
     try:
         return sum(trial["state"] in ENDED[:2] for trial in trials(url))
     except sqlalchemy.exc.SQLAlchemyError:
@@ -136,47 +137,49 @@ def num_ended(url: str) -> int:
 
 
 def _at_work(url: str, names: set[str]) -> list[int]:
-    """The processes on these hosts that are running a trial."""
+    """The processes on these hosts that run a trial."""
     running = [
-        t["told"]["owner"] for t in trials(url) if t["state"] == "RUNNING" and "owner" in t["told"]
+        t["user_attrs"]["owner"]
+        for t in trials(url)
+        if t["state"] == "RUNNING" and "owner" in t["user_attrs"]
     ]
     return [int(owner["pid"]) for owner in running if owner["host"] in names]
 
 
-def check(found: Sequence[dict[str, Any]], budget: int) -> dict[str, int]:
-    """Holds that every point of the budget has ended once; returns how many trials ended how.
+def check(rows: Sequence[dict[str, Any]], budget: int) -> dict[str, int]:
+    """Checks that every point ended exactly once; returns the number of trials per state.
 
     Raises:
-        AssertionError: One is open, missing, done twice, or was lost without a retry.
+        AssertionError: A point is open, missing, done twice, or lost without a retry.
     """
-    assert [trial["number"] for trial in found] == list(range(len(found)))
-    assert {trial["state"] for trial in found} <= set(ENDED), "a trial is open"
+    assert [trial["number"] for trial in rows] == list(range(len(rows)))
+    assert {trial["state"] for trial in rows} <= set(ENDED), "a trial is open"
     points: dict[int, list[dict[str, Any]]] = {}
-    for trial in found:
-        points.setdefault(trial["told"].get("first", trial["number"]), []).append(trial)
+    for trial in rows:
+        points.setdefault(trial["user_attrs"].get("first", trial["number"]), []).append(trial)
     assert len(points) == budget
     for attempts in points.values():
-        *lost, last = sorted(attempts, key=lambda trial: trial["told"].get("attempt", 1))
+        *lost, last = sorted(attempts, key=lambda trial: trial["user_attrs"].get("attempt", 1))
         assert last["state"] in ("COMPLETE", "PRUNED"), attempts
         assert {trial["state"] for trial in lost} <= {"FAIL"}, attempts
     betas = {attempts[-1]["beta"] for attempts in points.values()}
     assert len(betas) == budget, "a point was drawn twice"
-    states = [trial["state"] for trial in found]
+    states = [trial["state"] for trial in rows]
     return {state: states.count(state) for state in ENDED}
 
 
 def under_fire(hosts: Sequence[Host], url: str, budget: int, kills: int, rng: random.Random) -> str:
-    """Begins on all hosts at once and kills: workers at random, and at last the first host.
+    """Starts all hosts at the same time and kills random workers, then the first host.
 
     Args:
         hosts: The machines; the first one does not survive, the last one ends the study.
-        url: An empty database.
-        budget: Of the study.
-        kills: In all, spread over the first three quarters of the budget.
-        rng: Chooses whom.
+        url: Address of an empty database.
+        budget: Number of trials of the study.
+        kills: Number of kills, spread over the first three quarters of the budget.
+        rng: Selects the workers.
 
     Returns:
-        What the last host has said.
+        The output of the last host.
     """
     for host in hosts:
         host.start(url, "--search-only")
@@ -199,7 +202,7 @@ def under_fire(hosts: Sequence[Host], url: str, budget: int, kills: int, rng: ra
 
 
 def on_a_new_file(clone: Clone, url: str, num_commands: int) -> None:
-    """Begins commands at once, of one checkout, on an SQLite file that is not there."""
+    """Starts commands of one checkout at the same time on a new SQLite file."""
     cores = sorted(os.sched_getaffinity(0)) * num_commands
     hosts = [Host(f"command{i}", clone.folder, {cores[i]}) for i in range(num_commands)]
     for host in hosts:
@@ -209,17 +212,17 @@ def on_a_new_file(clone: Clone, url: str, num_commands: int) -> None:
 
 
 def seconds(host: Host, url: str, num_workers: int) -> float:
-    """From the begin of the first trial to the end of the last: without the processes' start."""
+    """Seconds from the start of the first trial to the end of the last one."""
     host.start(url, "--search-only", "--workers", str(num_workers))
     host.end()
-    found = trials(url)
-    times = [(trial["datetime_start"], trial["datetime_complete"]) for trial in found]
+    rows = trials(url)
+    times = [(trial["datetime_start"], trial["datetime_complete"]) for trial in rows]
     spent = max(end for _, end in times) - min(start for start, _ in times)
     return float(spent.total_seconds())
 
 
 def _database(url: str, name: str) -> str:
-    """Makes another database beside the one of this address; returns its address."""
+    """Creates another database on the same server; returns its address."""
     engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sqlalchemy.text(f"create database {name}"))
@@ -228,7 +231,7 @@ def _database(url: str, name: str) -> str:
 
 
 def main() -> None:
-    """Runs a study under fire, begins others on no file, and times one."""
+    """Runs the study with kills, the starts on a new file, and the timing."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.tuning_cluster")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--kills", type=int, default=5)
@@ -236,29 +239,29 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=24, help="trials that are timed")
     parser.add_argument("--steps", type=int, default=400, help="of a trial")
     parser.add_argument("--seed", type=int, default=0, help="chooses whom to kill")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     if reason := why_not() or why_no_hosts():
         raise SystemExit(reason)
     with tempfile.TemporaryDirectory() as temporary, cluster() as url:
         folder = Path(temporary)
-        clone = project(folder / "clone", given.steps, max(1, given.trials))
-        if given.trials:
+        clone = project(folder / "clone", arguments.steps, max(1, arguments.trials))
+        if arguments.trials:
             hosts = hosts_of(clone, folder, "anna", "berta")
-            under_fire(hosts, url, given.trials, given.kills, random.Random(given.seed))
-            states = check(trials(url), given.trials)
-            print(f"2 hosts of 2 workers, {given.kills} kills: {states}", flush=True)
+            under_fire(hosts, url, arguments.trials, arguments.kills, random.Random(arguments.seed))
+            states = check(trials(url), arguments.trials)
+            print(f"2 hosts of 2 workers, {arguments.kills} kills: {states}", flush=True)
         clone.studies[STUDY] |= {"trials": 4, "num_steps": 12}
         clone.write_params()
-        for number in range(given.tries):
+        for number in range(arguments.tries):
             file = f"sqlite:///{folder / f'{number}.db'}"
             on_a_new_file(clone, file, 4)
             check(trials(file), 4)
-            print(f"4 commands at once on no file: try {number + 1} well", flush=True)
-        clone.studies[STUDY] |= {"trials": given.timed, "num_steps": given.steps}
+            print(f"4 commands at once on a new file: attempt {number + 1} passed", flush=True)
+        clone.studies[STUDY] |= {"trials": arguments.timed, "num_steps": arguments.steps}
         clone.write_params()
         cores = sorted(os.sched_getaffinity(0))
         spent = {}
-        for num_workers, used in ((1, cores[:1]), (2, cores[:2])) if given.timed else ():
+        for num_workers, used in ((1, cores[:1]), (2, cores[:2])) if arguments.timed else ():
             host = Host("clara", clone.folder, set(used))
             address = _database(url, f"workers{num_workers}")
             spent[num_workers] = seconds(host, address, num_workers)

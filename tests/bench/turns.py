@@ -1,7 +1,7 @@
-"""Contenders take turns in one process, because a shared machine's speed drifts.
+"""Measures alternatives in alternation in one process, because a shared machine's speed drifts.
 
-Two clocks: the wall's, which counts what other processes take away, and the processor time of this
-process, which does not. On an idle machine and with one thread they agree.
+There are two times: wall time, which includes waiting for other processes, and processor time of
+this process. On an idle machine with one thread they are equal.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ Turn = Callable[[], object]
 
 @dataclass
 class Spent:
-    """Seconds of each turn."""
+    """Time of each turn, in seconds."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How the turns of two contenders compare, pair by pair."""
+    """The ratios of the times of two alternatives, pair by pair."""
 
     wall: list[float]
     cpu: list[float]
@@ -38,9 +38,9 @@ class Ratio:
 
 
 def take(contenders: Mapping[str, Turn], rounds: int) -> dict[str, Spent]:
-    """Each contender's turn in each round; every second round goes through them backwards.
+    """Runs each alternative once per round, in reverse order in every second round.
 
-    The first round, in which memory is allocated and kernels are chosen, is not counted.
+    The first round is a warm-up (allocation of memory, selection of kernels) and is not counted.
     """
     spent = {name: Spent() for name in contenders}
     for number in range(rounds + 1):
@@ -54,24 +54,24 @@ def take(contenders: Mapping[str, Turn], rounds: int) -> dict[str, Spent]:
 
 
 def steps_of(trainer: Trainer, steps: int) -> Turn:
-    """The next so many steps of `Trainer.run`, with all that belongs to it."""
+    """The next `steps` steps of `Trainer.run`, with validation and checks."""
 
-    class Enough(Exception):  # noqa: N818 - it is no error
+    class Stop(Exception):  # noqa: N818 - not an error
         pass
 
     def stop(step: int, _: Tensor) -> None:
         if step % steps == 0:
-            raise Enough
+            raise Stop
 
     def turn() -> None:
-        with contextlib.suppress(Enough):
+        with contextlib.suppress(Stop):
             trainer.run(Callbacks(progress=stop))
 
     return turn
 
 
 def ratio(spent: Spent, beside: Spent) -> Ratio:
-    """The time of `spent` over that of `beside`."""
+    """The time of `spent` / the time of `beside`."""
     return Ratio(
         [a / b for a, b in zip(spent.wall, beside.wall, strict=True)],
         [a / b for a, b in zip(spent.cpu, beside.cpu, strict=True)],
@@ -79,6 +79,6 @@ def ratio(spent: Spent, beside: Spent) -> Ratio:
 
 
 def milliseconds(spent: Spent, steps: int) -> str:
-    """Of a step, by both clocks, where a turn is so many steps."""
+    """Wall time and processor time per step; a turn has `steps` steps."""
     wall, cpu = (1e3 * statistics.median(times) / steps for times in (spent.wall, spent.cpu))
     return f"{wall:.1f} ms (CPU time {cpu:.1f} ms)"

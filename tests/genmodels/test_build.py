@@ -5,7 +5,7 @@ from genmodels.base.seeding import derive, generator
 from genmodels.networks.shape import ImageShape
 
 
-def test_an_unknown_kind_is_refused_with_the_nearest_name():
+def test_an_unknown_kind_is_rejected_with_the_nearest_name():
     with pytest.raises(
         ValueError, match=r"kind 'gann' is not one of autoencoder, .*, vq_vae, did you mean 'gan'\?"
     ):

@@ -1,4 +1,4 @@
-"""What every kind promises, over every entry of params.yaml: a new kind is found by itself."""
+"""The contract of every kind, tested for every entry of params.yaml."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_no_setting_has_a_default(kind):
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("architecture", ["mlp", "conv", "resnet", "rnn"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_images_of_any_shape_come_out_as_they_went_in(name, conditional, architecture, shape):
+def test_samples_have_the_shape_of_the_images(name, conditional, architecture, shape):
     entry = small(presets()[name]) | {"architecture": architecture, "conditional": conditional}
     entry |= {"width": 2, "latent_dim": 2, "dropout": 0.0}
     entry |= {"head_depth": 0} if architecture in ("mlp", "rnn") else {}
@@ -65,12 +65,12 @@ def test_images_of_any_shape_come_out_as_they_went_in(name, conditional, archite
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_conditional_model_draws_the_classes_it_is_asked_for(name, preset, images):
+def test_a_conditional_model_samples_the_requested_classes(name, preset, images):
     model = preset(name, conditional=True)
     seven = torch.full((6,), 7)
-    asked = model.sample(6, generator(0, "sample"), seven)
+    requested = model.sample(6, generator(0, "sample"), seven)
     cycled = model.sample(6, generator(0, "sample"))
-    assert not torch.equal(asked, cycled)
+    assert not torch.equal(requested, cycled)
     in_turn = model.sample(6, generator(0, "sample"), torch.arange(6))
     assert torch.equal(cycled, in_turn)
     run = trainer(preset(name, conditional=True, num_steps=3), images)
@@ -79,13 +79,13 @@ def test_a_conditional_model_draws_the_classes_it_is_asked_for(name, preset, ima
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "beta_tcvae"])
-def test_the_losses_know_nothing_of_the_number_of_training_images(name, images):
-    # The estimator of beta_tcvae is the one exception: q(z) is an average over all of them.
+def test_the_losses_do_not_depend_on_the_number_of_training_images(name, images):
+    # Except beta_tcvae, whose estimator of q(z) is a mean over all training images.
     losses = []
     for copies in (1, 3):
         model = small_model(presets()[name], conditional=False)
         model.initialise(generator(0, "weights"), Images(images.repeat(copies, 1, 1, 1), None))
-        if name == "vq_vae":  # its codebook starts at encodings of images drawn from all of them
+        if name == "vq_vae":  # its initial codebook depends on all training images
             model.codebook.vectors.copy_(torch.linspace(-1, 1, 24).reshape(8, 3))
         losses.append(
             [
@@ -97,7 +97,7 @@ def test_the_losses_know_nothing_of_the_number_of_training_images(name, images):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_an_unconditional_model_never_sees_a_label(name, images):
+def test_an_unconditional_model_gets_no_labels(name, images):
     run = trainer(small_model(presets()[name], conditional=False), images)
     assert run.train.y is None
     assert run.valid.y is None
@@ -120,12 +120,12 @@ def test_samples_are_reproducible_images_that_ignore_the_global_generator(name, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sample_does_not_depend_on_its_batch_mates(name, preset):
+def test_a_sample_does_not_depend_on_the_rest_of_its_batch(name, preset):
     model = preset(name)
     labels = model.labels_or_cycle(6, None)
-    made = Images(model.sample_latent(6, generator(0, "z"), labels), labels)
-    alone = torch.cat([model.decode(*made.at(slice(i, i + 1))) for i in range(6)])
-    torch.testing.assert_close(model.decode(*made), alone, rtol=0, atol=1e-5)
+    latents = Images(model.sample_latent(6, generator(0, "z"), labels), labels)
+    alone = torch.cat([model.decode(*latents.at(slice(i, i + 1))) for i in range(6)])
+    torch.testing.assert_close(model.decode(*latents), alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -180,7 +180,7 @@ def _assert_equal(a, b):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_another_seed_is_another_run(name, images):
+def test_another_seed_gives_other_weights(name, images):
     runs = [
         trainer(small_model(presets()[name], num_steps=2), images, seed=seed) for seed in (0, 1)
     ]
@@ -190,7 +190,7 @@ def test_another_seed_is_another_run(name, images):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_phase_touches_the_parameters_of_another(name, preset, images):
+def test_a_phase_changes_its_own_parameters_only(name, preset, images):
     model = preset(name)
     run = trainer(model, images)
     for phase in model.phases():
@@ -232,14 +232,14 @@ def test_bfloat16_trains_close_to_float32(name, images):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_offers_what_its_family_promises(name, preset):
+def test_a_model_implements_the_protocols_of_its_family(name, preset):
     model = preset(name)
     assert isinstance(model, Sampler)
     assert isinstance(model, Reconstructor) == (model.family == "vae")
     # An autoencoder has no density over its codes.
     bounded = model.family == "vae" and model.config.kind != "autoencoder"
     assert isinstance(model, LikelihoodBound) == bounded
-    # The codes of a VQ-VAE are numbers of a list: no vectors, and one draw is like the next.
+    # The codes of a VQ-VAE are indices, not vectors, and its posterior is deterministic.
     vectors = model.family == "vae" and model.config.kind != "vq_vae"
     assert isinstance(model, Encoder) == vectors
     assert isinstance(model, ImportanceBound) == (bounded and vectors)
@@ -247,14 +247,14 @@ def test_a_model_offers_what_its_family_promises(name, preset):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_encoder_says_where_an_image_lies_and_how_surely(name, preset, images):
+def test_the_latent_posterior_has_a_mean_and_a_standard_deviation(name, preset, images):
     model = preset(name, dropout=0.5).train()
     if not isinstance(model, Encoder):
         return
     y = model.labels_or_cycle(64, None)
     mean, std = model.latent_posterior(images, generator(0, "pixels"), labels=y)
     assert mean.shape == (64, 3)
-    rng = generator(0, "pixels")  # goes on from image to image
+    rng = generator(0, "pixels")  # one generator for all images
     parts = [Images(images, y).at(slice(i, i + 1)) for i in range(3)]
     again = torch.cat([model.latent_posterior(one, rng, labels)[0] for one, labels in parts])
     torch.testing.assert_close(again, mean[:3], rtol=1e-5, atol=1e-5)

@@ -29,7 +29,7 @@ def test_the_nearest_code_is_the_one_of_least_distance():
 
 def test_the_nearest_code_of_a_codes_vector_is_itself():
     book = codebook(num_codes=500)
-    book.vectors.mul_(1e-3).add_(10)  # close to each other and far from 0
+    book.vectors.mul_(1e-3).add_(10)  # a small spread far from 0
     assert torch.equal(book.nearest(book.vectors), torch.arange(500))
 
 
@@ -77,12 +77,12 @@ def test_a_code_under_constant_encodings_follows_the_closed_form():
         update(book, target.expand(5, 3))
     count = 5 + (1 - 5) * 0.99**100
     assert book.counts.item() == pytest.approx(count, rel=1e-5)
-    left = 0.99**100 / count  # of the first sum, which was 1 times the start
+    left = 0.99**100 / count  # share of the initial sum, 1 * initial vector
     expected = left * start + (1 - left) * target
     torch.testing.assert_close(book.vectors[0], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_code_that_a_batch_does_not_use_is_unchanged_to_the_bit():
+def test_an_unused_code_is_bit_identical_after_an_update():
     book = codebook()
     before = book.vectors.clone()
     z = before[:3] + 0.01
@@ -92,7 +92,7 @@ def test_a_code_that_a_batch_does_not_use_is_unchanged_to_the_bit():
     assert (book.vectors[:3] != before[:3]).any(1).all()
 
 
-def test_a_code_unused_until_its_count_underflows_stays_and_can_be_used_again():
+def test_a_code_with_an_underflowed_count_can_be_used_again():
     book = codebook(num_codes=2, decay=0.0)
     before = book.vectors.clone()
     for _ in range(3):
@@ -125,8 +125,8 @@ def test_the_encodings_that_replace_dead_codes_depend_on_the_generator_alone():
     assert not torch.equal(books[0].vectors, books[2].vectors)
 
 
-def test_no_code_is_replaced_before_it_was_tried():
-    # A batch that uses every code as often as the threshold asks, from the very first step.
+def test_no_code_is_replaced_in_the_first_batches():
+    # From the first step on, every batch uses each code as often as the threshold.
     book = codebook(revival_threshold=2.0)
     assert update(book, book.vectors.repeat(2, 1)) == 0
     assert update(book, book.vectors[:4].repeat(4, 1)) == 4
@@ -140,24 +140,24 @@ def test_a_threshold_of_0_never_replaces():
 def test_k_means_finds_separated_clusters():
     centres = torch.cartesian_prod(torch.arange(4.0), torch.arange(3.0))
     points = (centres[:, None] + 0.01 * drawn(12, 40, 2)).flatten(0, 1)
-    found = k_means(points, 12, 10, generator(0, "k-means"))
-    nearest = torch.cdist(centres, found).argmin(1)
+    fitted = k_means(points, 12, 10, generator(0, "k-means"))
+    nearest = torch.cdist(centres, fitted).argmin(1)
     assert sorted(nearest.tolist()) == list(range(12))
     means = points.view(12, 40, 2).mean(1)
-    torch.testing.assert_close(found[nearest], means, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(fitted[nearest], means, rtol=1e-5, atol=1e-5)
 
 
-def test_k_means_wastes_no_centre_on_copies_of_a_point():
+def test_k_means_selects_distinct_points_among_copies():
     points = torch.cat([torch.zeros(1000, 2), drawn(7, 2)])
-    found = k_means(points, 8, 10, generator(0, "k-means"))
-    assert len(found.unique(dim=0)) == 8
+    fitted = k_means(points, 8, 10, generator(0, "k-means"))
+    assert len(fitted.unique(dim=0)) == 8
 
 
 def test_k_means_of_fewer_points_than_centres_repeats_points():
     points = drawn(3, 2)
-    found = k_means(points, 8, 10, generator(0, "k-means"))
-    assert torch.isfinite(found).all()
-    assert {tuple(row) for row in found.tolist()} == {tuple(row) for row in points.tolist()}
+    fitted = k_means(points, 8, 10, generator(0, "k-means"))
+    assert torch.isfinite(fitted).all()
+    assert {tuple(row) for row in fitted.tolist()} == {tuple(row) for row in points.tolist()}
 
 
 def test_the_codebook_starts_at_the_clusters_of_the_encodings():

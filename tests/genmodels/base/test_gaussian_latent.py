@@ -23,16 +23,16 @@ def test_the_vamp_prior_is_the_mixture_of_its_pseudo_posteriors(images):
     assert model.pseudo_inputs.grad.abs().sum() > 0
 
 
-def test_draws_from_the_vamp_prior_use_every_component_alike(images):
+def test_draws_from_the_vamp_prior_use_every_component_equally(images):
     model = vae(prior="vamp", num_pseudo_inputs=4, latent_dim=2)
-    # Far apart and narrow, so that a draw tells its component.
+    # Narrow and far apart, so that the component of a draw is unique.
     means = torch.tensor([[0.0, 0], [100, 0], [0, 100], [100, 100]])
     model._pseudo_posteriors = lambda: (means, torch.full((4, 2), -4.0))
     drawn = model.sample_latent(1000, generator(0, "z"))
     counts = torch.cdist(drawn, means).argmin(1).bincount(minlength=4)
     chi_squared = ((counts - 250) ** 2 / 250).sum().item()
     assert chi_squared < 16.27  # p = 0.001 at 3 degrees of freedom
-    assert (drawn / 100).frac().abs().max() > 0  # noise, not the means themselves
+    assert (drawn / 100).frac().abs().max() > 0  # draws have noise around the means
 
 
 def test_the_mixture_sampler_draws_from_the_aggregate_posterior(images):
@@ -54,7 +54,7 @@ def test_a_reconstruction_decodes_the_posterior_mean(images):
 
 
 @pytest.mark.parametrize("name", VAES)
-def test_the_posterior_that_it_tells_has_its_rate(name, images):
+def test_the_latent_posterior_has_the_rate_of_the_model(name, images):
     model = small_model(presets()[name]).eval()
     y = labels_of(model, 64)
     mean, std = model.latent_posterior(images, generator(0, "score"), y)
@@ -64,7 +64,7 @@ def test_the_posterior_that_it_tells_has_its_rate(name, images):
         torch.testing.assert_close(rate, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_weight_decay_does_not_draw_learned_images_to_black():
+def test_pseudo_inputs_have_no_weight_decay():
     model = vae(prior="vamp", num_pseudo_inputs=4)
     (phase,) = model.phases()
     decayed = {id(parameter) for parameter in phase.decayed}

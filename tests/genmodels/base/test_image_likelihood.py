@@ -13,7 +13,7 @@ from tests.genmodels.base.vaes import GAUSSIAN, noise, vae
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous_bernoulli"])
-def test_an_untrained_decoder_with_zero_weights_stands_at_the_mean_image(likelihood, images):
+def test_the_initial_decoder_with_zero_weights_outputs_the_mean_image(likelihood, images):
     other = {"binarize": "none"}
     sigma = {"sigma": 0.1 if likelihood == "gaussian" else None}
     for architecture in ("mlp", "conv"):
@@ -36,7 +36,7 @@ def test_an_untrained_decoder_with_zero_weights_stands_at_the_mean_image(likelih
         )
 
 
-def test_the_optimal_sigma_follows_in_training_and_is_frozen_elsewhere(images):
+def test_the_optimal_sigma_changes_in_training_mode_only(images):
     model = vae(**GAUSSIAN, sigma="optimal")
     model.initialise(generator(0, "weights"), Images(images, None))
     start = (images - images.mean(0)).square().mean()
@@ -52,7 +52,7 @@ def test_the_optimal_sigma_follows_in_training_and_is_frozen_elsewhere(images):
     assert torch.equal(model.mean_squared_error, moved)
 
 
-def test_a_learned_sigma_has_a_pace_of_its_own(images):
+def test_a_learned_sigma_has_its_own_learning_rate(images):
     model = vae(**GAUSSIAN, sigma="learned", num_steps=2, learning_rate=1e-3)
     run = Trainer(model, Images(images, None), Images(images, None), LoopSettings(0, "fp32", 1, 1))
     start = model.log_sigma.item()
@@ -62,7 +62,7 @@ def test_a_learned_sigma_has_a_pace_of_its_own(images):
     assert "vae/log_sigma" in run._terms.values
 
 
-def test_log_sigma_has_a_hard_floor():
+def test_log_sigma_has_a_lower_bound():
     model = vae(**GAUSSIAN, sigma="learned")
     model.log_sigma.data.fill_(-50.0)
     assert model.likelihood.log_sigma.item() == -6.0

@@ -32,13 +32,13 @@ def test_draws_have_the_moments_of_the_codes(codes):
     mixture = MixtureSampler(3, 4)
     mixture.fit(codes, seed=0)
     drawn = mixture.sample(20_000, torch.Generator().manual_seed(1))
-    # EM leaves the overall moments of its data as they are.
+    # EM preserves the overall moments of the data.
     error = 4 * codes.std(0) * (1 / len(drawn)) ** 0.5
     assert ((drawn.mean(0) - codes.mean(0)).abs() < error).all()
     torch.testing.assert_close(drawn.T.cov(), codes.T.cov(correction=0), rtol=0.06, atol=0.1)
 
 
-def test_few_codes_get_fewer_components_and_every_draw_is_from_one_of_them(codes):
+def test_few_codes_give_fewer_components_with_positive_weight(codes):
     mixture = MixtureSampler(10, 4)
     mixture.fit(codes[:120], seed=0)
     assert (mixture.weights > 0).sum() == 2
@@ -48,18 +48,18 @@ def test_few_codes_get_fewer_components_and_every_draw_is_from_one_of_them(codes
     torch.testing.assert_close(drawn.mean(0), codes[:120].mean(0), rtol=0, atol=0.3)
 
 
-def test_each_group_has_a_mixture_of_its_own(codes):
+def test_each_group_has_its_own_mixture(codes):
     groups = torch.arange(len(codes)) % 3
     shifted = codes + 10.0 * groups[:, None]
     mixture = MixtureSampler(2, 4, num_groups=4)
     mixture.fit(shifted, seed=0, groups=groups)
-    asked = torch.tensor([0, 2, 1]).repeat(3000)
-    drawn = mixture.sample(len(asked), torch.Generator().manual_seed(1), asked)
+    draw_groups = torch.tensor([0, 2, 1]).repeat(3000)
+    drawn = mixture.sample(len(draw_groups), torch.Generator().manual_seed(1), draw_groups)
     for group in range(3):
-        found, expected = drawn[asked == group], shifted[groups == group]
-        error = 4 * expected.std(0) * (1 / len(found)) ** 0.5
-        assert ((found.mean(0) - expected.mean(0)).abs() < error).all()
-    with pytest.raises(RuntimeError, match="not fitted"):  # no code was of group 3
+        draws, expected = drawn[draw_groups == group], shifted[groups == group]
+        error = 4 * expected.std(0) * (1 / len(draws)) ** 0.5
+        assert ((draws.mean(0) - expected.mean(0)).abs() < error).all()
+    with pytest.raises(RuntimeError, match="not fitted"):  # group 3 has no codes
         mixture.sample(1, torch.Generator(), torch.tensor([3]))
 
 

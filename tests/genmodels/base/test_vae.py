@@ -26,7 +26,7 @@ def test_an_image_has_the_same_terms_alone_and_in_a_batch(name, images):
             )
 
 
-def test_validation_is_at_weight_one_whatever_beta_and_warm_up_are(images):
+def test_the_validation_elbo_does_not_depend_on_beta_and_warm_up(images):
     values = []
     for beta in (1.0, 20.0):
         model = vae(beta=beta, kl_warmup=1.0)
@@ -38,7 +38,7 @@ def test_validation_is_at_weight_one_whatever_beta_and_warm_up_are(images):
 
 
 @pytest.mark.parametrize("order", ["as is", "reversed"])
-def test_a_value_does_not_depend_on_how_a_split_is_cut(order, images, monkeypatch):
+def test_rate_and_distortion_do_not_depend_on_the_batch_size(order, images, monkeypatch):
     model = vae(binarize="none")
     whole = model.rate_distortion(images, generator(0, "valid"))
     monkeypatch.setattr("genmodels.base.model.scoring_batches.__defaults__", (7,))
@@ -51,7 +51,7 @@ def test_a_value_does_not_depend_on_how_a_split_is_cut(order, images, monkeypatc
 
 
 @pytest.mark.parametrize("name", VAES)
-def test_the_importance_weights_of_one_draw_are_its_terms(name, images):
+def test_the_importance_weight_of_one_draw_is_the_sum_of_its_terms(name, images):
     model = small_model(presets()[name], binarize="none").eval()
     y = labels_of(model, 64)
     (log_w,) = model.importance_log_weights(images, 1, generator(0, "draws"), labels=y)
@@ -65,19 +65,19 @@ def test_the_importance_weights_of_one_draw_are_its_terms(name, images):
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("rows", [1, 130, 500])
-def test_blocks_of_importance_weights_are_the_bound_however_they_are_cut(name, rows, images):
+def test_the_bound_does_not_depend_on_the_block_size(name, rows, images):
     model = small_model(presets()[name], dropout=0.5).train()
     y = labels_of(model, 64)
     blocks = []
     for block in model.importance_log_weights(images, 5, generator(0, "k"), y, rows=rows):
-        # Whoever takes them is neither in evaluation mode nor without gradients.
+        # Between two blocks the caller has its own mode, with gradients.
         assert torch.is_grad_enabled()
         assert all(part.training for part in model.modules())
         blocks.append(block)
     assert [len(block) for block in blocks] == {1: [1] * 5, 130: [2, 2, 1], 500: [5]}[rows]
     bound = model.log_likelihood_bound(images, 5, generator(0, "k"), y)
-    found = torch.cat(blocks).logsumexp(0) - math.log(5)
-    torch.testing.assert_close(found, bound, rtol=1e-6, atol=1e-4)
+    streamed = torch.cat(blocks).logsumexp(0) - math.log(5)
+    torch.testing.assert_close(streamed, bound, rtol=1e-6, atol=1e-4)
 
 
 def test_active_units_counts_the_dimensions_that_vary():

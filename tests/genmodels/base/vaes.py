@@ -9,7 +9,7 @@ from tests.conftest import presets, small_model
 VAES = [n for n, e in presets().items() if issubclass(config_class(e["kind"]), VAEConfig)]
 
 
-#: One entry of each kind that is one.
+#: One entry of each VAE kind.
 KINDS = list({presets()[name]["kind"]: name for name in reversed(VAES)}.values())
 
 

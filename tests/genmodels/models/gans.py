@@ -94,6 +94,6 @@ def trainer(model, images, seed=0):
 
 
 def two_sides(model, images):
-    """Real and generated images in [-1, 1] as the discriminator's phase has them."""
+    """Real and generated images in [-1, 1], the inputs of the discriminator's phase."""
     z = normal((16, 3), generator(0, "step"), torch.device("cpu"))
     return 2 * images[:16] - 1, 2 * model.decode(z, labels(model)) - 1

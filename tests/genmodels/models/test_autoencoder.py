@@ -22,7 +22,7 @@ def test_the_loss_is_distortion_plus_half_of_b_times_the_squared_length(images):
     torch.testing.assert_close(step["loss"], expected.mean(), rtol=1e-5, atol=1e-3)
 
 
-def test_weight_decay_is_the_decoders_alone(images):
+def test_only_the_decoder_has_weight_decay(images):
     model = autoencoder(weight_decay=0.3)
     split = Images(images, None)
     run = Trainer(model, split, split, LoopSettings(0, "fp32", 1, 1))
@@ -36,7 +36,7 @@ def test_weight_decay_is_the_decoders_alone(images):
 
 
 @pytest.mark.parametrize("sigma", ["learned", "optimal"])
-def test_sigma_may_move(sigma, images):
+def test_sigma_can_be_learned_or_optimal(sigma, images):
     split = Images(images, None)
     run = Trainer(
         autoencoder(sigma=sigma, num_steps=3), split, split, LoopSettings(0, "fp32", 1, 1)
@@ -45,7 +45,7 @@ def test_sigma_may_move(sigma, images):
     assert "autoencoder/log_sigma" in run.history[-1]
 
 
-def test_it_has_no_rate_and_no_bound(images):
+def test_an_autoencoder_has_no_rate_and_no_bound(images):
     model = autoencoder()
     watched = model.validation_step(images, None, generator(0, "valid"))
     assert set(watched) == {"code_squared_norm", "distortion"}
@@ -63,7 +63,7 @@ def test_samples_come_from_a_mixture_of_the_codes(images):
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-def test_one_batch_can_be_learned_by_heart(conditional, images):
+def test_one_batch_can_be_overfitted(conditional, images):
     model = autoencoder(num_steps=300, batch_size=16, conditional=conditional, width=16)
     split = Images(images[:16], torch.arange(16) % 10)
     run = Trainer(model, split, split, LoopSettings(0, "fp32", 1, 1))

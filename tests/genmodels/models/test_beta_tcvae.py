@@ -19,7 +19,7 @@ def terms_of(model, images):
     return model.terms(images, None, noise)
 
 
-def test_the_penalty_weighs_each_part_by_its_own_weight(images):
+def test_each_term_of_the_penalty_has_its_own_weight(images):
     model = tcvae()
     terms = terms_of(model, images)
     log_weights = stratified_log_weights(64, int(model.num_training_images))
@@ -41,7 +41,7 @@ def test_with_all_weights_one_it_is_the_vae_with_the_rate_of_the_draws(prior, im
     torch.testing.assert_close(penalty, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_the_size_of_the_data_set_enters_and_is_that_of_the_training_split(images):
+def test_the_estimate_uses_the_size_of_the_training_split(images):
     model = tcvae()
     assert model.num_training_images == 100
     terms = terms_of(model, images)
@@ -57,7 +57,7 @@ def test_the_size_of_the_data_set_enters_and_is_that_of_the_training_split(image
     assert penalties[0] != penalties[1]
 
 
-def test_the_whole_penalty_warms_up_and_its_parts_are_logged(images):
+def test_the_warm_up_scales_the_whole_penalty_and_its_terms_are_logged(images):
     model = tcvae(kl_warmup=0.5, num_steps=100, binarize="none")
     start, end = (
         model.training_step(images, None, "vae", step, generator(0, "step")) for step in (0, 99)
@@ -78,18 +78,18 @@ def test_the_estimate_stays_in_float32_under_autocast(images):
 
 
 @pytest.mark.parametrize("key", ["alpha", "beta", "gamma"])
-def test_negative_weights_are_refused(key):
+def test_negative_weights_are_rejected(key):
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         tcvae(**{key: -1.0})
 
 
-def test_a_prior_that_can_follow_the_codes_must_not_reward_their_dependence():
+def test_gamma_above_beta_is_rejected_for_the_vamp_prior():
     vamp = {"prior": "vamp", "num_pseudo_inputs": 4}
     with pytest.raises(ValidationError, match="has no lower bound"):
         tcvae(beta=1.0, gamma=2.0, **vamp)
     tcvae(beta=2.0, gamma=2.0, **vamp)
 
 
-def test_a_small_batch_is_worth_a_warning():
+def test_a_small_batch_gives_a_caution():
     assert "at least 256" in tcvae(batch_size=255).config.cautions()[0]
     assert tcvae(batch_size=256).config.cautions() == ()

@@ -12,7 +12,7 @@ def dip_vae(**changes):
 
 
 def terms_of(mean, logvar):
-    """What a posterior of these parameters gives; rate and distortion are 0."""
+    """The terms of a posterior with these parameters; rate and distortion are 0."""
     zeros = mean.new_zeros(len(mean))
     return Terms(mean, logvar, mean, zeros, zeros)
 
@@ -23,7 +23,7 @@ def penalty_of(model, terms):
 
 
 def correlated(num, rho):
-    """Means (num, 2) of exactly unit variance and correlation rho, and variances of a quarter."""
+    """Means (num, 2) with exact unit variance and correlation rho, and log-variances of 0.25."""
     noise = torch.randn(num, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise -= noise.mean(0)
     white = noise @ torch.linalg.inv(torch.linalg.cholesky(noise.T @ noise / num)).T
@@ -34,7 +34,7 @@ def correlated(num, rho):
 def test_the_penalty_is_that_of_a_known_covariance():
     terms = terms_of(*correlated(500, rho=0.6))
     weights = {"off_diagonal": 3.0, "diagonal": 5.0}
-    # Twice, as C is symmetric; the means have unit variance, the codes 1.25.
+    # Twice, because C is symmetric; the variance is 1 for means and 1.25 for codes.
     means, logged = penalty_of(dip_vae(covariance="means", **weights), terms)
     torch.testing.assert_close(means.mean().item(), 3 * 2 * 0.6**2)
     torch.testing.assert_close(logged["off_diagonal"].item(), 2 * 0.6**2)
@@ -43,14 +43,16 @@ def test_the_penalty_is_that_of_a_known_covariance():
     torch.testing.assert_close(logged["diagonal"].item(), 2 * 0.25**2)
 
 
-def test_standard_normal_codes_cost_nothing():
+def test_standard_normal_codes_have_no_penalty():
     mean, logvar = correlated(500, rho=0.0)
-    shrunk = terms_of(mean * 0.75**0.5, logvar)  # variance 0.75 of the means, 0.25 around them
+    shrunk = terms_of(
+        mean * 0.75**0.5, logvar
+    )  # variance 0.75 of the means plus 0.25 of the posteriors
     penalty, _ = penalty_of(dip_vae(covariance="codes"), shrunk)
     assert penalty.abs().max() < 1e-12
 
 
-def test_a_batch_twice_is_the_same_batch(images):
+def test_a_repeated_batch_has_the_same_penalty(images):
     model = dip_vae()
     noise = torch.randn(len(images), 3, generator=torch.Generator().manual_seed(0))
     once = model.terms(images, None, noise)
@@ -58,7 +60,7 @@ def test_a_batch_twice_is_the_same_batch(images):
     torch.testing.assert_close(penalty_of(model, once)[0][0], penalty_of(model, twice)[0][0])
 
 
-def test_without_weights_it_is_the_vae(images):
+def test_with_zero_weights_the_objective_is_that_of_the_vae(images):
     model = dip_vae(off_diagonal=0.0, diagonal=0.0)
     terms = model.terms(images, None, torch.zeros(len(images), 3))
     penalty, _ = model.regularizer(terms, 0, generator(0, "draws"))
@@ -73,8 +75,8 @@ def test_descent_on_the_penalty_makes_the_codes_uncorrelated():
         penalty, _ = penalty_of(model, terms_of(mean, logvar))
         (gradient,) = torch.autograd.grad(penalty.mean(), mean)
         mean = (mean - 20 * gradient).detach().requires_grad_()
-    found = torch.cov(mean.detach().T, correction=0)
-    torch.testing.assert_close(found, torch.eye(2).double() * 0.75, atol=1e-3, rtol=0)
+    covariance = torch.cov(mean.detach().T, correction=0)
+    torch.testing.assert_close(covariance, torch.eye(2).double() * 0.75, atol=1e-3, rtol=0)
 
 
 def test_the_covariance_stays_in_float32_under_autocast(images):
@@ -94,6 +96,6 @@ def test_the_covariance_stays_in_float32_under_autocast(images):
         ({"prior": "vamp", "num_pseudo_inputs": 4}, "set prior: normal"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(changes, message):
+def test_contradictory_settings_are_rejected(changes, message):
     with pytest.raises(ValidationError, match=message):
         dip_vae(**changes)

@@ -29,8 +29,8 @@ def test_the_penalty_is_the_rate_and_gamma_times_the_logit(images):
         torch.testing.assert_close(logged["total_correlation"], logit.mean())
 
 
-def test_a_critic_that_knows_the_ratio_gives_the_total_correlation():
-    # Two normal codes of correlation rho: the log-ratio is a quadratic form, its mean the TC.
+def test_a_critic_with_the_exact_log_ratio_gives_the_total_correlation():
+    # For two normal codes with correlation rho the log-ratio is a quadratic form with mean TC.
     rho, model = 0.9, factor_vae(latent_dim=2)
 
     class Ratio(nn.Module):
@@ -49,13 +49,13 @@ def test_a_critic_that_knows_the_ratio_gives_the_total_correlation():
 
 
 def critic_inputs(model, images, seed=0):
-    """What the critic sees in its phase: joint codes, permuted codes; and what it returns."""
-    seen = []
-    hook = model.critic.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    got = model.training_step(images, None, "critic", 0, generator(seed, "step"))
+    """The critic's inputs in its phase (joint codes, permuted codes), and the logged terms."""
+    inputs = []
+    hook = model.critic.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    actual = model.training_step(images, None, "critic", 0, generator(seed, "step"))
     hook.remove()
-    joint, permuted = seen
-    return joint, permuted, got
+    joint, permuted = inputs
+    return joint, permuted, actual
 
 
 def test_the_permuted_codes_come_from_other_images_than_the_joint_ones():
@@ -66,7 +66,7 @@ def test_the_permuted_codes_come_from_other_images_than_the_joint_ones():
     codes = marked.flatten(1)[:, :3]
     torch.testing.assert_close(joint, codes[:32])
     torch.testing.assert_close(permuted.sort(0).values, codes[32:])
-    # Each dimension by itself: the rows are no longer those of an image.
+    # Dimensions are permuted independently, so no row is the code of an image.
     origin = (permuted // 144).long()
     assert (origin[:, 0] != origin[:, 1]).float().mean() > 0.8
     assert (origin >= 32).all()
@@ -77,8 +77,8 @@ def test_the_critic_s_loss_falls_where_joint_logits_rise(images):
     with torch.no_grad():
         model.critic[-1].weight.zero_()
         model.critic[-1].bias.zero_()
-    *_, got = critic_inputs(model, images)
-    assert got["loss"].item() == pytest.approx(math.log(2), rel=1e-6)
+    *_, actual = critic_inputs(model, images)
+    assert actual["loss"].item() == pytest.approx(math.log(2), rel=1e-6)
 
     class Marked(nn.Module):
         calls = 0
@@ -88,10 +88,10 @@ def test_the_critic_s_loss_falls_where_joint_logits_rise(images):
             return torch.full((len(z), 1), 2.0 if self.calls == 1 else -1.0)
 
     model.critic = Marked()
-    got = model.training_step(images, None, "critic", 0, generator(0, "step"))
+    actual = model.training_step(images, None, "critic", 0, generator(0, "step"))
     expected = 0.5 * (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)))
-    assert got["loss"].item() == pytest.approx(expected, rel=1e-6)
-    assert got["accuracy"] == 1
+    assert actual["loss"].item() == pytest.approx(expected, rel=1e-6)
+    assert actual["accuracy"] == 1
 
 
 def test_the_critic_s_phase_gives_the_encoder_no_gradient(images):
@@ -101,7 +101,7 @@ def test_the_critic_s_phase_gives_the_encoder_no_gradient(images):
     assert with_gradient == {n for n, _ in model.named_parameters() if n.startswith("critic.")}
 
 
-def test_the_total_correlation_reaches_the_encoder_and_not_the_critic(images):
+def test_the_total_correlation_has_a_gradient_for_the_encoder_but_not_for_the_critic(images):
     model = factor_vae()
     run = Trainer(model, Images(images, None), Images(images, None), LoopSettings(0, "fp32", 1, 1))
     vae, critic = run.phases
@@ -117,7 +117,7 @@ def test_the_total_correlation_reaches_the_encoder_and_not_the_critic(images):
     assert all(p.grad is None for p in model.decoder.parameters())
 
 
-def test_the_critic_has_a_pace_of_its_own_on_the_same_schedule(images):
+def test_the_critic_has_its_own_learning_rate_on_the_same_schedule(images):
     model = factor_vae(
         learning_rate=1e-3,
         learning_rate_end=0.5,

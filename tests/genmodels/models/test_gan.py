@@ -43,7 +43,7 @@ def test_logits_and_samples_use_the_same_pixel_range(images):
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
-def test_both_phases_play_the_game_of_the_loss(name, images):
+def test_both_phases_minimise_their_part_of_the_loss(name, images):
     bound = {"discriminator_norm": "spectral"} if name == "wasserstein" else {}
     model, loss = gan(loss=name, **bound).eval(), LOSSES[name]
     real, fake = two_sides(model, images)
@@ -55,8 +55,8 @@ def test_both_phases_play_the_game_of_the_loss(name, images):
     torch.testing.assert_close(terms["logits_fake"], b.mean())
     torch.testing.assert_close(terms["logit_gap"], a.mean() - b.mean())
     torch.testing.assert_close(terms["accuracy"], loss.accuracy(a, b))
-    played = turn(model, images[:16], "generator")["loss"]
-    torch.testing.assert_close(played, loss.generator(a, b).mean())
+    generator_loss = turn(model, images[:16], "generator")["loss"]
+    torch.testing.assert_close(generator_loss, loss.generator(a, b).mean())
 
 
 @pytest.mark.parametrize("loss", ["relativistic", "hinge"])
@@ -71,21 +71,21 @@ def test_the_generator_s_loss_has_no_gradient_through_the_real_images(loss, imag
 
 
 @pytest.mark.parametrize("name", list(VARIANTS))
-def test_only_the_phase_s_own_player_gets_a_gradient(name, images):
+def test_only_the_network_of_the_phase_gets_a_gradient(name, images):
     model = gan(**VARIANTS[name])
     for part in model.modules():
         part.rng = generator(0, "dropout")
-    players = {"discriminator": model.discriminator, "generator": model.generator}
-    for phase, player in players.items():
-        for other in players.values():
+    by_phase = {"discriminator": model.discriminator, "generator": model.generator}
+    for phase, network in by_phase.items():
+        for other in by_phase.values():
             other.zero_grad()
-            other.requires_grad_(other is player)
+            other.requires_grad_(other is network)
         turn(model, images[:16], phase)["loss"].backward()
-        for other in players.values():
-            given = [p.grad is not None and bool(p.grad.any()) for p in other.parameters()]
-            # An output bias that shifts all logits alike has no gradient.
-            assert any(given) == (other is player)
-            assert other is player or not any(given)
+        for other in by_phase.values():
+            has_gradient = [p.grad is not None and bool(p.grad.any()) for p in other.parameters()]
+            # An output bias that shifts all logits equally has no gradient.
+            assert any(has_gradient) == (other is network)
+            assert other is network or not any(has_gradient)
 
 
 @pytest.mark.parametrize("name", list(VARIANTS))
@@ -109,7 +109,7 @@ def test_a_conditional_discriminator_is_a_projection_on_the_class(images):
     torch.testing.assert_close(model.discriminate(x, y), common + of_class)
 
 
-def test_a_conditional_generator_is_told_the_class(images):
+def test_the_output_of_a_conditional_generator_depends_on_the_class(images):
     model = gan(conditional=True)
     z = model.sample_latent(1, generator(0, "z")).expand(NUM_CLASSES, -1)
     classes = model.decode(z, torch.arange(NUM_CLASSES))
@@ -124,16 +124,16 @@ def test_a_generated_image_has_the_class_of_its_real_partner(images):
     model = gan(conditional=True, loss="wasserstein", **penalised("gradient_penalty", 10.0))
     real, fake = two_sides(model, images)
     a, b = (model.discriminate((x + 1) / 2, LABELS[:16]) for x in (real, fake))
-    got = turn(model, images[:16])
-    torch.testing.assert_close(got["logits_real"], a.mean())
-    torch.testing.assert_close(got["logits_fake"], b.mean())
+    actual = turn(model, images[:16])
+    torch.testing.assert_close(actual["logits_real"], a.mean())
+    torch.testing.assert_close(actual["logits_fake"], b.mean())
     rng = generator(0, "step")
     normal((16, 3), rng, torch.device("cpu"))
     x = interpolated(real, fake, rng).requires_grad_()
     outputs = model.discriminator(x)
     logits = outputs[:, 0] + outputs[torch.arange(16), 1 + LABELS[:16]]
     penalty = deviation_from_unit_norm(squared_gradient_norm(logits, x)).mean()
-    torch.testing.assert_close(got["gradient_penalty"], penalty)
+    torch.testing.assert_close(actual["gradient_penalty"], penalty)
 
 
 def test_betas_are_floats_in_the_optimisers(images):
@@ -145,7 +145,7 @@ def test_betas_are_floats_in_the_optimisers(images):
             assert [type(beta) for beta in group["betas"]] == [float, float]
 
 
-def test_discriminator_steps_are_updates_on_fresh_batches(images):
+def test_each_discriminator_step_uses_a_new_batch(images):
     model = gan(discriminator_steps=2, num_steps=3, batch_size=8)
     seen = []
     step = model.training_step
@@ -165,7 +165,7 @@ def test_recalibrated_batch_norm_gives_standard_hidden_values(conditional):
     model = gan(batch_size=64, conditional=conditional, **BATCH_NORM)
     with torch.no_grad():
         for p in model.generator.parameters():
-            p.mul_(1.7)  # weights that the statistics do not belong to
+            p.mul_(1.7)  # new weights, so that the statistics are stale
     model.train()
     model.recalibrate(generator(0, "recalibrate"))
     assert model.generator.training
@@ -191,7 +191,7 @@ def test_batch_norm_is_recalibrated_with_the_classes_of_the_training_images(imag
 
 
 @pytest.mark.parametrize("name", ["plain", "lsgan", "sngan", "wgan_gp", "r1", "r3gan"])
-def test_a_discriminator_learns_to_tell_real_from_fake(name, digits):
+def test_a_trained_discriminator_separates_real_from_generated_images(name, digits):
     settings = VARIANTS[name] | {"num_steps": 60, "batch_size": 32, "width": 8}
     model = build(PLAIN | settings, ImageShape(1, 28, 28))
     train, valid = Images(digits[:256], None), Images(digits[256:320], None)
@@ -201,11 +201,11 @@ def test_a_discriminator_learns_to_tell_real_from_fake(name, digits):
     assert run.history[-1]["discriminator/accuracy"] > 0.6
 
 
-def test_each_player_s_buffers_change_in_its_own_phase_only(images):
+def test_buffers_of_a_network_change_in_its_own_phase_only(images):
     for norms in (BATCH_NORM, {"discriminator_norm": "spectral", "generator_norm": "batch"}):
         model = gan(loss="relativistic", **norms).train()
-        players = {"discriminator": model.discriminator, "generator": model.generator}
-        for phase in players:
+        by_phase = {"discriminator": model.discriminator, "generator": model.generator}
+        for phase in by_phase:
             before = {k: v.clone() for k, v in model.named_buffers()}
             turn(model, images[:16], phase)
             changed = {k.split(".")[0] for k, v in model.named_buffers() if (v != before[k]).any()}
@@ -213,7 +213,7 @@ def test_each_player_s_buffers_change_in_its_own_phase_only(images):
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-def test_the_validation_does_not_depend_on_how_the_split_is_cut(conditional, images, monkeypatch):
+def test_the_validation_does_not_depend_on_the_batch_size(conditional, images, monkeypatch):
     model = gan(conditional=conditional, **BATCH_NORM)
     y = labels(model, 64)
     whole = model.validation_step(images, y, generator(0, "valid"))

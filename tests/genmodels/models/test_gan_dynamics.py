@@ -1,4 +1,4 @@
-"""The games played out where theory knows the end: one point, and 25 Gaussians."""
+"""GAN training with a known outcome: the Dirac-GAN, and a mixture of 25 Gaussians."""
 
 import math
 
@@ -12,8 +12,8 @@ from tests.bench import mode_coverage
 STEP = 0.1
 
 
-def gradients(name, psi, theta, gamma, player):
-    """The gradient of a player's loss in the Dirac-GAN: D(x) = psi x, data at 0, generated theta.
+def gradients(name, psi, theta, gamma, network):
+    """The gradient of a network's loss in the Dirac-GAN: D(x) = psi x, data at 0, generated theta.
 
     Mescheder et al. 2018, Definition 2.1.
     """
@@ -23,7 +23,7 @@ def gradients(name, psi, theta, gamma, player):
     real = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
     logits_real, logits_fake = (real @ psi).squeeze(1), (theta @ psi).squeeze(1)
     loss = LOSSES[name]
-    if player == "generator":
+    if network == "generator":
         return torch.autograd.grad(loss.generator(logits_real, logits_fake).mean(), theta)[0].item()
     value = loss.discriminator(logits_real, logits_fake).mean()
     if gamma:
@@ -31,20 +31,22 @@ def gradients(name, psi, theta, gamma, player):
     return torch.autograd.grad(value, psi)[0].item()
 
 
-def played(name, gamma, steps=500, simultaneous=False):
-    """The distances (psi, theta) from the equilibrium along the game, from (1, 1)."""
+def distances(name, gamma, steps=500, simultaneous=False):
+    """The distance of (psi, theta) from the equilibrium after each update, from (1, 1) on."""
     psi, theta, norms = 1.0, 1.0, []
     for _ in range(steps):
-        seen = psi
+        previous = psi
         psi -= STEP * gradients(name, psi, theta, gamma, "discriminator")
-        theta -= STEP * gradients(name, seen if simultaneous else psi, theta, gamma, "generator")
+        theta -= STEP * gradients(
+            name, previous if simultaneous else psi, theta, gamma, "generator"
+        )
         norms.append(math.hypot(psi, theta))
     return norms
 
 
 @pytest.mark.parametrize("name", ["wasserstein", "hinge"])
-def test_without_a_penalty_the_players_circle_around_the_equilibrium(name):
-    norms = played(name, gamma=0.0)
+def test_without_a_penalty_the_parameters_circle_around_the_equilibrium(name):
+    norms = distances(name, gamma=0.0)
     assert min(norms) > 0.9 * math.sqrt(2)
     assert max(norms) < 1.1 * math.sqrt(2)
 
@@ -52,12 +54,12 @@ def test_without_a_penalty_the_players_circle_around_the_equilibrium(name):
 @pytest.mark.parametrize(
     "name", ["wasserstein", "hinge", "non_saturating", "minimax", "relativistic"]
 )
-def test_r1_leads_the_players_to_the_equilibrium(name):
-    assert played(name, gamma=1.0)[-1] < 1e-6
+def test_with_r1_the_parameters_converge_to_the_equilibrium(name):
+    assert distances(name, gamma=1.0)[-1] < 1e-6
 
 
 def test_simultaneous_updates_spiral_outwards_at_the_known_rate():
-    norms = played("wasserstein", gamma=0.0, simultaneous=True)
+    norms = distances("wasserstein", gamma=0.0, simultaneous=True)
     growth = (1 + STEP**2) ** (500 / 2)
     assert growth == pytest.approx(12.03, abs=5e-3)
     assert norms[-1] / math.sqrt(2) == pytest.approx(growth, rel=1e-6)
@@ -68,19 +70,21 @@ def test_coverage_counts_modes_and_the_rarest_one():
     assert mode_coverage.coverage(samples) == mode_coverage.Coverage(25, 30)
     samples[:30] = mode_coverage.CENTRES[1]
     assert mode_coverage.coverage(samples) == mode_coverage.Coverage(24, 0)
-    samples[:30] = mode_coverage.CENTRES[0] + 0.3  # nearest to it, but eight deviations away
+    samples[:30] = (
+        mode_coverage.CENTRES[0] + 0.3
+    )  # nearest to this centre, at a distance of eight standard deviations
     assert mode_coverage.coverage(samples) == mode_coverage.Coverage(24, 30)
 
 
 @pytest.mark.slow
 def test_a_relativistic_gan_with_both_penalties_covers_all_of_25_gaussians():
-    got = mode_coverage.train(mode_coverage.PENALISED, 0)
-    assert got.modes == 25
-    assert got.rarest >= 150
+    actual = mode_coverage.train(mode_coverage.PENALISED, 0)
+    assert actual.modes == 25
+    assert actual.rarest >= 150
 
 
 @pytest.mark.slow
-def test_an_unpenalised_gan_loses_some_of_25_gaussians():
-    got = mode_coverage.train(mode_coverage.PLAIN, 0)
-    assert got.modes <= 24
-    assert got.rarest < 120
+def test_a_gan_without_penalty_misses_some_of_25_gaussians():
+    actual = mode_coverage.train(mode_coverage.PLAIN, 0)
+    assert actual.modes <= 24
+    assert actual.rarest < 120

@@ -19,30 +19,32 @@ from tests.genmodels.models.gans import VARIANTS, gan, penalised, trainer, turn,
     ("name", "terms"),
     [("r1", ["r1_penalty"]), ("r2", ["r2_penalty"]), ("r1_r2", ["r1_penalty", "r2_penalty"])],
 )
-def test_the_loss_holds_half_gamma_times_the_unweighted_penalties(name, terms, images):
+def test_the_loss_contains_half_gamma_times_the_unweighted_penalties(name, terms, images):
     plain = turn(gan(), images[:16])
     model = gan(**penalised(name))
-    got = turn(model, images[:16])
-    assert [key for key in got if key.endswith("_penalty")] == terms
-    torch.testing.assert_close(got["loss"], plain["loss"] + 1.5 * sum(got[key] for key in terms))
+    actual = turn(model, images[:16])
+    assert [key for key in actual if key.endswith("_penalty")] == terms
+    torch.testing.assert_close(
+        actual["loss"], plain["loss"] + 1.5 * sum(actual[key] for key in terms)
+    )
     for key, x in zip(("r1_penalty", "r2_penalty"), two_sides(model, images), strict=True):
         if key in terms:
             x.requires_grad_()
             norm = squared_gradient_norm(model.discriminator(x).squeeze(1), x)
-            torch.testing.assert_close(got[key], norm.mean())
-            assert got[key] > 0
+            torch.testing.assert_close(actual[key], norm.mean())
+            assert actual[key] > 0
 
 
-def test_the_loss_holds_lambda_times_the_gradient_penalty_between_the_images(images):
+def test_the_loss_contains_lambda_times_the_gradient_penalty_between_the_images(images):
     plain = turn(gan(loss="hinge"), images[:16])
     model = gan(loss="hinge", **penalised("gradient_penalty", 10.0))
-    got = turn(model, images[:16])
-    torch.testing.assert_close(got["loss"], plain["loss"] + 10 * got["gradient_penalty"])
+    actual = turn(model, images[:16])
+    torch.testing.assert_close(actual["loss"], plain["loss"] + 10 * actual["gradient_penalty"])
     rng = generator(0, "step")
-    normal((16, 3), rng, torch.device("cpu"))  # the latents come first
+    normal((16, 3), rng, torch.device("cpu"))  # the draw of the latents
     x = interpolated(*two_sides(model, images), rng).requires_grad_()
     norm = squared_gradient_norm(model.discriminator(x).squeeze(1), x)
-    torch.testing.assert_close(got["gradient_penalty"], deviation_from_unit_norm(norm).mean())
+    torch.testing.assert_close(actual["gradient_penalty"], deviation_from_unit_norm(norm).mean())
 
 
 @pytest.mark.parametrize("name", ["r1", "r3gan", "wgan_gp", "augmented"])
@@ -59,23 +61,23 @@ def test_the_penalty_is_computed_in_float32_under_autocast(name, images):
     assert seen[-1] == torch.bfloat16
     exact = turn(model, images[:16])
     for key in (key for key in exact if key.endswith("penalty")):
-        # Only the generated images differ, by the rounding of bfloat16.
+        # The generated images differ by the rounding of bfloat16; nothing else differs.
         torch.testing.assert_close(reduced[key], exact[key], rtol=1e-2, atol=0)
 
 
-def test_the_penalty_is_of_the_whole_image_while_the_discriminator_sees_the_augmented_one(images):
+def test_the_penalty_is_the_gradient_with_respect_to_the_image_before_augmentation(images):
     model = gan(augmentation="diffaugment", **penalised("r1"))
     x = images[:16]
-    got = turn(model, x)
+    actual = turn(model, x)
     rng = generator(0, "step")
     normal((16, 3), rng, torch.device("cpu"))
     real = (2 * x - 1).requires_grad_()
     logits = model.discriminator(diffaugment(real, rng)).squeeze(1)
-    torch.testing.assert_close(got["logits_real"], logits.mean())
-    torch.testing.assert_close(got["r1_penalty"], squared_gradient_norm(logits, real).mean())
+    torch.testing.assert_close(actual["logits_real"], logits.mean())
+    torch.testing.assert_close(actual["r1_penalty"], squared_gradient_norm(logits, real).mean())
 
 
-def test_augmentation_reaches_both_phases_and_not_the_scores(images):
+def test_augmentation_affects_both_phases_but_not_the_scores(images):
     plain, augmented = gan(), gan(augmentation="diffaugment")
     for phase in ("discriminator", "generator"):
         losses = [turn(model, images[:16], phase)["loss"] for model in (plain, augmented)]
@@ -97,7 +99,7 @@ def test_the_penalty_weight_and_beta2_follow_a_cosine(images):
     assert "penalty_weight" not in turn(gan(**penalised("r1")), images[:16])
 
 
-def test_clipped_weights_stay_in_their_box_and_the_generator_s_are_free(images):
+def test_weight_clip_bounds_the_discriminator_but_not_the_generator(images):
     model = gan(**VARIANTS["wgan"])
     trainer(model, images).run()
     assert max(p.abs().max().item() for p in model.discriminator.parameters()) <= 0.01 + 1e-9

@@ -1,4 +1,4 @@
-"""Which settings of kind `gan` are valid together."""
+"""Valid and contradictory settings of kind `gan`."""
 
 import pytest
 from pydantic import ValidationError
@@ -43,7 +43,7 @@ from tests.genmodels.models.gans import (
         ({"adam_beta2_end": 1.0}, "less than 1"),
     ],
 )
-def test_combinations_that_the_theory_forbids_are_refused(changes, message):
+def test_contradictory_settings_are_rejected(changes, message):
     with pytest.raises(ValidationError, match=message):
         gan(**changes)
 
@@ -60,7 +60,7 @@ def test_combinations_that_the_theory_forbids_are_refused(changes, message):
         {"architecture": "rnn"} | penalised("r1"),
     ],
 )
-def test_combinations_that_make_sense_are_accepted(changes, images):
+def test_valid_combinations_train(changes, images):
     terms = turn(gan(**changes), images[:16])
     assert terms["loss"].isfinite()
 
@@ -78,5 +78,7 @@ def test_combinations_that_make_sense_are_accepted(changes, images):
         ({"loss": "relativistic"}, False),
     ],
 )
-def test_only_logistic_logits_of_single_whole_images_claim_to_be_log_odds(changes, expected):
+def test_only_logistic_losses_without_batch_norm_and_augmentation_are_probabilistic(
+    changes, expected
+):
     assert gan(**changes).probabilistic == expected

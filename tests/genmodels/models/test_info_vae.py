@@ -17,7 +17,7 @@ def terms_of(model, images):
 
 
 @pytest.mark.parametrize(("alpha", "rate_weight"), [(0.0, 1.0), (1.0, 0.0), (-0.5, 1.5)])
-def test_the_penalty_is_the_rest_of_the_rate_and_the_weighted_mmd(alpha, rate_weight, images):
+def test_the_penalty_is_the_weighted_rate_plus_the_weighted_mmd(alpha, rate_weight, images):
     model = info_vae(alpha=alpha, mmd_lambda=10.0)
     terms = terms_of(model, images)
     penalty, logged = model.regularizer(terms, 0, torch.Generator().manual_seed(1))
@@ -34,7 +34,7 @@ def test_the_vae_is_a_special_case(images):
     assert torch.equal(penalty, terms.rate)
 
 
-def test_the_codes_meet_the_prior_also_where_samples_come_from_a_mixture(images):
+def test_the_mmd_compares_with_the_prior_also_under_sampler_gmm(images):
     model = info_vae(sampler="gmm", gmm_components=2)
     terms = terms_of(model, images)
     plain, _ = info_vae().regularizer(terms, 0, generator(0, "draws"))
@@ -52,7 +52,7 @@ def test_the_estimate_stays_in_float32_under_autocast(images):
     assert torch.equal(cast, plain)
 
 
-def test_a_small_batch_is_worth_a_warning():
+def test_a_small_batch_gives_a_caution():
     assert "mostly noise" in info_vae(batch_size=127).config.cautions()[0]
     assert info_vae(batch_size=128).config.cautions() == ()
 
@@ -65,6 +65,6 @@ def test_a_small_batch_is_worth_a_warning():
         ({"prior": "vamp", "num_pseudo_inputs": 4}, "set prior: normal"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(changes, message):
+def test_contradictory_settings_are_rejected(changes, message):
     with pytest.raises(ValidationError, match=message):
         info_vae(**changes)

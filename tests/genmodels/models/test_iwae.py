@@ -1,4 +1,4 @@
-"""Importance bounds against a model whose likelihood is known in closed form."""
+"""Importance bounds of a model with a closed-form likelihood."""
 
 import math
 
@@ -88,12 +88,12 @@ def test_the_first_gap_is_the_divergence_from_the_exact_posterior(config, x):
         for mean, logvar in (each.posterior(x, None) for each in (model, exact))
     ]
     divergence = torch.distributions.kl_divergence(*normals).sum(1)
-    noise = gap - divergence  # of one draw an image
+    noise = gap - divergence  # one draw per image
     assert abs(noise.mean().item()) < 4 * noise.std().item() / math.sqrt(len(x))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 10_000])
-def test_the_streamed_bound_does_not_depend_on_how_it_is_cut(rows, config, x):
+def test_the_streamed_bound_does_not_depend_on_the_block_size(rows, config, x):
     model = LinearGaussian(config, 0.8, 1.3)
     torch.testing.assert_close(
         bound(model, x[:20], 12, rows=rows), bound(model, x[:20], 12), rtol=0, atol=1e-5
@@ -111,7 +111,7 @@ def test_one_draw_is_the_elbo(images):
     torch.testing.assert_close(step["loss"], -elbo.mean())
 
 
-def test_the_loss_is_minus_the_bound_of_its_draws(images):
+def test_the_loss_is_the_negative_bound_of_its_draws(images):
     model = small_model(presets()["iwae"], num_importance=4, kl_warmup=0.0, binarize="none")
     step = model.objective(images, None, 5, torch.Generator().manual_seed(0))
     again = bound(model, images, 4)
@@ -158,6 +158,6 @@ def test_both_gradients_have_the_same_mean_at_any_weight_of_the_densities(images
     means = {key: value.mean(0) for key, value in both.items()}
     error = sum(value.var(0) / len(value) for value in both.values()).sqrt()
     z = (means["iwae"] - means["dreg"]) / error.clamp(min=1e-7)
-    # Some of a thousand entries lie beyond 4 standard errors by chance, the mean square does not.
+    # A few of a thousand entries exceed 4 standard errors by chance; the mean square must not.
     assert z.square().mean() < 1.5
     assert not torch.allclose(both["iwae"][0], both["dreg"][0])

@@ -30,7 +30,7 @@ def test_the_loss_is_the_mean_of_distortion_plus_beta_rate(images):
         {"free_bits": 0.2},
     ],
 )
-def test_terms_of_the_batch_mean_are_invariant_to_replication(changes, images):
+def test_penalties_on_the_batch_mean_are_invariant_to_replication(changes, images):
     model = vae(**changes)
     once = model.terms(images, None, noise(64))
     twice = model.terms(images.repeat(2, 1, 1, 1), None, noise(64).repeat(2, 1))
@@ -50,19 +50,19 @@ def test_capacity_is_the_distance_of_the_mean_rate(images):
         torch.testing.assert_close(penalty, 10 * (terms.rate.mean() - capacity).abs())
 
 
-def test_free_bits_charge_each_dimension_for_what_is_above_them(images):
+def test_free_bits_are_a_floor_of_the_rate_per_dimension(images):
     model = vae(free_bits=0.01)
     terms = model.terms(images, None, noise(64))
     each = kl_to_standard_normal(terms.mean, terms.logvar).mean(0)
     expected = sum(max(0.01, value) for value in each.tolist())
     penalty, _ = model.regularizer(terms, 0, torch.Generator())
     assert penalty.item() == pytest.approx(expected, rel=1e-5)
-    # The rate itself is logged without the floor.
+    # The logged rate has no floor.
     assert terms.rate.mean().item() == pytest.approx(each.sum().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_one_batch_can_be_learned_by_heart(name, digits):
+def test_one_batch_can_be_overfitted(name, digits):
     changes = {"num_steps": 200, "batch_size": 16, "kl_warmup": 1.0}
     model = build(presets()[name] | changes, ImageShape(1, 28, 28))
     split = Images(digits[:16], None)
@@ -115,7 +115,7 @@ def test_one_batch_can_be_learned_by_heart(name, digits):
         ),
     ],
 )
-def test_settings_that_contradict_one_another_are_refused(changes, message):
+def test_contradictory_settings_are_rejected(changes, message):
     with pytest.raises(ValidationError, match=message):
         config_class("vae").model_validate(presets()["vae"] | changes)
 

@@ -1,4 +1,4 @@
-"""The objective and the sampler of kind `vq_vae`, and the prior over codes that it is made with."""
+"""The objective, the sampler and the prior over codes of kind `vq_vae`."""
 
 import math
 
@@ -42,14 +42,14 @@ def step(model, x, phase="vae", y=None):
 
 def test_the_loss_is_the_distortion_plus_the_weighted_commitment(images):
     model = vq(commitment=2.5, **GREY).eval()
-    got = step(model, images)
-    torch.testing.assert_close(got["loss"], got["distortion"] + 2.5 * got["commitment"])
+    actual = step(model, images)
+    torch.testing.assert_close(actual["loss"], actual["distortion"] + 2.5 * actual["commitment"])
     z = model.encoder(images)
     vectors = model.codebook.vectors[model.codebook.nearest(z)]
     assert z.shape == (64, 9, 3)
     distortion = -model.likelihood.log_prob(images, model.decoder(vectors))
-    torch.testing.assert_close(got["distortion"], distortion.mean())
-    torch.testing.assert_close(got["commitment"], (z - vectors).square().sum((1, 2)).mean())
+    torch.testing.assert_close(actual["distortion"], distortion.mean())
+    torch.testing.assert_close(actual["commitment"], (z - vectors).square().sum((1, 2)).mean())
 
 
 @pytest.mark.parametrize("phase", ["vae", "prior"])
@@ -75,7 +75,7 @@ def test_the_encoder_gets_the_gradient_that_the_decoder_gives_to_the_codes(image
     assert any(gradient.abs().max() > 0 for gradient in passed)
 
 
-def test_the_commitment_pulls_the_encoder_and_nothing_else(images):
+def test_the_commitment_has_a_gradient_for_the_encoder_only(images):
     model = vq(**GREY).eval()
     z = model.encoder(images)
     vectors = model.codebook.vectors[model.codebook.nearest(z)]
@@ -91,7 +91,7 @@ def test_the_commitment_pulls_the_encoder_and_nothing_else(images):
     assert all(p.grad is None for p in model.prior.parameters())
 
 
-def test_the_codebook_moves_in_training_and_stands_still_outside(images):
+def test_the_codebook_changes_in_training_mode_only(images):
     model = vq()
     before = model.codebook.vectors.clone()
     step(model.eval(), images)
@@ -114,7 +114,7 @@ def test_the_codebook_starts_at_the_encodings_of_training_images(images):
     assert step(model.eval(), images)["used_codes"] == 8
 
 
-def test_the_codebook_is_no_parameter_and_travels_in_the_state():
+def test_the_codebook_is_a_buffer_and_part_of_the_state():
     model = vq()
     assert not any("codebook" in name for name, _ in model.named_parameters())
     assert {"codebook.vectors", "codebook.counts"} <= model.state_dict().keys()
@@ -125,7 +125,7 @@ def test_the_codebook_is_no_parameter_and_travels_in_the_state():
 
 
 @pytest.mark.parametrize("num_codes", [2, 8])
-def test_a_uniform_prior_costs_log_k_at_every_position(num_codes, images):
+def test_a_uniform_prior_has_the_rate_log_k_at_every_position(num_codes, images):
     model = vq(num_codes=num_codes)
     torch.nn.init.zeros_(model.prior.output.weight)
     torch.nn.init.zeros_(model.prior.output.bias)
@@ -143,7 +143,7 @@ def test_the_prior_sums_to_one_over_all_grids_of_codes():
     assert total.item() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_the_prior_reads_all_codes_before_a_position_and_none_after_it():
+def test_a_position_depends_on_all_earlier_codes_and_on_no_later_one():
     prior, codes = code_prior(), drawn_codes(1)
     base = prior(codes, None)
     for position in range(12):
@@ -168,7 +168,7 @@ def test_sampled_codes_have_the_frequencies_of_the_prior():
     assert first.max() > 1.3 * first.min()
 
 
-def test_the_prior_of_a_class_is_its_own():
+def test_the_prior_depends_on_the_class():
     prior, codes = code_prior(num_classes=2), drawn_codes(50)
     classes = torch.eye(2)[torch.arange(50) % 2]
     assert (prior(codes, classes) != prior(codes, 1 - classes)).any()
@@ -177,8 +177,8 @@ def test_the_prior_of_a_class_is_its_own():
     assert not torch.equal(drawn, prior.sample(50, generator(0, "sample"), 1 - classes))
 
 
-def test_a_code_prior_learns_what_a_grid_repeats():
-    # Every code equals the one above it: only the first row is free.
+def test_a_code_prior_learns_columns_of_equal_codes():
+    # Every code equals the one above it, so only the first row is random.
     prior = CodePrior(4, (5, 3), 16, 0)
     draw_weights(prior, generator(0, "weights"))
     optimizer = torch.optim.Adam(prior.parameters(), 2e-2)
@@ -189,11 +189,11 @@ def test_a_code_prior_learns_what_a_grid_repeats():
         loss.backward()
         optimizer.step()
     assert loss.item() == pytest.approx(3 * math.log(4), rel=0.05)
-    made = prior.sample(200, generator(0, "sample"), None).unflatten(1, (5, 3))
-    assert (made == made[:, :1]).float().mean() > 0.98
+    grids = prior.sample(200, generator(0, "sample"), None).unflatten(1, (5, 3))
+    assert (grids == grids[:, :1]).float().mean() > 0.98
 
 
-def test_a_latent_is_the_grid_of_code_vectors_that_decode_takes_as_they_are():
+def test_decode_accepts_a_grid_of_code_vectors():
     model = vq()
     z = model.sample_latent(10, generator(0, "z"))
     assert z.shape == (10, 27)
@@ -206,7 +206,7 @@ def test_a_latent_is_the_grid_of_code_vectors_that_decode_takes_as_they_are():
     torch.testing.assert_close(model.decode(z), shown)
 
 
-def test_what_lies_between_codes_is_decoded_at_the_nearest_ones():
+def test_vectors_between_codes_are_decoded_as_the_nearest_codes():
     model = vq()
     z = model.sample_latent(10, generator(0, "z"))
     gap = torch.pdist(model.codebook.vectors).min()
@@ -215,7 +215,7 @@ def test_what_lies_between_codes_is_decoded_at_the_nearest_ones():
     assert torch.equal(model.decode(z + nudge.flatten(1)), model.decode(z))
 
 
-def test_a_sample_does_not_depend_on_its_batch_mates():
+def test_a_sample_does_not_depend_on_the_rest_of_its_batch():
     model = vq()
     z = model.sample_latent(12, generator(0, "z"))
     alone = torch.cat([model.decode(row[None]) for row in z])
@@ -223,7 +223,7 @@ def test_a_sample_does_not_depend_on_its_batch_mates():
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-def test_rate_and_distortion_do_not_depend_on_how_a_split_is_cut(conditional, images, monkeypatch):
+def test_rate_and_distortion_do_not_depend_on_the_batch_size(conditional, images, monkeypatch):
     model = vq(conditional=conditional)
     y = torch.arange(64) % 10 if conditional else None
     whole = model.rate_distortion(images, generator(0, "valid"), y)
@@ -234,13 +234,13 @@ def test_rate_and_distortion_do_not_depend_on_how_a_split_is_cut(conditional, im
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
 
 
-def test_the_elbo_is_minus_distortion_and_rate(images):
+def test_the_elbo_is_the_negative_sum_of_distortion_and_rate(images):
     watched = vq().validation_step(images, None, generator(0, "valid"))
     assert list(watched) == ["distortion", "rate", "elbo"]
     assert torch.equal(watched["elbo"], -(watched["distortion"] + watched["rate"]))
 
 
-def test_dropout_reaches_the_autoencoder_and_not_the_codes_of_the_prior(images):
+def test_dropout_affects_the_autoencoder_but_not_the_codes_of_the_prior(images):
     model = vq(dropout=0.5, **GREY).train()
     for part in model.modules():
         if hasattr(part, "probability"):
@@ -250,7 +250,7 @@ def test_dropout_reaches_the_autoencoder_and_not_the_codes_of_the_prior(images):
     assert step(model, images)["loss"] != step(model, images)["loss"]
 
 
-def test_the_class_goes_to_the_prior_alone(images):
+def test_only_the_prior_depends_on_the_class(images):
     model = vq(conditional=True)
     y = torch.arange(64) % 10
     rate, distortion = model.rate_distortion(images, generator(0, "score"), y)
@@ -301,7 +301,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(changes, images, tmp_path):
     assert torch.equal(whole.model.reconstruct(x, y), resumed.model.reconstruct(x, y))
 
 
-def test_one_batch_can_be_learned_by_heart(digits):
+def test_one_batch_can_be_overfitted(digits):
     small = {"batch_size": 16, "width": 8, "num_codes": 16, "prior_width": 32}
     fast = {"num_steps": 200, "learning_rate": 5e-3, "binarize": "none"}
     entry = presets()["vq_vae"] | small | fast
@@ -326,6 +326,6 @@ def test_one_batch_can_be_learned_by_heart(digits):
         ({"ema_half_life": 1000}, "belongs to the trained encoder"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(changes, message):
+def test_contradictory_settings_are_rejected(changes, message):
     with pytest.raises(ValidationError, match=message):
         vq(**changes)

@@ -51,7 +51,7 @@ def pictures(shape: ImageShape, n: int = 3) -> Tensor:
 
 
 def all_four(architecture: str, shape: ImageShape, **changes: Any) -> list[nn.Module]:
-    """Every network of an architecture that has no spectral norm."""
+    """The four networks of an architecture, without spectral norm."""
     how = options(**changes)
     return [
         drawn(networks.downward(architecture, shape, 4, how)),
@@ -62,7 +62,7 @@ def all_four(architecture: str, shape: ImageShape, **changes: Any) -> list[nn.Mo
 
 
 def inputs(shape: ImageShape) -> list[Tensor]:
-    """What the networks of `all_four` take."""
+    """The inputs of the networks of `all_four`."""
     rows, columns = networks.grid_size(shape)
     x = pictures(shape)
     return [x, torch.randn(3, 4, generator=rng(1)), x, torch.randn(3, rows * columns, 2)]

@@ -42,6 +42,6 @@ def test_weights_have_the_scale_of_the_library_default():
     assert net.bias.abs().max().item() == pytest.approx(1 / 20, rel=5e-2)
 
 
-def test_a_layer_that_nobody_draws_is_refused():
+def test_a_layer_without_an_initialisation_rule_is_rejected():
     with pytest.raises(TypeError, match="no initialisation for LSTM"):
         draw_weights(nn.Sequential(nn.LSTM(2, 2)), torch.Generator())

@@ -1,4 +1,4 @@
-"""What holds for every architecture: shapes, options, initial weights, output bias, precision."""
+"""Every architecture: shapes, options, initial weights, output bias, precision."""
 
 import pytest
 import torch
@@ -25,7 +25,9 @@ from tests.genmodels.networks.builders import (
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @every_architecture
-def test_every_size_of_image_goes_down_and_up(architecture: str, shape: ImageShape):
+def test_every_network_has_the_right_output_shape_for_every_image_size(
+    architecture: str, shape: ImageShape
+):
     rows, columns = networks.grid_size(shape)
     outputs = [net(x) for net, x in zip(all_four(architecture, shape), inputs(shape), strict=True)]
     images = (3, *shape)
@@ -75,7 +77,7 @@ def test_a_convolutional_grid_is_spatial(architecture: str):
 
 
 @every_architecture
-def test_every_pixel_is_seen(architecture: str):
+def test_every_pixel_has_a_gradient(architecture: str):
     network = drawn(networks.downward(architecture, ODD, 4, options(activation="tanh")))
     x = pictures(ODD, 1).requires_grad_()
     network(x).sum().backward()
@@ -91,7 +93,7 @@ def test_depth_counts_residual_blocks_and_recurrent_layers():
     assert [count("rnn", nn.GRU, depth) for depth in (1, 3)] == [1, 3]
 
 
-def test_activations_are_what_their_names_say():
+def test_activations_equal_their_formulas():
     x = torch.tensor([-1.0, 2.0])
     assert activation("relu")(x).tolist() == [0.0, 2.0]
     assert activation("leaky_relu")(x).tolist() == pytest.approx([-0.2, 2.0])
@@ -147,8 +149,8 @@ def test_weights_are_a_function_of_the_generator_alone(architecture: str, norm: 
     ("architecture", "norm"),
     [(name, "none") for name in ALL] + [(name, "spectral") for name in NO_RNN],
 )
-def test_the_penalty_has_a_gradient(architecture: str, norm: str):
-    """Along a random direction in the weights, against central differences in float64."""
+def test_the_gradient_of_a_penalty_equals_finite_differences(architecture: str, norm: str):
+    """Along a random direction of the weights, compared with central differences in float64."""
     how = options(norm=norm, activation="tanh")
     network = drawn(networks.downward(architecture, ODD, 1, how)).double().eval()
     x = pictures(ODD).double().requires_grad_()
@@ -170,7 +172,7 @@ def test_the_penalty_has_a_gradient(architecture: str, norm: str):
 
 @pytest.mark.parametrize("shape", SHAPES[:4], ids=str)
 @every_architecture
-def test_a_network_without_weights_draws_its_output_bias(architecture: str, shape: ImageShape):
+def test_a_network_with_zero_weights_outputs_its_output_bias(architecture: str, shape: ImageShape):
     image = torch.randn(shape, generator=rng())
     expected = {
         "mlp": image,
@@ -190,7 +192,7 @@ def test_a_network_without_weights_draws_its_output_bias(architecture: str, shap
 
 
 @every_architecture
-def test_a_shared_image_is_drawn_as_it_is(architecture: str):
+def test_shared_by_bias_is_idempotent(architecture: str):
     network = networks.upward(architecture, 4, ODD, options())
     shared = networks.shared_by_bias(network, torch.randn(ODD, generator=rng()))
     torch.testing.assert_close(networks.shared_by_bias(network, shared), shared)
@@ -200,7 +202,7 @@ def test_a_shared_image_is_drawn_as_it_is(architecture: str):
     ("architecture", "norm"),
     [(name, "none") for name in ALL] + [(name, "spectral") for name in NO_RNN],
 )
-def test_bf16_gives_nearly_the_same(architecture: str, norm: str):
+def test_gradients_under_bf16_point_in_the_same_direction(architecture: str, norm: str):
     down = drawn(networks.downward(architecture, ODD, 4, options(norm=norm, width=16)))
     up = drawn(networks.upward(architecture, 4, ODD, options(width=16)), seed=1)
     both = nn.Sequential(down, up).eval()

@@ -66,10 +66,10 @@ def test_drawn_weights_are_normalised_from_the_start():
 
 
 def test_spectral_norm_survives_a_checkpoint_and_a_copy():
-    def made(seed: int) -> nn.Module:
+    def network_of(seed: int) -> nn.Module:
         return drawn(networks.downward("resnet", ODD, 1, options(norm="spectral")), seed).train()
 
-    network, other = made(0), made(1)
+    network, other = network_of(0), network_of(1)
     network(pictures(ODD))
     file = io.BytesIO()
     torch.save(network.state_dict(), file)
@@ -113,7 +113,7 @@ def test_frozen_statistics_leave_the_modes_as_they_were():
 
 
 @pytest.mark.parametrize("architecture", NO_RNN)
-def test_batch_norm_is_everywhere_where_it_is_asked_for(architecture: str):
+def test_batch_norm_follows_every_hidden_layer(architecture: str):
     for plain, normed, x in zip(
         all_four(architecture, ODD),
         all_four(architecture, ODD, norm="batch"),

@@ -36,13 +36,13 @@ def test_the_penalty_of_an_rnn_has_a_gradient_on_a_gpu():
         x = pictures(ODD).to(device).requires_grad_()
         (slope,) = torch.autograd.grad(network(x).sum(), x, create_graph=True)
         slope.square().sum().backward()
-        # Copies: the move of the weights to the GPU takes their gradients along.
+        # Copies, because the move to the GPU also moves the gradients.
         grads = [p.grad for p in network.parameters() if p.grad is not None]
         gradients.append([grad.clone().cpu() for grad in grads])
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
 
 
-def test_an_rnn_writes_as_its_equations_say():
+def test_the_rnn_decoder_equals_its_equations():
     shape, units = ImageShape(3, 8, 11), 5
     network = drawn(networks.upward("rnn", 4, shape, options(width=units, depth=2)))
     z = torch.randn(2, 4, generator=rng())
@@ -57,7 +57,7 @@ def test_an_rnn_writes_as_its_equations_say():
     torch.testing.assert_close(network(z), torch.stack(rows, dim=2))
 
 
-def test_an_rnn_reads_as_its_equations_say():
+def test_the_rnn_encoder_equals_its_equations():
     shape = ImageShape(3, 8, 11)
     network = drawn(networks.downward("rnn", shape, 4, options(depth=1)))
     (gru,) = (m for m in network.modules() if isinstance(m, nn.GRU))
@@ -74,13 +74,13 @@ def test_z_reaches_every_row_without_the_recurrence():
     (gru,) = (m for m in network.modules() if isinstance(m, nn.GRU))
     with torch.no_grad():
         gru.weight_hh_l0.zero_()
-        gru.bias_ih_l0[5:10] = -100  # the update gate: nothing of the last state is kept
+        gru.bias_ih_l0[5:10] = -100  # the update gate discards the last state
     z = torch.zeros(1, 4)
     moved = (network(z) - network(z + 1)).abs().amax((0, 1, 3))
     assert (moved > 1e-3).all()
 
 
-def test_the_dropout_of_an_rnn_holds_for_all_rows():
+def test_the_dropout_mask_of_an_rnn_is_the_same_for_all_rows():
     network = drawn(networks.upward("rnn", 4, ODD, options(width=40, depth=1, dropout=0.5)))
     seen = []
     last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]

@@ -6,7 +6,7 @@ import torch
 
 
 def codes(seed, sigma, size=256, dim=10, rho=None):
-    """Posteriors of one deviation under an aggregate N(0, I), or one of correlation `rho`."""
+    """Posteriors with deviation `sigma` and aggregate N(0, I), or with correlation `rho`."""
     rng = torch.Generator().manual_seed(seed)
     covariance = torch.eye(dim) * (1 - sigma**2)
     if rho is not None:

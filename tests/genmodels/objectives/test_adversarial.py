@@ -24,7 +24,7 @@ def drawn(seed=0, n=16):
     return 3 * torch.randn(2, n, generator=rng, dtype=torch.float64)
 
 
-def test_every_loss_is_in_the_tables():
+def test_every_loss_name_has_a_loss():
     assert set(LOSSES) == set(AT_ZERO) == set(get_args(LossName))
 
 
@@ -47,7 +47,7 @@ def test_signs_at_zero_logits(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_a_relativistic_generator_looks_at_the_real_logits(name):
+def test_only_a_relativistic_generator_loss_depends_on_the_real_logits(name):
     real, fake = drawn()
     loss = LOSSES[name]
     same = torch.equal(loss.generator(real, fake), loss.generator(real + 1, fake))
@@ -63,7 +63,7 @@ def test_the_batch_size_does_not_enter_a_loss(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_boundary_is_where_a_constant_matters(name):
+def test_a_loss_has_a_boundary_if_it_changes_under_a_constant_shift(name):
     real, fake = drawn()
     loss = LOSSES[name]
     shifted = loss.discriminator(real + 7, fake + 7)
@@ -90,9 +90,9 @@ def test_large_logits_stay_finite(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_where_it_is_promised_is_the_best_logit_the_log_odds(name):
+def test_the_optimal_logit_is_the_log_odds_for_probabilistic_losses_only(name):
     # One point x with density 0.8 among real and 0.3 among generated images: log odds log(8/3).
-    # Its partners have the logit 1, which shifts the best logit where only differences count.
+    # The paired images have logit 1, which shifts the optimum of losses on differences.
     loss = LOSSES[name]
     logit = torch.linspace(-4, 4, 8001, dtype=torch.float64)
     elsewhere = torch.ones_like(logit)

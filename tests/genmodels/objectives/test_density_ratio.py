@@ -29,7 +29,7 @@ def test_the_permutation_is_a_function_of_the_generator():
     assert not torch.equal(first[:, 0], z[:, 0])
 
 
-def test_a_critic_without_an_opinion_pays_log_two():
+def test_zero_logits_have_the_loss_log_two():
     zero = torch.zeros(3)
     assert density_ratio_loss(zero, zero).item() == pytest.approx(math.log(2), rel=1e-6)
     better = density_ratio_loss(zero + 1, zero - 1)
@@ -62,7 +62,7 @@ def test_a_trained_critic_s_logit_is_the_log_density_ratio():
         logit = critic(z)[:, 0]
     truth = joint.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(1)
     assert logit.mean().item() == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.2)
-    # The factor is 1: a fit of the logit to the ratio finds neither 2 nor -1.
+    # The slope of the logit against the log-ratio is 1, not 2 or -1.
     central = z.abs().max(1).values < 1.5
     slope = torch.cov(torch.stack([logit, truth])[:, central])
     assert (slope[0, 1] / slope[1, 1]).item() == pytest.approx(1, abs=0.2)

@@ -21,5 +21,5 @@ def test_kl_equals_torch_distributions():
 def test_kl_keeps_its_digits_near_the_prior():
     # For small logvar the KL is logvar^2 / 4; the textbook form cancels to 0 in float32.
     logvar = torch.tensor([[1e-3]])
-    got = kl_to_standard_normal(torch.zeros(1, 1), logvar).item()
-    assert abs(got / 2.5e-7 - 1) < 1e-2
+    actual = kl_to_standard_normal(torch.zeros(1, 1), logvar).item()
+    assert abs(actual / 2.5e-7 - 1) < 1e-2

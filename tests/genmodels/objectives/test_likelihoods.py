@@ -29,8 +29,8 @@ def test_gaussian_equals_torch_distributions_with_all_constants(sigma, output):
     x = output.flip(0).sigmoid()
     expected = Normal(output.sigmoid(), sigma).log_prob(x).flatten(1).sum(1)
     for log_sigma in (math.log(sigma), torch.tensor(math.log(sigma))):
-        got = Gaussian(log_sigma).log_prob(x, output).double()
-        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-4)
+        actual = Gaussian(log_sigma).log_prob(x, output).double()
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -53,8 +53,8 @@ def test_a_constant_decoder_at_the_pixel_mean_gives_the_independent_pixel_entrop
     x = (digits > 0.5).float()
     mean = x.mean(0, keepdim=True).clamp(1e-6, 1 - 1e-6)
     entropy = -(mean * mean.log() + (1 - mean) * (1 - mean).log()).sum()
-    got = -Bernoulli().log_prob(x, torch.logit(mean).expand_as(x)).mean()
-    torch.testing.assert_close(got, entropy, rtol=1e-4, atol=0)
+    actual = -Bernoulli().log_prob(x, torch.logit(mean).expand_as(x)).mean()
+    torch.testing.assert_close(actual, entropy, rtol=1e-4, atol=0)
 
 
 def test_extreme_logits_stay_finite():
@@ -92,10 +92,10 @@ def test_the_continuous_bernoulli_has_finite_gradients_everywhere():
     eta = torch.tensor([0.0, 1e-30, 0.3, -0.3, 60.0, -60.0]).reshape(-1, 1, 1, 1).requires_grad_()
     ContinuousBernoulli().log_prob(torch.full((6, 1, 1, 1), 0.2), eta).sum().backward()
     assert eta.grad.isfinite().all()
-    # Beyond the range in which torch's own constant is frozen.
+    # Outside the range in which torch clips its normalising constant.
     zero = torch.zeros(1, 1, 1, 1)
-    got = ContinuousBernoulli().log_prob(zero, torch.full((1, 1, 1, 1), -50.0)).item()
-    assert got == pytest.approx(3.912, abs=1e-3)
+    actual = ContinuousBernoulli().log_prob(zero, torch.full((1, 1, 1, 1), -50.0)).item()
+    assert actual == pytest.approx(3.912, abs=1e-3)
 
 
 def test_the_optimal_sigma_has_no_gradient_and_its_distortion_is_an_entropy(output):

@@ -8,7 +8,7 @@ def draws(seed, size=256, dim=16):
     return torch.randn(size, dim, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_estimate_is_the_sum_over_pairs_written_out():
+def test_the_estimate_equals_explicit_sums_over_pairs():
     a, b = draws(0, 5, 3).double(), draws(1, 5, 3).double() + 1
 
     def kernel(u, v):
@@ -29,7 +29,7 @@ def test_the_estimate_is_unbiased_and_may_be_negative():
 
 
 def test_the_estimate_with_the_diagonal_would_be_biased():
-    # What a mean over all pairs, each code with itself included, adds under equality.
+    # The bias of a mean over all pairs, with the diagonal, for equal distributions.
     values = torch.stack([squared_mmd(draws(2 * i), draws(2 * i + 1)) for i in range(50)])
     distance = (draws(0)[:, None] - draws(1)[None]).square().sum(2)
     kernel = sum(32 * s / (32 * s + distance) for s in SCALES).mean()
@@ -40,7 +40,7 @@ def test_the_estimate_with_the_diagonal_would_be_biased():
 @pytest.mark.parametrize(
     ("shift", "scale", "expected"), [(0.5, 1.0, 0.27), (0.0, 0.5, 0.44)], ids=["shift", "scale"]
 )
-def test_a_shift_and_a_wrong_scale_are_seen(shift, scale, expected):
+def test_a_shift_and_a_wrong_scale_increase_the_mmd(shift, scale, expected):
     values = [squared_mmd(draws(2 * i) * scale + shift, draws(2 * i + 1)) for i in range(20)]
     assert torch.stack(values).mean().item() == pytest.approx(expected, abs=0.02)
 

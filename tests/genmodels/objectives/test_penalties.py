@@ -40,7 +40,7 @@ def small_discriminator():
 
 def test_the_penalty_matches_finite_differences():
     net, x = small_discriminator()
-    got = squared_gradient_norm(net(y := x.clone().requires_grad_()).squeeze(1), y)
+    actual = squared_gradient_norm(net(y := x.clone().requires_grad_()).squeeze(1), y)
     step, expected = 1e-5, torch.zeros(2, dtype=torch.float64)
     for i in range(36):
         shift = torch.zeros(36, dtype=torch.float64)
@@ -49,7 +49,7 @@ def test_the_penalty_matches_finite_differences():
         with torch.no_grad():
             slope = (net(x + shift) - net(x - shift)).squeeze(1) / (2 * step)
         expected += slope.square()
-    torch.testing.assert_close(got, expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=0)
 
 
 def test_the_penalty_s_own_gradient_matches_finite_differences():
@@ -60,14 +60,14 @@ def test_the_penalty_s_own_gradient_matches_finite_differences():
         return squared_gradient_norm(net(y).squeeze(1), y).mean()
 
     weight, step = net[0].weight, 1e-5
-    (got,) = torch.autograd.grad(penalty(), weight)
+    (actual,) = torch.autograd.grad(penalty(), weight)
     with torch.no_grad():
         weight[1, 0, 2, 0] += step
     above = penalty().item()
     with torch.no_grad():
         weight[1, 0, 2, 0] -= 2 * step
     slope = (above - penalty().item()) / (2 * step)
-    assert got[1, 0, 2, 0].item() == pytest.approx(slope, rel=1e-3)
+    assert actual[1, 0, 2, 0].item() == pytest.approx(slope, rel=1e-3)
 
 
 @pytest.mark.parametrize("shape", [lambda norm: norm, deviation_from_unit_norm])
@@ -108,7 +108,7 @@ def test_interpolated_images_lie_between_their_own_pair():
     torch.testing.assert_close(share, share[:, :1].expand_as(share), rtol=1e-3, atol=1e-3)
 
 
-def test_clipped_weights_lie_in_the_box_and_the_others_stay():
+def test_weights_outside_the_bound_are_clipped_and_others_unchanged():
     weights = [nn.Parameter(torch.tensor([-3.0, 0.005, 0.02])), nn.Parameter(torch.tensor(0.5))]
     clip_weights(weights, 0.01)
     assert weights[0].tolist() == pytest.approx([-0.01, 0.005, 0.01])

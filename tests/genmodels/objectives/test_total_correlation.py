@@ -1,4 +1,4 @@
-"""Each estimator of the total correlation, and common wrong ones that must fail the same check."""
+"""The estimator of the total correlation, and common incorrect ones that fail the same tests."""
 
 import math
 
@@ -53,7 +53,7 @@ RIGHT = ["recommended", "paper"]
 
 
 def per_dimension_weight(mean, logvar, z, log_prior, log_weights) -> Decomposition:
-    """The other public bug: the weight in every dimension, d times in the joint."""
+    """Another bug of public code: the weight in every dimension, so d times in the joint."""
     log_q = Normal(mean, (0.5 * logvar).exp()).log_prob(z[:, None]) + log_weights[:, :, None]
     own = Normal(mean, (0.5 * logvar).exp()).log_prob(z).sum(1)
     joint, product = log_q.sum(2).logsumexp(1), log_q.logsumexp(1).sum(1)
@@ -69,8 +69,8 @@ def estimate(weights, sigma, batches=20, num=N, how=decompose, **changes):
     parts = []
     for seed in range(batches):
         mean, logvar, z = codes(seed, sigma, **changes)
-        got = how(mean, logvar, z, standard_normal(z), WEIGHTS[weights](len(z), num))
-        parts.append(torch.stack(got).mean(1))
+        actual = how(mean, logvar, z, standard_normal(z), WEIGHTS[weights](len(z), num))
+        parts.append(torch.stack(actual).mean(1))
     return torch.stack(parts).mean(0)
 
 
@@ -84,34 +84,34 @@ def test_the_parts_add_up_to_the_rate_of_the_sampled_codes(weights, prior):
     expected = Normal(mean, (0.5 * logvar).exp()).log_prob(z).sum(1) - log_prior
     log_weights = WEIGHTS[weights](32, N).double()
     for how in (decompose, per_dimension_weight):
-        got = sum(how(mean, logvar, z, log_prior, log_weights))
-        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+        actual = sum(how(mean, logvar, z, log_prior, log_weights))
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("size", [2, 3, 16])
 @pytest.mark.parametrize("num", [16, 4000, N])
 @pytest.mark.parametrize("weights", RIGHT)
-def test_an_image_weighs_one_nth_for_its_own_code_and_a_row_weighs_one(weights, size, num):
-    got = WEIGHTS[weights](size, num).exp()
-    torch.testing.assert_close(got.diagonal(), torch.full((size,), 1 / num), rtol=1e-5, atol=0)
-    torch.testing.assert_close(got.sum(1), torch.ones(size), rtol=1e-6, atol=0)
+def test_the_weight_of_an_image_for_its_own_code_is_one_nth_and_rows_sum_to_one(weights, size, num):
+    actual = WEIGHTS[weights](size, num).exp()
+    torch.testing.assert_close(actual.diagonal(), torch.full((size,), 1 / num), rtol=1e-5, atol=0)
+    torch.testing.assert_close(actual.sum(1), torch.ones(size), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("weights", ["column_zero", "plain", "weighted"])
 def test_the_other_weights_are_not_stratified(weights):
-    got = WEIGHTS[weights](16, 4000).exp()
-    diagonal = torch.allclose(got.diagonal(), torch.full((16,), 1 / 4000))
-    rows = torch.allclose(got.sum(1), torch.ones(16), rtol=1e-4)
+    actual = WEIGHTS[weights](16, 4000).exp()
+    diagonal = torch.allclose(actual.diagonal(), torch.full((16,), 1 / 4000))
+    rows = torch.allclose(actual.sum(1), torch.ones(16), rtol=1e-4)
     assert not (diagonal and rows)
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-def test_both_forms_and_no_other_expect_the_density_under_all_training_posteriors(weights):
+def test_the_expected_estimate_is_the_density_under_all_training_posteriors(weights):
     rng = torch.Generator().manual_seed(0)
     num, size, batches = 12, 4, 4000
     mean = torch.randn(num, 2, generator=rng)
     density = Normal(mean, 0.7).log_prob(mean[0] + 0.3).sum(1).exp()
-    # The image of the code is in every batch, here in the second place, the others by chance.
+    # The image of the code is in every batch (second row); the other images are random.
     others = torch.rand(batches, num - 1, generator=rng).argsort(1)[:, : size - 1] + 1
     batch = torch.cat([others[:, :1], torch.zeros_like(others[:, :1]), others[:, 1:]], 1)
     values = density[batch] @ WEIGHTS[weights](size, num)[1].exp()
@@ -124,12 +124,12 @@ def test_both_forms_and_no_other_expect_the_density_under_all_training_posterior
 def test_the_mutual_information_never_exceeds_the_logarithm_of_the_data(weights, num):
     for sigma in (0.1, 0.6):
         mean, logvar, z = codes(0, sigma)
-        got = decompose(mean, logvar, z, standard_normal(z), WEIGHTS[weights](256, num))
-        assert got.mutual_information.max() <= math.log(num) + 1e-4
+        actual = decompose(mean, logvar, z, standard_normal(z), WEIGHTS[weights](256, num))
+        assert actual.mutual_information.max() <= math.log(num) + 1e-4
     assert estimate(weights, sigma=0.1, num=num)[0] == pytest.approx(math.log(num), abs=0.1)
 
 
-def test_a_weight_in_column_zero_sees_the_batch_instead_of_the_data():
+def test_a_weight_in_column_zero_bounds_the_mutual_information_by_the_batch_size():
     wrong = estimate("column_zero", sigma=0.1)[0]
     assert wrong == pytest.approx(5.56, abs=0.1)
     assert wrong == pytest.approx(estimate("plain", sigma=0.1)[0].item(), abs=0.05)
@@ -141,14 +141,14 @@ def test_a_weight_in_every_dimension_breaks_the_bound_of_the_mutual_information(
 
 
 @pytest.mark.parametrize("weights", RIGHT)
-def test_independent_codes_have_hardly_any_total_correlation(weights):
+def test_independent_codes_have_a_total_correlation_near_zero(weights):
     mi, tc, dwkl = estimate(weights, sigma=0.6)
     assert abs(tc) < 1
     assert abs(dwkl) < 0.3
     assert mi <= 10 * -math.log(0.6) + 1
 
 
-def test_a_weight_in_every_dimension_finds_an_impossible_total_correlation():
+def test_a_weight_in_every_dimension_gives_a_negative_total_correlation():
     assert estimate("recommended", sigma=0.6, how=per_dimension_weight)[1] < -30
 
 
@@ -182,7 +182,7 @@ def test_the_estimate_in_float32_agrees_with_float64():
         torch.testing.assert_close(a.double(), b, rtol=0, atol=1e-3)
 
 
-def test_the_total_correlation_pulls_correlated_codes_apart():
+def test_descent_on_the_total_correlation_decorrelates_codes():
     mean, logvar, z = codes(0, 0.25, size=512, dim=2, rho=0.9)
     noise = z - mean
     mean.requires_grad_()

@@ -14,7 +14,7 @@ def test_averages_follow_the_closed_form():
         module.weight.fill_(1.0)
     for _ in range(10):
         ema.update(100, images_seen=10**9)
-    # After one half-life half of the way is left.
+    # After one half-life, half of the distance remains.
     torch.testing.assert_close(ema.state["weight"], torch.full((2, 3), 0.5))
 
 
@@ -60,7 +60,7 @@ def test_the_vectors_of_spectral_norm_stay_unit_vectors():
     }
 
 
-def test_applied_weights_are_given_back():
+def test_applied_weights_are_restored_on_exit():
     module = nn.Linear(2, 2)
     ema = EMA(module, half_life=10)
     own = module.weight.detach().clone()

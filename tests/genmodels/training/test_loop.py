@@ -25,7 +25,7 @@ def test_an_epoch_sees_each_image_once(images):
 
 def test_a_label_stays_with_its_image(images):
     model = small_model(presets()["vae"], conditional=True)
-    # The image tells its number.
+    # The pixel values encode the index of the image.
     numbered = torch.arange(64).reshape(-1, 1, 1, 1).expand(-1, 1, 12, 12) / 64
     split = Images(numbered, torch.arange(64) % 10)
     batch = Trainer(model, split, split, SETTINGS)._batch(2)
@@ -40,14 +40,14 @@ def test_the_history_has_a_row_an_epoch_and_one_at_the_end(images):
     assert len({tuple(row) for row in run.history}) == 1
 
 
-def test_a_long_history_is_thinned_to_whole_epochs(images, monkeypatch):
+def test_a_long_history_has_rows_at_multiples_of_whole_epochs(images, monkeypatch):
     monkeypatch.setattr("genmodels.training.loop.MAX_ROWS", 2)
     run = make(images, num_steps=12)
     run.run()
     assert [row["epoch"] for row in run.history] == [2, 4]
 
 
-def test_snapshots_are_kept_at_equal_distances_to_the_last_step(images):
+def test_snapshots_are_at_equal_intervals_up_to_the_last_step(images):
     run = make(images, num_steps=9)
     run.run()
     assert list(run.snapshots) == [3, 6, 9]
@@ -76,7 +76,7 @@ def test_dropout_takes_effect_and_is_reproducible(images):
     assert losses[1] == losses[2]
 
 
-def test_gradients_are_clipped_to_the_norm_asked_for(images):
+def test_gradients_are_clipped_to_clip_norm(images):
     run = make(images, clip_norm=1e-3, num_steps=1)
     run._one_step(0)
     total = sum(p.grad.square().sum() for p in run.model.parameters()).sqrt()
@@ -90,11 +90,11 @@ def test_the_learning_rate_follows_its_schedule(images):
     rates = [row["vae/learning_rate"] for row in run.history]
     assert rates[0] == pytest.approx(1e-3)
     assert rates == sorted(rates, reverse=True)
-    # The last update is the one before the schedule's end.
+    # The last update is one step before the end of the schedule.
     assert rates[-1] == pytest.approx(1e-3 * run.model.config.learning_rate_factor(5), rel=1e-6)
 
 
-def test_the_trained_model_carries_the_averaged_weights(images):
+def test_the_trained_model_holds_the_averaged_weights(images):
     run = make(images, name="gan_r1", num_steps=4, ema_half_life=1000)
     run.run()
     for key, value in run.model.generator.state_dict().items():
@@ -108,7 +108,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(images):
 
     def infinite(*arguments):
         terms = step(*arguments)
-        # The loss is finite, its slope is not.
+        # The loss is finite, its gradient is not.
         return {**terms, "loss": terms["loss"] + (0 * terms["loss"]).abs().sqrt()}
 
     run.model.training_step = infinite
@@ -116,18 +116,18 @@ def test_a_gradient_that_is_not_finite_stops_the_run(images):
         run.run()
 
 
-def test_a_divergence_at_the_last_step_is_no_success(images):
+def test_a_divergence_at_the_last_step_raises_an_error(images):
     run = make(images, num_steps=1, learning_rate=1e30, clip_norm=None, **CONSTANT)
     with pytest.raises(FloatingPointError, match="validation after step 1"):
         run.run()
 
 
-def test_more_batch_than_images_is_refused(images):
+def test_a_batch_size_above_the_number_of_images_is_rejected(images):
     with pytest.raises(ValueError, match="batch_size 128 is more than the 48 training images"):
         make(images, batch_size=128)
 
 
-def test_a_parameter_outside_the_phases_is_refused(images):
+def test_a_parameter_outside_the_phases_is_rejected(images):
     model = small_model(presets()["vae"])
     phase = Phase("vae", model.phases()[0].parameters[:-1])
     model.phases = lambda: (phase,)
@@ -135,7 +135,7 @@ def test_a_parameter_outside_the_phases_is_refused(images):
         Trainer(model, Images(images, None), Images(images, None), SETTINGS)
 
 
-def test_a_phase_may_have_a_learning_rate_betas_and_decay_of_its_own(images):
+def test_a_phase_can_override_learning_rate_betas_and_decay(images):
     model = small_model(presets()["vae"], weight_decay=0.5, learning_rate=1e-3)
     first, *rest = model.encoder.parameters()
     others = [*rest, *model.decoder.parameters()]
@@ -151,9 +151,9 @@ def test_a_phase_may_have_a_learning_rate_betas_and_decay_of_its_own(images):
     assert sorted(set(rates)) == pytest.approx([1e-3, 3e-3])
 
 
-def test_constraints_on_weights_are_asked_for_after_each_update(images):
+def test_after_update_is_called_after_each_update(images):
     run = make(images, name="gan_r1", num_steps=1, discriminator_steps=3)
-    asked = []
-    run.model.after_update = asked.append
+    updated_phases = []
+    run.model.after_update = updated_phases.append
     run._one_step(0)
-    assert asked == ["discriminator"] * 3 + ["generator"]
+    assert updated_phases == ["discriminator"] * 3 + ["generator"]
