@@ -112,7 +112,9 @@ def main() -> None:
         records = evaluate_images(
             generated, METRICS, reference=real, train=real, extractors=[ours], settings=settings
         ).records
-        values_by_package["project"] = {record.name: record.value for record in records}
+        values_by_package["project"] = {
+            record.name: record.value for record in records if record.value is not None
+        }
 
     def peer() -> None:
         values_by_package["torch-fidelity"] = torch_fidelity.calculate_metrics(
