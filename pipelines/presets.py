@@ -28,7 +28,7 @@ from pipelines.settings.params import Params
 from pipelines.studies import Job
 from pipelines.study_measures import Measures
 from pipelines.training import fingerprint
-from pipelines.training.weights import read_model
+from pipelines.training.weights import WEIGHTS, read_model
 
 SEEDS = [0, 1, 2]
 #: Files of evaluation/metrics/: how the samples are, and how likely the test images.
@@ -71,7 +71,7 @@ def jobs(settings: Params, names: Sequence[str], seeds: Sequence[int]) -> list[J
 def trained_by_pipeline(name: str, seed: int) -> Path | None:
     """The pipeline's training of a preset, if settings, data and code are still those it had."""
     folder = paths.TRAIN / name / str(seed)
-    if not (folder / "weights.pt").is_file():
+    if not (folder / WEIGHTS).is_file():
         return None
     try:
         same = fingerprint.from_lock(name, seed) == fingerprint.from_files(name, seed)
