@@ -12,8 +12,9 @@ from evaluation.measuring.extractors import MissingExtractor
 from pipelines import features
 from pipelines.data import extractors as extracted
 from pipelines.data import splits
-from pipelines.settings import files, params, paths, sections
+from pipelines.settings import files, paths, resolved, sections
 from pipelines.settings.errors import UserError
+from pipelines.settings.resolved import FeaturesSettings
 
 COUNTS = {"train": 200, "valid": 40, "test": 50}
 SETTINGS = sections.Features(
@@ -61,25 +62,14 @@ def prepare(labelled: bool) -> None:
 def stage(checkout: Path, monkeypatch):
     """Runs the stage on tiny data with the settings given."""
 
-    class Loaded:
-        features = SETTINGS
-        train = sections.Train(
-            device="cpu", precision="fp32", threads=1, num_snapshots=1, snapshot_images=1
-        )
-        evaluate = sections.Evaluate(
-            metrics=["fid"],
-            max_samples=30,
-            sample_sets=1,
-            sample_seed=0,
-            metric_seed=0,
-            grid_images=1,
-        )
-
-    monkeypatch.setattr(params, "load", Loaded)
+    monkeypatch.setenv("DVC_STAGE", "features")  # it reads what `resolve` has written
 
     def run(labelled: bool = True, **changed) -> Path:
         prepare(labelled)
-        monkeypatch.setattr(Loaded, "features", SETTINGS.model_copy(update=changed))
+        settings = FeaturesSettings(
+            features=SETTINGS.model_copy(update=changed), threads=1, code="any"
+        )
+        files.write_json(resolved.path("features"), settings.model_dump())
         features.main()
         return paths.FEATURES
 
