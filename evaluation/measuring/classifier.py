@@ -1,4 +1,4 @@
-"""Trains the feature extractor on the train split and describes what came out."""
+"""Training of the feature extractor on the train split, and a description of the result."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from evaluation.measuring.extractors import Classifier, Extractor
 from evaluation.measuring.images import PREPROCESSING_VERSION
 from evaluation.measuring.moments import covariance, total_variance
 
-#: The total variance of the train features: distances read as percent of it.
+#: Total variance of the train features; distances are in percent of it.
 TARGET_VARIANCE = 100.0
 
 LabelledImages = tuple[Tensor, Tensor]
@@ -21,17 +21,17 @@ LabelledImages = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """How the extractor is built and trained.
+    """Architecture and training of the extractor.
 
     Attributes:
         width: Channels of the first block.
         num_features: Size d of the hidden layer.
-        epochs: Passes over the train split, a fixed count.
+        epochs: Number of passes over the train split.
         batch_size: Images per step.
-        learning_rate: The peak of the one-cycle schedule.
-        weight_decay: AdamW's.
-        max_shift: Training images are moved by up to so many pixels. Without it the network
-            memorises the train split.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: Weight decay of AdamW.
+        max_shift: Largest random shift of a training image in pixels; with 0 the network memorises
+            the train split.
     """
 
     width: int
@@ -51,21 +51,21 @@ def train_classifier(
     seed: int,
     progress: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> Extractor:
-    """Trains an extractor: cross-entropy, AdamW, one cycle, random shifts, a fixed epoch count.
+    """Trains an extractor: cross-entropy, AdamW, one-cycle schedule, random shifts, fixed epochs.
 
-    The weights depend on the number of torch's threads; with one count they repeat bit for bit. The
-    global random state is neither used nor changed.
+    The weights depend on the number of torch threads and are equal to the bit for equal numbers.
+    The global random state is neither used nor changed.
 
     Args:
         images: (N, C, H, W) in [0, 1], from uint8.
         labels: (N,) int64 in [0, num_classes).
-        num_classes: K.
-        settings: Size and training.
-        seed: Of weights, order and shifts.
-        progress: Called after each epoch with its number from 1 and its mean loss in nats.
+        num_classes: Number of classes K.
+        settings: Architecture and training.
+        seed: Seed of weights, order and shifts.
+        progress: Called after each epoch with its number, from 1, and its mean loss in nats.
 
     Raises:
-        ValueError: The training diverged.
+        ValueError: The training diverged, or the features are the same for all images.
     """
     channels, height, width = images.shape[1:]
     shape = (channels, height, width)
@@ -101,7 +101,7 @@ def train_classifier(
 
 
 def shifted(x: Tensor, max_shift: int, rng: torch.Generator) -> Tensor:
-    """Moves each image (N, C, H, W) by up to `max_shift` pixels both ways, its border repeated."""
+    """Shifts each image (N, C, H, W) by up to `max_shift` pixels per axis; repeats the border."""
     if not max_shift:
         return x
     n, channels, height, width = x.shape
@@ -148,8 +148,8 @@ def describe(
         extractor: The extractor.
         splits: Images and labels of `train`, `valid` and `test`.
         features: Its features (N, d) of the same splits.
-        settings: What it was trained with.
-        seed: What it was trained from.
+        settings: The settings of its training.
+        seed: The seed of its training.
     """
     predicted = {name: extractor.classify(features[name]).argmax(1) for name in splits}
     scatter = covariance(features["train"])

@@ -1,8 +1,8 @@
-"""The feature extractor: a small classifier whose last hidden layer is what FID and KID look at.
+"""The feature extractor: a small classifier whose last hidden layer gives the features of FID, KID.
 
-GELU and no batch norm on purpose: dead ReLUs make the covariance singular, and batch norm leaves
-inputs off the data's manifold unbounded. One constant scale makes the total variance of the train
-features 100, so that a Frechet distance reads as percent of the real feature variance.
+It uses GELU and no batch norm, because dead ReLUs make the covariance singular and batch norm does
+not bound the features of unusual images. One constant scale makes the total variance of the train
+features 100, so that a Frechet distance is in percent of the real feature variance.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ _BATCH = 500
 
 
 class FeatureExtractor(Protocol):
-    """Maps images to the vectors that distances of image sets are measured between.
+    """Maps images to feature vectors, between which distances of image sets are computed.
 
     Attributes:
-        name: The suffix of the values that it makes.
-        unit: Of squared distances between its features.
-        sha256: Its identity: two values compare only where it is equal.
+        name: Suffix of the names of its values.
+        unit: Unit of squared distances between its features.
+        sha256: Identity of the extractor; values are comparable only if it is equal.
     """
 
     @property
@@ -48,21 +48,22 @@ class FeatureExtractor(Protocol):
         ...
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) in [0, 1], already rounded to 8 bits, to (N, d) float32 on the CPU."""
+        """Features (N, d), float32 on the CPU, of images (N, C, H, W) rounded to 8 bits."""
         ...
 
     def classify(self, features: Tensor) -> Tensor:
-        """(N, d) features to class logits (N, K)."""
+        """Class logits (N, K) of features (N, d)."""
         ...
 
 
 @dataclass(frozen=True)
 class MissingExtractor:
-    """Stands where an extractor would: what is measured with it is null.
+    """Replaces a missing extractor; all values that need it are null.
 
     Attributes:
-        name: The suffix of the values that it would make.
-        reason: Why it is missing, the `reason` of those values.
+        name: Suffix of the names of these values.
+        reason: The `reason` of these values.
+        unit: Unit of these values (default `raw`).
     """
 
     name: str
@@ -73,8 +74,8 @@ class MissingExtractor:
 class Classifier(nn.Module):
     """Convolution, GELU and pooling blocks, a hidden layer, and a linear layer to the classes.
 
-    Two blocks for images up to 40 pixels, one more each above 40 and above 80, so that the hidden
-    layer sees a small map. Each block doubles the channels and halves the sides.
+    Two blocks for images up to 40 pixels, three above 40, four above 80, so that the hidden layer
+    gets a small feature map. Each block doubles the channels and halves the sides.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Classifier(nn.Module):
         side = max(height, width_px)
         num_blocks = 2 + (side > 40) + (side > 80)
         layers: list[nn.Module] = []
-        # skip_init: the weights are drawn by `initialise`, not from the global random state.
+        # skip_init: `initialise` draws the weights, so the global random state stays unused.
         for i in range(num_blocks):
             out = width * 2**i
             layers += [
@@ -99,7 +100,7 @@ class Classifier(nn.Module):
             *layers, nn.Flatten(), skip_init(nn.Linear, flat, num_features), nn.GELU()
         )
         self.head = skip_init(nn.Linear, num_features, num_classes)
-        # Pooling is twice as fast so, a training 1.4 times.
+        # channels_last makes pooling 2 times and a training 1.4 times as fast.
         for module in self.body:
             if isinstance(module, nn.Conv2d):
                 module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
@@ -113,24 +114,24 @@ class Classifier(nn.Module):
                 nn.init.uniform_(module.get_parameter("bias"), -bound, bound, generator=rng)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) in [0, 1] to logits (N, K)."""
+        """Class logits (N, K) of images (N, C, H, W) in [0, 1]."""
         logits: Tensor = self.head(self.body(x))
         return logits
 
 
 class Extractor:
-    """A trained classifier with its scale; always in evaluation mode, on the CPU.
+    """A trained classifier with a feature scale, in evaluation mode on the CPU.
 
     Attributes:
-        name: `classifier`, the suffix of the values that it makes.
-        unit: What its scale makes of squared distances.
+        name: `classifier`, the suffix of the names of its values.
+        unit: Unit of squared distances between scaled features.
         classifier: The network.
-        image_shape: (C, H, W) that it accepts.
-        num_classes: K.
+        image_shape: (C, H, W) of accepted images.
+        num_classes: Number of classes K.
         width: Channels of the first block.
-        num_features: d.
-        scale: What the features are multiplied with.
-        sha256: Its identity: two values compare only where it is equal.
+        num_features: Number of features d.
+        scale: Factor of the features.
+        sha256: Identity of the extractor; values are comparable only if it is equal.
     """
 
     name = EXTRACTOR_NAME
@@ -158,7 +159,7 @@ class Extractor:
         """Features of images.
 
         Args:
-            x: (N, C, H, W) in [0, 1], already rounded to 8 bits.
+            x: (N, C, H, W) in [0, 1], rounded to 8 bits.
 
         Returns:
             (N, d) float32.
@@ -172,20 +173,20 @@ class Extractor:
         return self.scale * torch.cat(parts)
 
     def classify(self, features: Tensor) -> Tensor:
-        """(N, d) features to class logits (N, K)."""
+        """Class logits (N, K) of features (N, d)."""
         with torch.no_grad():
             logits: Tensor = self.classifier.head(features / self.scale)
         return logits
 
     def logits(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) images to class logits (N, K)."""
+        """Class logits (N, K) of images (N, C, H, W)."""
         return self.classify(self.features(x))
 
 
 def identity(state: Mapping[str, Tensor], scale: float) -> str:
-    """SHA-256 of weights, scale and preprocessing version; equal for equal numbers.
+    """SHA-256 of weights, scale and preprocessing version.
 
-    Not of the file: the same tensors saved under two names give two different files.
+    It depends on the numbers only, not on the file that stores them.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):

@@ -1,4 +1,4 @@
-"""Models without any training, an extractor without any data: what the metrics are tried on."""
+"""Untrained models and an untrained extractor for the tests of the metrics."""
 
 from collections.abc import Iterator
 
@@ -64,7 +64,7 @@ def valid() -> RealImages:
 
 
 class Everything(nn.Module):
-    """A model that can do all that a metric may ask for, with dropout that must stay asleep."""
+    """A model that implements every protocol, with dropout that must be in evaluation mode."""
 
     probabilistic = True
     unit_normal_prior = True
@@ -73,7 +73,7 @@ class Everything(nn.Module):
         super().__init__()
         self.observation = observation
         self.weight = nn.Parameter(torch.tensor(0.9))
-        self.noise = nn.Dropout(0.05)  # awake, it keeps the samples below 1
+        self.noise = nn.Dropout(0.05)  # in train mode it changes the samples
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         return self.noise(self.weight * torch.rand((n, *SHAPE), generator=rng))
@@ -100,48 +100,48 @@ class Everything(nn.Module):
 
 
 class Conditional(Everything):
-    """Can do the same for a class that it is told, and keeps what it was told."""
+    """The conditional version of `Everything`; records the labels of each call."""
 
     conditional = True
 
     def __init__(self, observation: str = "bernoulli_binary") -> None:
         super().__init__(observation)
-        self.told: dict[str, list[Tensor]] = {}
+        self.received_labels: dict[str, list[Tensor]] = {}
 
     def sample(self, n: int, rng: torch.Generator, labels: Tensor) -> Tensor:
-        self._hear("sample", n, labels)
+        self._record("sample", n, labels)
         return super().sample(n, rng)
 
     def reconstruct(self, x: Tensor, labels: Tensor) -> Tensor:
-        self._hear("reconstruct", len(x), labels)
+        self._record("reconstruct", len(x), labels)
         return super().reconstruct(x)
 
     def rate_distortion(
         self, x: Tensor, rng: torch.Generator, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        self._hear("rate_distortion", len(x), labels)
+        self._record("rate_distortion", len(x), labels)
         return super().rate_distortion(x, rng)
 
     def importance_log_weights(
         self, x: Tensor, num_importance: int, rng: torch.Generator, labels: Tensor
     ) -> Iterator[Tensor]:
-        self._hear("importance_log_weights", len(x), labels)
+        self._record("importance_log_weights", len(x), labels)
         return super().importance_log_weights(x, num_importance, rng)
 
     def latent_posterior(
         self, x: Tensor, rng: torch.Generator, labels: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        self._hear("latent_posterior", len(x), labels)
+        self._record("latent_posterior", len(x), labels)
         return super().latent_posterior(x, rng)
 
     def discriminate(self, x: Tensor, labels: Tensor) -> Tensor:
-        self._hear("discriminate", len(x), labels)
+        self._record("discriminate", len(x), labels)
         return super().discriminate(x)
 
-    def _hear(self, method: str, n: int, labels: Tensor) -> None:
+    def _record(self, method: str, n: int, labels: Tensor) -> None:
         assert labels.shape == (n,)
         assert labels.dtype == torch.int64
-        self.told.setdefault(method, []).append(labels)
+        self.received_labels.setdefault(method, []).append(labels)
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def make_pictures():
 @pytest.fixture
 def make_context(extractor, reference, train, valid):
     def make(model: object, **changed) -> Context:
-        given = {
+        arguments = {
             "reference": reference,
             "train": train,
             "valid": valid,
@@ -175,6 +175,6 @@ def make_context(extractor, reference, train, valid):
             "seeds": Seeds(train=0, sample=1, metric=2),
             "batch_size": 16,
         }
-        return Context(model, **(given | changed))
+        return Context(model, **(arguments | changed))
 
     return make

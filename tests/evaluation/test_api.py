@@ -30,7 +30,7 @@ def test_real_images_are_identified_by_their_pixels(make_pictures) -> None:
         torch.full((3, 1, 8, 8), -1.0),
     ],
 )
-def test_images_in_another_range_are_refused_and_not_clamped(images, reference) -> None:
+def test_images_in_another_range_are_refused_instead_of_clamped(images, reference) -> None:
     with pytest.raises(ValueError, match=r"images are floats in \[0, 1\], got torch\."):
         RealImages.of(images)
 

@@ -1,4 +1,4 @@
-"""Every value that has a direction sets a good model above a bad one, in that direction."""
+"""Every value with a direction is better for a good model than for a bad one."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,19 +36,19 @@ def real(split: str, seed: int) -> RealImages:
 TEST, TRAIN, VALID = real("test", 1), real("train", 2), real("valid", 3)
 
 
-def told_apart(x: Tensor) -> Tensor:
-    """(N, 4) how much of each pattern an image has."""
+def pattern_shares(x: Tensor) -> Tensor:
+    """(N, 4) inner product of each image with each centred pattern."""
     centred = (PATTERNS - PATTERNS.mean(0)).flatten(1)
     return (x - 0.5).flatten(1) @ centred.T
 
 
 class Matched:
-    """An extractor that knows the four patterns."""
+    """An extractor whose features are the shares of the four patterns."""
 
     name, unit, sha256 = "matched", "raw", "9" * 64
 
     def features(self, x: Tensor) -> Tensor:
-        return told_apart(x)
+        return pattern_shares(x)
 
     def classify(self, features: Tensor) -> Tensor:
         return features
@@ -56,7 +56,7 @@ class Matched:
 
 @dataclass
 class Model:
-    """Good or bad at everything that a metric looks at."""
+    """A model that is good or bad in every capability that a metric uses."""
 
     good: bool
     observation = "bernoulli_binary"
@@ -82,17 +82,17 @@ class Model:
 
     def latent_posterior(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         noise = torch.randn(len(x), 2, generator=rng)
-        if self.good:  # one latent is the class
-            noise[:, 0] = told_apart(x).argmax(1)
+        if self.good:  # one latent dimension is the class
+            noise[:, 0] = pattern_shares(x).argmax(1)
         return noise, torch.ones_like(noise)
 
     def discriminate(self, x: Tensor) -> Tensor:
-        """Its good samples look real, so that only doubt is right about them."""
+        """0, which is calibrated for good samples, or always real."""
         return torch.full((len(x),), 0.0 if self.good else 5.0)
 
 
-class Told(Model):
-    """Draws the classes that it is asked for, or, if it is bad, the ones beside them."""
+class ClassConditional(Model):
+    """Draws images of the requested classes or, if it is bad, of other classes."""
 
     conditional = True
 
@@ -101,7 +101,7 @@ class Told(Model):
 
 
 class Copying(Model):
-    """Where novelty is asked for, copies of the training images are what is bad."""
+    """Draws new images or, if it is bad, copies of the training images."""
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         return super().sample(n, rng) if self.good else TRAIN.images[:n]
@@ -123,7 +123,7 @@ def values(model: object, metric: str) -> dict[str, float | None]:
 def kind_of(metric: Metric, spec: ValueSpec) -> Callable[[bool], Model]:
     if spec.order == "novelty":
         return Copying
-    return Told if Conditional in metric.requires else Model
+    return ClassConditional if Conditional in metric.requires else Model
 
 
 DIRECTED = [
@@ -146,8 +146,8 @@ def test_a_bad_model_is_worse_than_a_good_one(metric: Metric, spec: ValueSpec) -
     assert (bad < good) == spec.higher_is_better
 
 
-class Remembering(Model):
-    """A discriminator that knows the images it was trained on, and real ones by their level."""
+class OverfittedDiscriminator(Model):
+    """A discriminator that recognises its training images, and real images by their brightness."""
 
     def sample(self, n: int, rng: torch.Generator) -> Tensor:
         return 0.5 * super().sample(n, rng)
@@ -157,10 +157,10 @@ class Remembering(Model):
         return x.flatten(1).mean(1) - 0.5 + 0.3 * known
 
 
-def test_a_discriminator_that_knows_its_training_images_shows_it() -> None:
-    found = values(Remembering(good=True), DISCRIMINATOR.name)
-    assert found["disc_auroc"] > 0.9  # test images above generated ones
-    assert found["disc_membership_auroc"] > 0.9  # training images above test images
-    assert found["disc_gap"] > 1
-    assert found["disc_acc_real_train"] > 0.9 > found["disc_acc_real_test"]
-    assert found["disc_acc_fake"] > 0.9
+def test_an_overfitted_discriminator_is_detected() -> None:
+    measured = values(OverfittedDiscriminator(good=True), DISCRIMINATOR.name)
+    assert measured["disc_auroc"] > 0.9  # test images above generated ones
+    assert measured["disc_membership_auroc"] > 0.9  # training images above test images
+    assert measured["disc_gap"] > 1
+    assert measured["disc_acc_real_train"] > 0.9 > measured["disc_acc_real_test"]
+    assert measured["disc_acc_fake"] > 0.9

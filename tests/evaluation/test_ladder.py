@@ -1,4 +1,4 @@
-"""The reference rows on real digits: the order that the metrics owe, with a fresh extractor."""
+"""The order of the reference rows on real digits, with a newly trained extractor."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from evaluation.runner import Settings, evaluate_images
 NUM = 1000
 METRICS = ["fid", "fid_infinity", "kid", "mind", "density_coverage", "c2st", "memorisation"]
 METRICS += ["memorisation_pixel"]
-#: What has to have the order of quality; the others are known to break it.
+#: Values that must have the order of quality; the others are known to break it.
 ORDERED = ("fid", "fid_inf", "kid", "mind", "coverage", "c2st")
 
 
@@ -38,7 +38,7 @@ def values() -> dict[str, dict[str, dict]]:
         max_shift=2,
     )
     extractor = train_classifier(train.images, labels[parts[0]], 10, settings, 0)
-    found = {}
+    by_row = {}
     for row in ROWS:
         evaluation = evaluate_images(
             reference_rows.make(row, Sources(valid, train, NUM), seed=0)[0],
@@ -48,14 +48,14 @@ def values() -> dict[str, dict[str, dict]]:
             extractors=[extractor],
             settings=Settings(Seeds(None, 0, 0), NUM),
         )
-        found[row] = {record.name: record.to_dict() for record in evaluation.records}
-    return found
+        by_row[row] = {record.name: record.to_dict() for record in evaluation.records}
+    return by_row
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ORDERED)
 def test_distances_and_coverage_put_image_sets_of_known_quality_in_order(values, name) -> None:
-    records = {row: found[f"{name}_classifier"] for row, found in values.items()}
+    records = {row: of_row[f"{name}_classifier"] for row, of_row in values.items()}
     assert (
         broken_pairs(
             {row: record["value"] for row, record in records.items()},
@@ -66,16 +66,16 @@ def test_distances_and_coverage_put_image_sets_of_known_quality_in_order(values,
 
 
 @pytest.mark.slow
-def test_real_images_are_not_told_from_real_ones_and_copies_are_caught(values) -> None:
+def test_real_images_pass_and_copies_are_detected(values) -> None:
     c2st = values["held_out"]["c2st_classifier"]["interval"]
     assert c2st["low"] < 0.5 < c2st["high"]
-    fid = {row: found["fid_classifier"]["value"] for row, found in values.items()}
-    assert fid["train_copies"] < 2 * fid["held_out"]  # a distance does not see copies ...
-    for space in ("classifier", "pixel"):  # ... and these do
+    fid = {row: of_row["fid_classifier"]["value"] for row, of_row in values.items()}
+    assert fid["train_copies"] < 2 * fid["held_out"]  # a distance does not detect copies ...
+    for space in ("classifier", "pixel"):  # ... but these values do
         for row in ("train_copies", "prototypes"):
             assert values[row][f"ct_{space}"]["value"] < -3
             assert values[row][f"copy_share_{space}"]["value"] == 1
             assert values[row][f"authpct_{space}"]["value"] == 0
         assert abs(values["held_out"][f"ct_{space}"]["value"]) < 3
-    # In pixels alone a blur would pass for a copy.
+    # In pixels alone a blurred image would look like a copy.
     assert values["blur"]["ct_pixel"]["value"] < -3 < values["blur"]["ct_classifier"]["value"]

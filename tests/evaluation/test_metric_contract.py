@@ -1,4 +1,4 @@
-"""What every file in `evaluation/metrics/` must fulfil; a new one is found by itself."""
+"""The contract of every file in `evaluation/metrics/`; new files are included automatically."""
 
 import importlib
 import json
@@ -45,7 +45,7 @@ def metric(request) -> Metric:
 
 @pytest.fixture
 def extractor() -> Extractor:
-    """Of two features: 30 images are too few to extrapolate a distance of more."""
+    """Two features only, because 30 images are too few to extrapolate a distance of more."""
     shape = (1, 12, 12)
     network = Classifier(shape, num_classes=4, width=4, num_features=2)
     network.initialise(torch.Generator().manual_seed(1))
@@ -54,7 +54,7 @@ def extractor() -> Extractor:
 
 @pytest.fixture
 def make_capable(metric, make_model, make_conditional):
-    """Makes a model that can do what the metric asks for."""
+    """The class of a model that implements the protocols of the metric."""
     return make_conditional if Conditional in metric.requires else make_model
 
 
@@ -67,9 +67,9 @@ def capable(make_capable):
 def judge(reference, train, valid, extractor):
     def run(model: object, name: str, **changed):
         settings = Settings(Seeds(train=0, sample=1, metric=2), max_samples=30, batch_size=16)
-        given = {"reference": reference, "train": train, "valid": valid}
-        given |= {"extractors": [extractor]} | changed
-        return evaluate(model, [name], settings=settings, **given).records
+        arguments = {"reference": reference, "train": train, "valid": valid}
+        arguments |= {"extractors": [extractor]} | changed
+        return evaluate(model, [name], settings=settings, **arguments).records
 
     return run
 
@@ -142,22 +142,22 @@ def test_equal_seeds_give_equal_records_and_leave_the_global_state_alone(
 
 def test_a_model_of_nans_gets_nulls_with_a_reason(metric, judge, make_capable) -> None:
     class Broken(make_capable):
-        def sample(self, n, rng, **told):
-            return super().sample(n, rng, **told) * torch.nan
+        def sample(self, n, rng, **labels):
+            return super().sample(n, rng, **labels) * torch.nan
 
-        def reconstruct(self, x, **told):
-            return super().reconstruct(x, **told) * torch.nan
+        def reconstruct(self, x, **labels):
+            return super().reconstruct(x, **labels) * torch.nan
 
-        def rate_distortion(self, x, rng, **told):
-            rate, distortion = super().rate_distortion(x, rng, **told)
+        def rate_distortion(self, x, rng, **labels):
+            rate, distortion = super().rate_distortion(x, rng, **labels)
             return rate * torch.nan, distortion
 
-        def importance_log_weights(self, x, num_importance, rng, **told):
-            for block in super().importance_log_weights(x, num_importance, rng, **told):
+        def importance_log_weights(self, x, num_importance, rng, **labels):
+            for block in super().importance_log_weights(x, num_importance, rng, **labels):
                 yield block * torch.nan
 
-        def latent_posterior(self, x, rng, **told):
-            mean, std = super().latent_posterior(x, rng, **told)
+        def latent_posterior(self, x, rng, **labels):
+            mean, std = super().latent_posterior(x, rng, **labels)
             return mean * torch.nan, std
 
     for record in judge(Broken(), metric.name):
@@ -170,7 +170,7 @@ def test_too_few_images_give_a_value_or_a_null_with_a_reason(
     metric, judge, capable, reference, n: int
 ) -> None:
     for record in judge(capable, metric.name, reference=reference.first(n)):
-        # A mean over images has a value of one of them; a variance or a distance has none.
+        # One image has a mean, but no variance and no distance.
         if Sampler in metric.requires or n == 0 or record.value is None:
             assert (record.value, record.reason) == (None, "too_few_samples")
         else:
@@ -178,21 +178,21 @@ def test_too_few_images_give_a_value_or_a_null_with_a_reason(
 
 
 def test_a_conditional_model_gets_every_value(metric, judge, make_conditional, model) -> None:
-    told = judge(make_conditional(), metric.name)
+    conditional = judge(make_conditional(), metric.name)
     if Conditional in metric.requires:
-        assert {record.reason for record in told} == {None}
-    elif {record.reason for record in told} == {"label_is_given"}:
-        assert Encoder in metric.requires  # what a told encoder says of the class is no finding
+        assert {record.reason for record in conditional} == {None}
+    elif {record.reason for record in conditional} == {"label_is_given"}:
+        assert Encoder in metric.requires  # a conditional encoder may copy the class
     else:
-        # This one does not listen: its values are those of the model that is told nothing. Only a
-        # p-value may differ, because labels are dealt within classes.
-        untold = judge(model, metric.name)
-        assert [(r.name, r.value, r.reason) for r in told] == [
-            (r.name, r.value, r.reason) for r in untold
+        # The toy model ignores the labels, so its values equal those of the unconditional model.
+        # Only p-values differ, because labels are permuted within classes.
+        unconditional = judge(model, metric.name)
+        assert [(r.name, r.value, r.reason) for r in conditional] == [
+            (r.name, r.value, r.reason) for r in unconditional
         ]
 
 
-def test_a_model_that_is_told_no_classes_gets_nulls_where_the_classes_are_needed(
+def test_values_that_need_classes_are_null_for_an_unconditional_model(
     metric, judge, make_model
 ) -> None:
     class Unconditional(make_model):

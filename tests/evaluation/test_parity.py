@@ -1,4 +1,4 @@
-"""The same features through independent implementations; tolerances are those measured."""
+"""Parity with independent implementations on the same features, within measured tolerances."""
 
 import pytest
 import torch
@@ -19,8 +19,8 @@ def features(rng) -> tuple[Tensor, Tensor]:
     return one, other
 
 
-class Handed(nn.Module):
-    """An extractor that hands features through."""
+class PassThrough(nn.Module):
+    """An extractor that returns its input."""
 
     num_features = D
 
@@ -40,7 +40,7 @@ def test_fid_is_that_of_torchmetrics(features, dtype: torch.dtype, rel: float) -
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     sides = [side.to(dtype) for side in features]
-    metric = FrechetInceptionDistance(feature=Handed())
+    metric = FrechetInceptionDistance(feature=PassThrough())
     metric.update(sides[0], real=True)
     metric.update(sides[1], real=False)
     assert sum(frechet_parts(*sides)) == pytest.approx(metric.compute().item(), rel=rel)
@@ -85,7 +85,7 @@ def test_class_score_is_that_of_torchmetrics(rng) -> None:
 
     logits = 3 * torch.randn(200, 10, generator=rng, dtype=torch.float64)
     with pytest.warns(UserWarning, match="InceptionScore. will save all extracted features"):
-        metric = InceptionScore(feature=Handed(), splits=1, normalize=False)
+        metric = InceptionScore(feature=PassThrough(), splits=1, normalize=False)
     metric.update(logits)
     # With one split its standard deviation is of one value.
     with torch.random.fork_rng(), pytest.warns(UserWarning, match="degrees of freedom"):

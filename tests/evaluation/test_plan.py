@@ -7,7 +7,7 @@ SETTINGS = Settings(Seeds(train=0, sample=1, metric=2), max_samples=30, sample_s
 MISSING = MissingExtractor("inception", "no_weights")
 
 
-def test_a_plan_names_exactly_what_the_evaluation_then_computes(
+def test_a_plan_has_exactly_the_values_of_the_evaluation(
     model, extractor, reference, train
 ) -> None:
     names = ["fid", "mse", "discriminator"]
@@ -31,7 +31,7 @@ def test_a_plan_names_exactly_what_the_evaluation_then_computes(
     ]
 
 
-def test_a_plan_says_what_is_missing_and_calls_nothing(extractor) -> None:
+def test_a_plan_has_the_reasons_of_nulls_and_calls_no_method(extractor) -> None:
     class Silent:
         def sample(self, n, rng):
             raise AssertionError
@@ -46,7 +46,7 @@ def test_a_set_of_images_is_one_set(make_pictures, extractor) -> None:
     assert fid.sets == 1
 
 
-def test_the_table_has_a_line_a_metric(extractor, make_pictures) -> None:
+def test_the_table_has_one_line_per_metric(extractor, make_pictures) -> None:
     text = as_text(plan(FixedImages(make_pictures(4, 0)), ["fid", "mse"], [extractor], SETTINGS))
     assert text.splitlines()[0].split() == ["metric", "values", "needs", "sample", "sets"]
     assert text.splitlines()[1].split() == ["fid", "fid_classifier", "Sampler", "1"]

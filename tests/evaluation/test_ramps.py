@@ -1,4 +1,4 @@
-"""Distances rise along every road away from the data."""
+"""Distances increase with the strength of every distortion of the data."""
 
 import pytest
 import torch

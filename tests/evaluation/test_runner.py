@@ -15,7 +15,7 @@ def sets(reference, train, extractor):
     return {"reference": reference, "train": train, "extractors": [extractor]}
 
 
-def test_a_record_says_what_its_value_is_of(model, sets) -> None:
+def test_a_record_identifies_its_data_extractor_and_seeds(model, sets) -> None:
     fid, mse = evaluate(model, ["fid", "mse"], settings=SETTINGS, **sets).records
     assert fid.name == "fid_classifier"
     assert (fid.n_real, fid.n_fake, mse.n_fake) == (30, 30, None)
@@ -35,7 +35,7 @@ def test_fewer_images_than_features_are_flagged(model, sets) -> None:
     assert fid.params["rank_deficient"] is True
 
 
-def test_the_model_samples_once_for_all_metrics_and_progress_is_told(sets, make_model) -> None:
+def test_the_model_samples_once_for_all_metrics_and_progress_is_reported(sets, make_model) -> None:
     class Counting(make_model):
         drawn = 0
 
@@ -43,15 +43,15 @@ def test_the_model_samples_once_for_all_metrics_and_progress_is_told(sets, make_
             self.drawn += n
             return super().sample(n, rng)
 
-    model, told = Counting(), []
+    model, reported = Counting(), []
     names = ["fid", "kid", "inception_score", "discriminator"]
-    evaluation = evaluate(model, names, settings=SETTINGS, progress=told.append, **sets)
+    evaluation = evaluate(model, names, settings=SETTINGS, progress=reported.append, **sets)
     assert model.drawn == 30
-    assert told == names
+    assert reported == names
     assert evaluation.samples.shape == (30, 1, 12, 12)
 
 
-def test_samples_are_judged_after_rounding_to_eight_bits(make_context, model) -> None:
+def test_samples_are_rounded_to_eight_bits(make_context, model) -> None:
     samples = make_context(model).samples
     assert torch.equal(samples, (samples * 255).round() / 255)
 
@@ -111,7 +111,7 @@ def test_images_of_another_range_are_refused(sets, turn, found: str) -> None:
         evaluate(Wrong(), ["fid"], settings=SETTINGS, **sets)
 
 
-def test_rounding_of_what_a_model_computes_is_no_other_range(sets) -> None:
+def test_floating_point_error_beyond_the_range_is_accepted(sets) -> None:
     class Exact:
         def sample(self, n, rng):
             return torch.rand(n, 1, 12, 12, generator=rng).round()
@@ -148,7 +148,7 @@ def test_stored_features_that_are_not_finite_give_a_null_with_the_reason(sets, m
     assert {(r.value, r.reason) for r in records} == {(None, "non_finite_features")}
 
 
-def test_fixed_images_are_dealt_in_order(make_pictures, rng) -> None:
+def test_fixed_images_are_returned_in_order(make_pictures, rng) -> None:
     images = make_pictures(7, 0)
     fixed = FixedImages(images)
     assert torch.equal(torch.cat([fixed.sample(4, rng), fixed.sample(3, rng)]), images)
@@ -186,7 +186,7 @@ def test_a_value_is_the_mean_over_the_sets_of_samples(sets, model) -> None:
     assert fid.params["sample_sets"] == singles
     assert fid.value == pytest.approx(sum(singles) / 3, rel=1e-12)
     assert fid.params["sample_sets_sd"] == pytest.approx(torch.tensor(singles).std().item())
-    # What is no matter of samples is measured once.
+    # A metric without samples is computed once.
     assert "sample_sets" not in mse.params
 
 

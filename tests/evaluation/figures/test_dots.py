@@ -2,8 +2,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evaluation.figures import svg as figures
 from evaluation.figures.dots import Axis, Dots, Level, dot_plot
+from evaluation.figures.svg import COLOURS
 
 ROWS = [Dots("a", {"one": [0.2, 0.4], "two": [0.9]}), Dots("b", {"one": [0.5]})]
 
@@ -13,7 +13,7 @@ def texts(svg: str) -> list[str]:
     return [e.text or "" for e in ElementTree.fromstring(svg).iter() if e.tag.endswith("text")]
 
 
-def test_every_mean_is_told_and_every_row_named() -> None:
+def test_the_description_has_every_mean_and_the_plot_every_name() -> None:
     text = dot_plot(ROWS, "judges", Axis("accuracy", limits=(0, 1)))
     label = ElementTree.fromstring(text).get("aria-label")
     assert label == "judges. a one 0.3, two 0.9; b one 0.5"
@@ -29,13 +29,13 @@ def test_a_level_has_the_colour_of_its_series() -> None:
     plain = dot_plot(ROWS, "judges", Axis("x", [Level(0.5, "coin")]))
     own = dot_plot(ROWS, "judges", Axis("x", [Level(0.5, "coin", "two")]))
     assert "coin" in texts(plain)
-    assert own.count(figures.COLOURS[1]) == plain.count(figures.COLOURS[1]) + 2  # and its legend
+    assert own.count(COLOURS[1]) == plain.count(COLOURS[1]) + 2  # and its legend
 
 
 @pytest.mark.parametrize(("values", "lines"), [([0.2, 0.4], 1), ([0.2], 0)])
 def test_from_two_seeds_on_there_is_an_interval(values: list[float], lines: int) -> None:
     text = dot_plot([Dots("a", {"one": values})], "judges", Axis("x"))
-    assert text.count(f"stroke: {figures.COLOURS[0]}; stroke-opacity") == lines
+    assert text.count(f"stroke: {COLOURS[0]}; stroke-opacity") == lines
 
 
 def test_a_logarithmic_axis_shows_the_small_and_the_whole() -> None:

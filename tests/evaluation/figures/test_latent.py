@@ -2,7 +2,7 @@ import re
 from xml.etree import ElementTree
 
 from evaluation.figures import latent
-from evaluation.figures import svg as figures
+from evaluation.figures.svg import COLOURS
 
 
 def texts(svg: str) -> list[str]:
@@ -18,7 +18,7 @@ def bars(text: str) -> list[str]:
 
 def test_the_bar_of_an_idle_dimension_is_hollow_and_crossed() -> None:
     text = latent.rate_plot([2.0, 0.5, 0.001], [True, True, False], [4, 0, 2], "vae", 0)
-    assert bars(text) == [figures.COLOURS[0], figures.COLOURS[0], "none"]
+    assert bars(text) == [COLOURS[0], COLOURS[0], "none"]
     without = latent.rate_plot([2.0, 0.5, 0.001], [True, True, True], [4, 0, 2], "vae", 0)
     assert text.count("<use") == without.count("<use") + 1
     assert texts(text)[:3] == ["4", "0", "2"]
@@ -44,7 +44,7 @@ CODES = [(0.0, 0.0), (1.0, 2.0), (2.0, 1.0)]
 
 def test_points_have_the_colour_and_the_legend_of_their_class() -> None:
     text = latent.class_plot(CODES, [1, 0, 1], ["cat", "dog"], "codes")
-    assert text.count(f"fill: {figures.COLOURS[1]}") > text.count(f"fill: {figures.COLOURS[0]}") > 0
+    assert text.count(f"fill: {COLOURS[1]}") > text.count(f"fill: {COLOURS[0]}") > 0
     assert {"cat", "dog"} <= set(texts(text))
 
 

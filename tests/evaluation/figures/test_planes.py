@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from evaluation.figures import label_placement
-from evaluation.figures import svg as figures
 from evaluation.figures.planes import Marks, Points, frontier, plane_plot
+from evaluation.figures.svg import COLOURS
 
 MODELS = [Points("a", 0, [(1.0, 2.0), (1.2, 2.1)]), Points("b", 1, [(2.0, 1.0)])]
 
@@ -24,7 +24,7 @@ def label(svg: str) -> str:
     ("better", "expected"),
     [("lower", [(1, 5), (2, 3), (4, 1)]), ("higher", [(1, 6), (3, 7)])],
 )
-def test_the_frontier_is_what_nothing_beats_in_both(
+def test_the_frontier_has_the_points_that_none_beats_in_both(
     better: str, expected: list[tuple[float, float]]
 ) -> None:
     means = [(4, 1), (2, 3), (3, 7), (1, 5), (2, 4), (1, 6), (5, 1)]
@@ -39,7 +39,7 @@ def test_the_frontier_has_no_point_that_another_beats() -> None:
         assert ((x, y) in best) == (not beaten)
 
 
-def test_every_model_is_told_with_its_mean_and_named_in_the_plane() -> None:
+def test_the_description_has_every_mean_and_the_plane_every_name() -> None:
     text = plane_plot(MODELS, "plane", ("x", "y"))
     assert {"a", "b"} <= set(texts(text))
     assert label(text) == "plane. x, y: a 1.1, 2.05; b 2, 1"
@@ -59,7 +59,7 @@ def test_lines_of_equal_sums_carry_the_elbo() -> None:
     assert any(text.startswith("ELBO \N{MINUS SIGN}") and text.endswith("nats") for text in found)
 
 
-def test_the_shaded_corner_is_in_the_plane_even_when_nobody_is() -> None:
+def test_the_shaded_corner_is_visible_without_models_in_it() -> None:
     text = plane_plot(MODELS, "plane", ("x", "y"), Marks(shaded=(-3.0, "copies")))
     assert "copies" in texts(text)
 
@@ -67,7 +67,7 @@ def test_the_shaded_corner_is_in_the_plane_even_when_nobody_is() -> None:
 def test_a_reference_row_is_hollow_and_has_no_colour() -> None:
     text = plane_plot([Points("blur", None, [(1.0, 1.0)])], "plane", ("x", "y"))
     assert "fill: none" in text or 'fill="none"' in text
-    assert not any(colour in text for colour in figures.COLOURS)
+    assert not any(colour in text for colour in COLOURS)
 
 
 def test_the_area_of_a_mark_grows_fivefold_from_the_least_cost_to_the_greatest() -> None:

@@ -1,4 +1,4 @@
-"""Memorisation: closed forms, peers, and copies that have to be found among held-out images."""
+"""Memorisation: closed forms, peers, and the detection of copies among held-out images."""
 
 import math
 from dataclasses import replace
@@ -49,7 +49,7 @@ def sets(rng) -> tuple[Tensor, Tensor]:
 # The rank-sum score
 
 
-def test_copies_have_the_least_score(sets, rng) -> None:
+def test_copies_have_the_lowest_score(sets, rng) -> None:
     train, held_out = sets
     copies = train[:1000] + 1e-6 * normal(1000, 8, rng)
     least = measured(copies, train, held_out)["ct"].value
@@ -96,7 +96,7 @@ def distances_in_cells(distance: Tensor, cell: list[int]) -> TrainDistances:
     return TrainDistances(distance, torch.zeros_like(distance), torch.tensor(cell))
 
 
-def test_cells_are_weighted_by_their_held_out_points_and_small_ones_left_out(rng) -> None:
+def test_cells_are_weighted_by_held_out_points_and_small_cells_are_skipped(rng) -> None:
     fake = distances_in_cells(normal(69, 1, rng)[:, 0].abs(), [0] * 30 + [1] * 20 + [2] * 19)
     real = distances_in_cells(normal(60, 1, rng)[:, 0].abs(), [0] * 10 + [1] * 40 + [2] * 10)
     first = rank_z(fake.distance[:30], real.distance[:10])
@@ -106,14 +106,14 @@ def test_cells_are_weighted_by_their_held_out_points_and_small_ones_left_out(rng
     assert used == 2
 
 
-def test_there_is_no_average_without_a_cell_that_has_enough_points() -> None:
+def test_the_average_is_none_if_every_cell_is_too_small() -> None:
     fake = distances_in_cells(torch.rand(38), [0, 1] * 19)
     assert cell_average(fake, distances_in_cells(torch.rand(4), [0, 1, 2, 3])) == (None, 0)
-    # Enough generated points, but nothing to compare them with.
+    # Enough generated points, but no held-out point in their cell.
     assert cell_average(distances_in_cells(torch.rand(20), [4] * 20), fake) == (None, 0)
 
 
-def test_cells_find_what_the_global_score_averages_away(rng) -> None:
+def test_the_cell_average_detects_copies_that_the_global_score_misses(rng) -> None:
     """Copies in a sparse region are farther from the train set than anything in a dense one."""
     centres = torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0], [100.0, 100.0], [50.0, 50.0]])
     spread = torch.tensor([0.1, 0.1, 0.1, 0.1, 10.0])
@@ -143,7 +143,7 @@ def test_copies_are_never_authentic_and_always_close(sets) -> None:
     assert values["copy_share"].value == 1
 
 
-def test_held_out_points_are_close_as_often_as_the_quantile_says(rng) -> None:
+def test_the_share_of_close_held_out_points_is_the_quantile(rng) -> None:
     shares = []
     for _ in range(30):
         train = normal(300, 4, rng)
@@ -163,7 +163,7 @@ def test_authentic_share_is_that_of_all_distances(rng) -> None:
     assert 0 < expected < 1
 
 
-def test_held_out_points_are_as_authentic_as_generated_ones_of_their_distribution(rng) -> None:
+def test_held_out_points_have_the_authentic_share_of_their_distribution(rng) -> None:
     """0.65 in 16 dimensions, not one half."""
     train, held_out, generated = (normal(n, 16, rng) for n in (1500, 1500, 1500))
     value = measured(generated, train, held_out)["authpct"]
@@ -172,7 +172,7 @@ def test_held_out_points_are_as_authentic_as_generated_ones_of_their_distributio
     assert 0.6 < value.value < 0.75
 
 
-def test_where_held_out_images_are_train_images_no_copy_is_close() -> None:
+def test_the_copy_share_is_null_if_held_out_images_are_train_images() -> None:
     distances = torch.cat([torch.zeros(5), torch.ones(95)]).double()
     assert copy_share(torch.zeros(10).double(), distances) is None
     train = torch.arange(100.0)[:, None]
@@ -181,8 +181,8 @@ def test_where_held_out_images_are_train_images_no_copy_is_close() -> None:
         assert (values[name].value, values[name].reason) == (None, "held_out_copies")
 
 
-def test_of_the_train_set_as_held_out_set_copies_get_no_perfect_score(rng) -> None:
-    """A rank sum of distances 0 on both sides is 0, the ideal."""
+def test_copies_are_null_if_the_held_out_set_is_the_train_set(rng) -> None:
+    """If all distances of both sets are 0, the rank sum would be 0, the ideal value."""
     train = normal(200, 3, rng)
     values = measured(train[:100], train, train[100:])
     assert rank_z(torch.zeros(100), torch.zeros(100)) == 0
@@ -219,7 +219,7 @@ def test_the_pairs_are_the_closest_ones_in_order(rng) -> None:
 
 
 def test_distances_go_from_generated_to_train_images(rng) -> None:
-    """The other way round, half of a set of copies would look like hardly any."""
+    """In the other direction, a set with half copies would have almost no close images."""
     train, held_out = normal(1000, 8, rng), normal(200, 8, rng)
     half_copied = torch.cat([train[:100], normal(100, 8, rng)])
     share = measured(half_copied, train, held_out)["copy_share"].value
@@ -250,13 +250,13 @@ def judge(extractor, make_pictures):
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_the_more_copies_the_worse_every_value(judge, make_pictures, space: str) -> None:
+def test_every_value_gets_worse_with_the_share_of_copies(judge, make_pictures, space: str) -> None:
     held_out, train = make_pictures(300, 7), make_pictures(500, 2)
-    judged = [judge(torch.cat([train[:n], held_out[n:]])) for n in (0, 30, 150, 300)]
+    results = [judge(torch.cat([train[:n], held_out[n:]])) for n in (0, 30, 150, 300)]
     for name, sign in (("ct", -1), ("authpct", -1), ("copy_share", 1)):
-        ramp = [sign * records[f"{name}_{space}"].value for records in judged]
+        ramp = [sign * records[f"{name}_{space}"].value for records in results]
         assert ramp == sorted(set(ramp)), (name, ramp)
-    assert judged[-1][f"ct_{space}"].value == pytest.approx(-math.sqrt(3 * 300**2 / 601), rel=1e-3)
+    assert results[-1][f"ct_{space}"].value == pytest.approx(-math.sqrt(3 * 300**2 / 601), rel=1e-3)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -269,7 +269,7 @@ def test_noise_is_far_from_the_train_set(judge, make_pictures, rng, space: str) 
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_every_value_has_that_of_held_out_images_beside_it(judge, make_pictures, space) -> None:
+def test_params_have_the_value_of_held_out_images(judge, make_pictures, space) -> None:
     records = judge(make_pictures(300, 7))
     for name in ("ct", "authpct", "copy_share"):
         record = records[f"{name}_{space}"]
@@ -310,7 +310,7 @@ def test_the_global_random_state_of_numpy_is_left_alone(judge, make_pictures) ->
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_too_few_train_images_are_a_null(judge, make_pictures, train, n: int) -> None:
+def test_too_few_train_images_are_null(judge, make_pictures, train, n: int) -> None:
     records = judge(make_pictures(300, 7), train=train.first(n))
     assert {(record.value, record.reason) for record in records.values()} == {
         (None, "too_few_train_images")

@@ -18,7 +18,7 @@ def sets(reference, train, extractor):
 
 
 def told(model, method: str) -> torch.Tensor:
-    return torch.cat(model.told[method])
+    return torch.cat(model.received_labels[method])
 
 
 def test_samples_are_drawn_for_the_labels_of_the_reference_images(sets, make_conditional) -> None:

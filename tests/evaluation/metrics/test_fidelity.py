@@ -58,7 +58,7 @@ def test_sets_that_are_far_apart_have_nothing_in_common(rng) -> None:
 
 def test_equal_sets_cover_each_other(rng) -> None:
     x = normal(100, 8, rng)
-    # Density too: without ties a ball holds its centre and all but the last of its k neighbours.
+    # Density, too: without ties a ball contains its centre and all k neighbours but the last.
     assert set(prdc(x, x).values()) == {1.0}
 
 
@@ -126,14 +126,14 @@ def test_1_nn_of_one_distribution_is_right_half_of_the_time(rng) -> None:
         assert_mean(list(values), own / 399)
 
 
-def test_both_halves_of_1_nn_are_told_apart(rng) -> None:
-    """Points far out have their nearest neighbours at the centre, and so have those in it."""
+def test_1_nn_has_different_values_for_the_two_sets(rng) -> None:
+    """The nearest neighbours of outer and of central points are central points."""
     _, real, fake = nn1(normal(200, 40, rng), 1.5 * normal(200, 40, rng))
     assert real > 0.95
     assert fake < 0.2
 
 
-def test_1_nn_of_images_that_are_all_equal_is_a_half() -> None:
+def test_1_nn_of_equal_images_is_one_half() -> None:
     equal = torch.zeros(30, 4)
     assert nn1(equal, equal) == (0.5, 0.5, 0.5)
     assert set(prdc(equal, equal).values()) == {0.0}
@@ -142,7 +142,7 @@ def test_1_nn_of_images_that_are_all_equal_is_a_half() -> None:
 # Permutations
 
 
-def test_permutation_p_values_of_one_distribution_are_even(rng) -> None:
+def test_permutation_p_values_of_one_distribution_are_uniform(rng) -> None:
     tested = [
         permutation_test(overlap(normal(40, 4, rng), normal(60, 4, rng)), seed)
         for seed in range(120)
@@ -151,7 +151,7 @@ def test_permutation_p_values_of_one_distribution_are_even(rng) -> None:
         p = torch.tensor([one[name]["p_value"] for one in tested])
         for level in (0.1, 0.5):
             error = math.sqrt(level * (1 - level) / len(p))
-            # Coarse counts make the test of so few points shy, never too bold.
+            # With few points the counts are coarse: the test is conservative, never liberal.
             assert level - 0.1 - 4 * error < (p <= level).double().mean() < level + 4 * error
 
 
@@ -162,7 +162,7 @@ def test_permutation_p_values_are_the_smallest_for_copies_and_for_far_sets(rng) 
             assert one["p_value"] == 1 / (PERMUTATIONS + 1)
 
 
-def test_the_expectation_is_the_mean_over_all_ways_to_deal_the_labels(rng) -> None:
+def test_the_expectation_is_the_mean_over_all_permutations_of_the_labels(rng) -> None:
     x, y = normal(4, 2, rng), normal(3, 2, rng)
     pool = torch.cat([x, y])
     neighbour = nearest(pool, pool, exclude=torch.arange(7))[1][:, 0]
@@ -187,7 +187,7 @@ def test_equal_images_are_no_evidence() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-def test_all_four_are_those_of_prdc(rng, k: int) -> None:
+def test_all_four_equal_those_of_prdc(rng, k: int) -> None:
     peer = pytest.importorskip("prdc")
     x, y = normal(300, 32, rng), 1.1 * normal(250, 32, rng) + 0.1
     expected = peer.compute_prdc(x.numpy(), y.numpy(), k)
@@ -209,10 +209,10 @@ def test_1_nn_is_that_of_scikit_learn(rng) -> None:
 
     x, y = normal(60, 5, rng), 1.3 * normal(50, 5, rng)
     labels = (torch.arange(110) < 60).numpy()
-    judge = KNeighborsClassifier(1, algorithm="brute")
-    told = cross_val_predict(judge, torch.cat([x, y]).numpy(), labels, cv=LeaveOneOut())
-    right = told == labels
-    expected = (right.mean(), right[:60].mean(), right[60:].mean())
+    classifier = KNeighborsClassifier(1, algorithm="brute")
+    predicted = cross_val_predict(classifier, torch.cat([x, y]).numpy(), labels, cv=LeaveOneOut())
+    correct = predicted == labels
+    expected = (correct.mean(), correct[:60].mean(), correct[60:].mean())
     assert nn1(x, y) == pytest.approx(expected, rel=1e-12)
 
 
@@ -236,31 +236,31 @@ def judge(extractor, make_pictures):
     return run
 
 
-def values(judged, name: str) -> list[float]:
-    return [records[name].value for records in judged]
+def values(results, name: str) -> list[float]:
+    return [records[name].value for records in results]
 
 
 def assert_falling(ramp: list[float]) -> None:
     assert ramp == sorted(set(ramp), reverse=True), ramp
 
 
-def test_foreign_images_lower_all_but_recall_and_are_told_apart(judge, make_pictures, rng) -> None:
+def test_noise_images_lower_all_but_recall_and_raise_1_nn(judge, make_pictures, rng) -> None:
     images = make_pictures(400, 5)
     noise = quantise(torch.rand(images.shape, generator=rng))
-    judged = [judge(torch.cat([images[m:], noise[:m]])) for m in (0, 100, 200, 400)]
+    results = [judge(torch.cat([images[m:], noise[:m]])) for m in (0, 100, 200, 400)]
     for name in ("precision", "density", "coverage"):
-        assert_falling(values(judged, name))
-    assert_falling([-value for value in values(judged, "nn1")])
+        assert_falling(values(results, name))
+    assert_falling([-value for value in values(results, "nn1")])
 
 
 def test_dropped_classes_lower_recall_and_coverage(judge, make_pictures) -> None:
-    judged = [judge(make_pictures(400, 5, classes)) for classes in (4, 3, 2, 1)]
+    results = [judge(make_pictures(400, 5, classes)) for classes in (4, 3, 2, 1)]
     for name in ("recall", "coverage"):
-        assert_falling(values(judged, name))
+        assert_falling(values(results, name))
 
 
 def test_repeated_images_raise_density_above_1_and_not_coverage(judge, make_pictures) -> None:
-    """Why density is a diagnostic: here is a model of one image."""
+    """Density is a diagnostic only, because a model of one image can exceed the data."""
     images = make_pictures(400, 5)
     whole = judge(images)
     one_each = [judge(image.expand(400, -1, -1, -1)) for image in images[:20]]
@@ -270,7 +270,7 @@ def test_repeated_images_raise_density_above_1_and_not_coverage(judge, make_pict
 
 
 @pytest.mark.parametrize(("n", "missing"), [(3, {"precision", "recall"}), (5, set()), (6, None)])
-def test_fewer_images_than_neighbours_are_a_null(judge, make_pictures, n: int, missing) -> None:
+def test_fewer_images_than_neighbours_are_null(judge, make_pictures, n: int, missing) -> None:
     records = judge(make_pictures(n, 5), n)
     without = {name for name, record in records.items() if record.value is None}
     expected = set() if missing is None else missing | {"density", "coverage"}
@@ -278,7 +278,7 @@ def test_fewer_images_than_neighbours_are_a_null(judge, make_pictures, n: int, m
     assert {records[name].reason for name in without} <= {"fewer_images_than_neighbours"}
 
 
-def test_records_say_k_and_what_iid_images_have(judge, make_pictures) -> None:
+def test_records_have_k_and_the_iid_expectation(judge, make_pictures) -> None:
     records = judge(make_pictures(400, 5))
     assert {name: records[name].params["k"] for name in ("precision", "recall")} == {
         "precision": 3,
@@ -293,10 +293,10 @@ def test_records_say_k_and_what_iid_images_have(judge, make_pictures) -> None:
         assert records[name].ideal == 0.5
 
 
-def test_a_reference_of_one_image_covers_nothing_that_a_model_could_draw(
+def test_a_reference_of_equal_images_has_null_precision_density_and_coverage(
     make_context, model, reference
 ) -> None:
-    """With balls that hold nothing precision, density and coverage were 0, whatever was drawn."""
+    """All balls are empty, so the values would be 0 for every model."""
     same = replace(reference, images=reference.images[:1].expand(40, -1, -1, -1))
     context = make_context(model, reference=same)
     found = {
@@ -313,7 +313,7 @@ def test_a_reference_of_one_image_covers_nothing_that_a_model_could_draw(
     }
 
 
-def test_sets_of_one_and_the_same_image_have_no_balls_to_lie_in(make_context, reference) -> None:
+def test_two_sets_of_one_equal_image_are_null(make_context, reference) -> None:
     same = replace(reference, images=reference.images[:1].expand(40, -1, -1, -1))
     context = make_context(FixedImages(same.images), reference=same)
     for metric in (precision_recall, density_coverage):

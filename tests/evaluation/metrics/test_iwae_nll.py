@@ -158,7 +158,7 @@ def test_a_conditional_model_is_told_the_labels_of_its_images(
 ) -> None:
     model = make_conditional()
     iwae_nll.METRIC.compute(make_context(model))
-    (labels,) = model.told["importance_log_weights"]
+    (labels,) = model.received_labels["importance_log_weights"]
     assert torch.equal(labels, reference.labels)
 
 
