@@ -66,6 +66,10 @@ class Context:
         seeds = replace(self.seeds, sample=sample_seed)
         return replace(self, extractor=extractor, seeds=seeds)
 
+    def of(self, model: object) -> "Context":
+        """Another model under the same conditions."""
+        return replace(self, model=model, _cache={})
+
     @property
     def num(self) -> int:
         """The number of reference images and of generated images."""
@@ -107,14 +111,14 @@ class Context:
     @property
     def sample_features(self) -> Tensor:
         """(num, d) features of `samples`."""
-        extractor = self._require_extractor()
+        extractor = self.require_extractor()
         key = ("features", extractor.sha256, self.seeds.sample)
         return self.cached(key, lambda: _finite(extractor.features(self.samples)))
 
     @property
     def sample_logits(self) -> Tensor:
         """(num, K) class logits of `samples`."""
-        return self._require_extractor().classify(self.sample_features)
+        return self.require_extractor().classify(self.sample_features)
 
     @property
     def reference_features(self) -> Tensor:
@@ -124,11 +128,11 @@ class Context:
     @property
     def reference_logits(self) -> Tensor:
         """(num, K) class logits of the reference images."""
-        return self._require_extractor().classify(self.reference_features)
+        return self.require_extractor().classify(self.reference_features)
 
     def real_features(self, real: RealImages) -> Tensor:
         """(N, d) features of real images: the stored ones, else computed now."""
-        extractor = self._require_extractor()
+        extractor = self.require_extractor()
         stored = real.features.get(extractor.sha256)
 
         def compute() -> Tensor:
@@ -198,7 +202,12 @@ class Context:
             lambda: model_calls.draw_samples(self.model, self.reference, seed, self.batch_size),
         )
 
-    def _require_extractor(self) -> FeatureExtractor:
+    def require_extractor(self) -> FeatureExtractor:
+        """The extractor.
+
+        Raises:
+            UnavailableError: There is none.
+        """
         if isinstance(self.extractor, MissingExtractor):
             raise UnavailableError(self.extractor.reason)
         return self.extractor

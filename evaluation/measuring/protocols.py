@@ -153,6 +153,32 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class GaussianCodes(Protocol):
+    """Encodes images as Gaussian posteriors with independent dimensions, under a known prior."""
+
+    def posterior_codes(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and log-variance of q(z | x) and one draw of it, each (N, d), of all images."""
+        ...
+
+    def prior_log_prob(self, z: Tensor) -> Tensor:
+        """(N,) log p(z) of codes (N, d), nats."""
+        ...
+
+
+@runtime_checkable
+class ExPostSampler(Protocol):
+    """Samples from another density of its codes, chosen after the training."""
+
+    def with_normal_codes(self) -> Sampler:
+        """The same decoder with codes from N(0, I)."""
+        ...
+
+    def with_mixture(self, num_components: int, x: Tensor, seed: int) -> Sampler:
+        """The same decoder with codes from a Gaussian mixture fitted to those of images x."""
+        ...
+
+
+@runtime_checkable
 class Discriminator(Protocol):
     """Scores images as real or generated.
 

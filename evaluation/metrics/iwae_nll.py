@@ -25,6 +25,7 @@ from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec, failure, mean_over_images
 from evaluation.measuring.protocols import ImportanceBound, likelihood_of
 from evaluation.measuring.records import UnavailableError
+from evaluation.measuring.seeding import generator
 
 NUM_IMPORTANCE = 200
 NUM_IMAGES = 200
@@ -63,31 +64,65 @@ def bounds(blocks: Iterable[Tensor]) -> Bounds:
     return Bounds(log_sum - math.log(num), total / num, (2 * log_sum - log_squares).exp())
 
 
-def _compute(context: Context) -> dict[str, float | Measurement]:
-    model, real = context.model, context.reference.first(NUM_IMAGES)
+def measure(
+    context: Context, name: str, num_importance: int, num_images: int, rng: torch.Generator
+) -> dict[str, float | Measurement]:
+    """The bound as a value of a metric.
+
+    Args:
+        context: The model and the reference images.
+        name: Name of the value.
+        num_importance: K.
+        num_images: The first images of the reference are measured, at most this many.
+        rng: Source of the draws.
+
+    Raises:
+        UnavailableError: There are no images, or a weight is not finite.
+    """
+    model, real = context.model, context.reference.first(num_images)
     assert isinstance(model, ImportanceBound)
     observation = likelihood_of(model)
     if model.observation == "bernoulli_grey":
-        return {"iwae_nll": failure("no_likelihood", observation=observation)}
+        return {name: failure("no_likelihood", observation=observation)}
     if not len(real.images):
         raise UnavailableError("too_few_samples")
-    rng = torch.Generator().manual_seed(context.seeds.sample)
     x = real.images.to(model_calls.device_of(model))
     arguments = model_calls.label_arguments(model, real.labels)
     with model_calls.evaluation_mode(model):
-        estimates = bounds(model.importance_log_weights(x, NUM_IMPORTANCE, rng, **arguments))
+        estimates = bounds(model.importance_log_weights(x, num_importance, rng, **arguments))
     if not (estimates.log_likelihood + estimates.elbo).isfinite().all():
         raise UnavailableError("non_finite_likelihood")
     measured = mean_over_images(
         -estimates.log_likelihood,
         context,
         observation=observation,
-        k=NUM_IMPORTANCE,
+        k=num_importance,
         elbo=estimates.elbo.mean().item(),
         effective_samples_median=estimates.effective_samples.quantile(0.5).item(),
         effective_samples_q05=estimates.effective_samples.quantile(0.05).item(),
     )
-    return {"iwae_nll": replace(measured, num=len(real.images))}
+    return {name: replace(measured, num=len(real.images))}
+
+
+def bound_metric(name: str, num_importance: int, num_images: int) -> Metric:
+    """A metric with another number of draws or images.
+
+    Args:
+        name: Name of its file and of its value.
+        num_importance: K.
+        num_images: The first images of the reference are measured, at most this many.
+    """
+
+    def compute(context: Context) -> dict[str, float | Measurement]:
+        rng = generator(context.seeds.sample, "nll")
+        return measure(context, name, num_importance, num_images, rng)
+
+    return Metric(name, (ImportanceBound,), (ValueSpec(name, "nats/image", False),), compute)
+
+
+def _compute(context: Context) -> dict[str, float | Measurement]:
+    rng = torch.Generator().manual_seed(context.seeds.sample)
+    return measure(context, "iwae_nll", NUM_IMPORTANCE, NUM_IMAGES, rng)
 
 
 METRIC = Metric(

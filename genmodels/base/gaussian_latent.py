@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from genmodels import networks
-from genmodels.base.image_likelihood import LikelihoodModel
+from genmodels.base.ex_post import ExPostModel
 from genmodels.base.model import Images, evaluation_mode, normal
 from genmodels.base.samplers import MixtureSampler
 from genmodels.base.vae_config import VAEConfig
@@ -16,7 +16,7 @@ LOGVAR_BOUND = 10.0
 PSEUDO_INPUT_NOISE = 0.01
 
 
-class GaussianLatentModel(LikelihoodModel):
+class GaussianLatentModel(ExPostModel):
     """q(z | x) = N(mean, diag exp(logvar)), prior p(z), decoder p(x | z).
 
     Kingma & Welling 2014 (arXiv 1312.6114). A conditional model is p(x | class): encoder and

@@ -144,6 +144,16 @@ class VAEBase(GaussianLatentModel):
                 parts.append((terms.mean, terms.logvar, terms.z, terms.rate, terms.distortion))
         return Terms(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
+    def posterior_codes(
+        self, x: Tensor, rng: torch.Generator, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and log-variance of q(z | x) and one draw of it, each (N, latent_dim).
+
+        The arguments are those of `rate_distortion`.
+        """
+        terms = self.score(x, labels, rng)
+        return terms.mean, terms.logvar, terms.z
+
     def log_likelihood_bound(
         self,
         x: Tensor,

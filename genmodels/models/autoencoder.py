@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from genmodels import networks
-from genmodels.base.image_likelihood import LikelihoodConfig, LikelihoodModel
+from genmodels.base.ex_post import ExPostModel
+from genmodels.base.image_likelihood import LikelihoodConfig
 from genmodels.base.model import Images, Phase, evaluation_mode, scoring_batches
 from genmodels.base.samplers import MAX_CODES, MixtureSampler
 from genmodels.networks.shape import ImageShape
@@ -29,7 +30,7 @@ class Config(LikelihoodConfig):
     gmm_components: Annotated[int, Field(ge=1)]
 
 
-class Model(LikelihoodModel):
+class Model(ExPostModel):
     """Minimises -log p(x | z) + b / 2 ||z||^2 with z = encoder(x).
 
     RAE-L2, Ghosh et al. 2020 (arXiv 1903.12436), section 3.1, with weight decay on the decoder

@@ -1,5 +1,6 @@
 """Untrained models and an untrained extractor for the tests of the metrics."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -95,6 +96,25 @@ class Everything(nn.Module):
         means = self.noise(x).flatten(1)[:, :3] - 0.5
         return means, 0.5 + means.square()
 
+    def posterior_codes(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        mean = self.noise(x).flatten(1)[:, :3] - 0.5
+        return (
+            mean,
+            mean - 1,
+            mean + (0.5 * (mean - 1)).exp() * torch.randn(mean.shape, generator=rng),
+        )
+
+    def prior_log_prob(self, z: Tensor) -> Tensor:
+        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+
+    def with_normal_codes(self) -> "Everything":
+        return self
+
+    def with_mixture(self, num_components: int, x: Tensor, seed: int) -> "Everything":
+        assert num_components >= 1
+        assert len(x)
+        return self
+
     def discriminate(self, x: Tensor) -> Tensor:
         return self.noise(x).flatten(1).mean(1, keepdim=True) - 0.4
 
@@ -133,6 +153,18 @@ class Conditional(Everything):
     ) -> tuple[Tensor, Tensor | None]:
         self._record("latent_posterior", len(x), labels)
         return super().latent_posterior(x, rng)
+
+    def posterior_codes(
+        self, x: Tensor, rng: torch.Generator, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        self._hear("posterior_codes", len(x), labels)
+        return super().posterior_codes(x, rng)
+
+    def with_mixture(
+        self, num_components: int, x: Tensor, seed: int, labels: Tensor
+    ) -> "Conditional":
+        self._hear("with_mixture", len(x), labels)
+        return self
 
     def discriminate(self, x: Tensor, labels: Tensor) -> Tensor:
         self._record("discriminate", len(x), labels)

@@ -80,6 +80,12 @@ class Model:
     ) -> Iterator[Tensor]:
         yield torch.randn(num_importance, len(x), generator=rng) - (10 if self.good else 20)
 
+    def with_normal_codes(self) -> "Model":
+        return self
+
+    def with_mixture(self, num_components: int, x: Tensor, seed: int) -> "Model":
+        return self
+
     def latent_posterior(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         noise = torch.randn(len(x), 2, generator=rng)
         if self.good:  # one latent dimension is the class

@@ -18,6 +18,8 @@ from evaluation.measuring.protocols import (
     Conditional,
     Discriminator,
     Encoder,
+    ExPostSampler,
+    GaussianCodes,
     ImportanceBound,
     LikelihoodBound,
     Reconstructor,
@@ -94,6 +96,8 @@ def test_a_metric_is_described_completely(metric) -> None:
         ImportanceBound,
         Encoder,
         Discriminator,
+        GaussianCodes,
+        ExPostSampler,
     }
     assert metric.values
     for spec in metric.values:
@@ -159,6 +163,10 @@ def test_a_model_of_nans_gets_nulls_with_a_reason(metric, judge, make_capable) -
         def latent_posterior(self, x, rng, **labels):
             mean, std = super().latent_posterior(x, rng, **labels)
             return mean * torch.nan, std
+
+        def posterior_codes(self, x, rng, **told):
+            mean, logvar, z = super().posterior_codes(x, rng, **told)
+            return mean, logvar, z * torch.nan
 
     for record in judge(Broken(), metric.name):
         assert record.value is None

@@ -1,0 +1,43 @@
+"""Frechet distances of samples whose codes come from another density than the model's own.
+
+The decoder stays; the codes come from N(0, I), from one Gaussian or from a mixture of ten, both
+fitted to the codes of the training images (Ghosh et al. 2020, arXiv 1903.12436, table 1). Samples
+and distance are those of `fid`.
+"""
+
+from evaluation.measuring.context import Context, UnavailableError, device_of
+from evaluation.measuring.metric import Measurement, Metric, ValueSpec
+from evaluation.measuring.protocols import ExPostSampler, Sampler
+from evaluation.metrics import fid
+
+NORMAL = "fid_standard_normal_{extractor}"
+#: By value the components of its mixture.
+MIXTURES = {"fid_gmm_1_{extractor}": 1, "fid_gmm_10_{extractor}": 10}
+
+
+def _compute(context: Context) -> dict[str, float | Measurement]:
+    model, train = context.model, context.train
+    assert isinstance(model, ExPostSampler)
+    if context.num < 2 or not len(train.images):
+        raise UnavailableError("too_few_samples")
+    context.need_extractor()
+    samplers: dict[str, Sampler] = {NORMAL: model.with_normal_codes()}
+    told = context.told(train.labels)
+    x, seed = train.images.to(device_of(model)), context.seeds.train or 0
+    for name, components in MIXTURES.items():
+        samplers[name] = context.once(
+            ("mixture", components),
+            lambda components=components: model.with_mixture(components, x, seed, **told),
+        )
+    return {
+        name: fid.METRIC.compute(context.of(sampler))[fid.NAME]
+        for name, sampler in samplers.items()
+    }
+
+
+METRIC = Metric(
+    "fid_ex_post",
+    (ExPostSampler, Sampler),
+    tuple(ValueSpec(name, "{extractor_unit}", False, 0.0) for name in (NORMAL, *MIXTURES)),
+    _compute,
+)
