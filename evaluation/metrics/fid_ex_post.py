@@ -5,6 +5,8 @@ fitted to the codes of the training images (Ghosh et al. 2020, arXiv 1903.12436,
 and distance are those of `fid`.
 """
 
+import functools
+
 from evaluation.measuring.context import Context, UnavailableError, device_of
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec
 from evaluation.measuring.protocols import ExPostSampler, Sampler
@@ -27,7 +29,7 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     for name, components in MIXTURES.items():
         samplers[name] = context.once(
             ("mixture", components),
-            lambda components=components: model.with_mixture(components, x, seed, **told),
+            functools.partial(model.with_mixture, components, x, seed, **told),
         )
     return {
         name: fid.METRIC.compute(context.of(sampler))[fid.NAME]
