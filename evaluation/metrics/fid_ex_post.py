@@ -7,9 +7,11 @@ and distance are those of `fid`.
 
 import functools
 
-from evaluation.measuring.context import Context, UnavailableError, device_of
+from evaluation.measuring import model_calls
+from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec
 from evaluation.measuring.protocols import ExPostSampler, Sampler
+from evaluation.measuring.records import UnavailableError
 from evaluation.metrics import fid
 
 NORMAL = "fid_standard_normal_{extractor}"
@@ -22,14 +24,14 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     assert isinstance(model, ExPostSampler)
     if context.num < 2 or not len(train.images):
         raise UnavailableError("too_few_samples")
-    context.need_extractor()
+    context.require_extractor()
     samplers: dict[str, Sampler] = {NORMAL: model.with_normal_codes()}
-    told = context.told(train.labels)
-    x, seed = train.images.to(device_of(model)), context.seeds.train or 0
+    arguments = model_calls.label_arguments(model, train.labels)
+    x, seed = train.images.to(model_calls.device_of(model)), context.seeds.train or 0
     for name, components in MIXTURES.items():
-        samplers[name] = context.once(
+        samplers[name] = context.cached(
             ("mixture", components),
-            functools.partial(model.with_mixture, components, x, seed, **told),
+            functools.partial(model.with_mixture, components, x, seed, **arguments),
         )
     return {
         name: fid.METRIC.compute(context.of(sampler))[fid.NAME]

@@ -17,9 +17,11 @@ import math
 import torch
 from torch import Tensor
 
-from evaluation.measuring.context import Context, UnavailableError, device_of, judged
+from evaluation.measuring import model_calls
+from evaluation.measuring.context import Context
 from evaluation.measuring.metric import Measurement, Metric, ValueSpec
 from evaluation.measuring.protocols import GaussianCodes
+from evaluation.measuring.records import UnavailableError
 from evaluation.measuring.seeding import generator
 
 BLOCK = 1000
@@ -63,11 +65,12 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     if len(real.images) < 2:
         raise UnavailableError("too_few_samples")
     rng = generator(context.seeds.sample, "codes")
-    told, num_train = context.told(real.labels), len(context.train.images)
+    arguments = model_calls.label_arguments(model, real.labels)
+    x, num_train = real.images.to(model_calls.device_of(model)), len(context.train.images)
     size = min(BLOCK, len(real.images))
     blocks = []
-    with judged(model):
-        mean, logvar, z = model.posterior_codes(real.images.to(device_of(model)), rng, **told)
+    with model_calls.evaluation_mode(model):
+        mean, logvar, z = model.posterior_codes(x, rng, **arguments)
         for start in range(0, len(z) - size + 1, size):
             at = slice(start, start + size)
             log_prior = model.prior_log_prob(z[at])
