@@ -10,6 +10,8 @@ import importlib
 import sys
 from pathlib import Path
 
+from pipelines.settings.errors import exit_on_user_error
+
 #: In the order of the pipeline.
 STAGES = ("resolve", "prepare", "features", "references", "train", "evaluate", "report", "publish")
 
@@ -43,6 +45,7 @@ def listing(lines: dict[str, str]) -> str:
     return "\n".join([USAGE, "stages:", *stages, "", "commands:", *commands])
 
 
+@exit_on_user_error
 def main() -> None:
     """Runs `genmodels COMMAND [ARGUMENT ...]`."""
     name, *arguments = sys.argv[1:] or ["--help"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.closure import ROOT
+from tests.pipelines.tiny_model import write_params
 
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -84,8 +85,6 @@ def test_a_missing_model_is_one_error_line(folder, monkeypatch, capsys, name):
 
 @pytest.mark.parametrize("name", WITH_MODEL)
 def test_an_unknown_model_is_one_line_with_the_nearest_name(folder, monkeypatch, name):
-    from tests.pipelines.tiny_model import write_params
-
     write_params()
     arguments = {"reconstruct": ["vea", "x.png"], "compare": ["vea", "vae"]}
     line = run(name, monkeypatch, *arguments.get(name.rpartition(".")[2], ["vea"]))
