@@ -7,12 +7,13 @@ import pytest
 
 from pipelines import __main__ as script
 from pipelines.settings import paths, yaml_files
+from tests.clone import HANGING_S
 from tests.closure import ROOT
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipelines", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGING_S)
 
 
 def test_the_list_has_the_stages_in_the_order_of_the_pipeline_and_then_the_commands():
