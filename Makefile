@@ -18,13 +18,12 @@ help: ## this text
 	@echo
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(READY) ## virtual environment, pinned packages, MLflow store
+setup: $(READY) ## virtual environment, pinned packages
 
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (2 GB, with a CUDA build of torch 6 GB; a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(VENV)/bin/python -m pipelines.tracking.store init
 	@touch $(READY)
 
 repro: $(READY) ## the whole pipeline: data, features, training, evaluation, report, MLflow

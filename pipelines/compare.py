@@ -16,7 +16,7 @@ from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Params
 from pipelines.settings.refusals import suggest
 from pipelines.settings.sections import Extractor
-from pipelines.tracking import store as tracking
+from pipelines.tracking.store import without_collector
 
 EPILOG = """\
 examples:
@@ -130,7 +130,7 @@ def _compare_commits(arguments: argparse.Namespace, settings: Params) -> tuple[s
 
 
 @exit_on_user_error
-@tracking.without_collector()
+@without_collector()
 def main() -> None:
     """Compares as the command line says."""
     arguments = parse()

@@ -18,7 +18,7 @@ from pipelines.pictures.out_file import write_png
 from pipelines.settings import command_line
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.trained import trained_models
-from pipelines.trained.trained_models import Trained
+from pipelines.trained.trained_models import TrainedModel
 
 GRID_COLUMNS = 8
 #: Seed of the one latent sample of rate and distortion.
@@ -40,7 +40,7 @@ examples:
 """
 
 
-def read(files: list[str], trained: Trained) -> Tensor:
+def read(files: list[str], trained: TrainedModel) -> Tensor:
     """The pictures, converted to the model's shape.
 
     Returns:
@@ -56,7 +56,9 @@ def read(files: list[str], trained: Trained) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).to(torch.float32).div_(255)
 
 
-def reconstruct(trained: Trained, x: Tensor, label: int | None) -> tuple[Tensor, dict[str, Tensor]]:
+def reconstruct(
+    trained: TrainedModel, x: Tensor, label: int | None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Reconstructions and their errors.
 
     Args:

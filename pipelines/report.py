@@ -20,7 +20,7 @@ from pipelines.reporting import cards as report_cards
 from pipelines.reporting import inputs, panels, pictures, plots, settings_table
 from pipelines.reporting import tradeoffs as report_tradeoffs
 from pipelines.reporting.inputs import Results
-from pipelines.settings import command_line, files, paths, resolved
+from pipelines.settings import command_line, escape, files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import ReportSettings
 
@@ -97,7 +97,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["breakable"] = breakable
     environment.filters["prose"] = prose
-    environment.filters["code"] = _markdown_code
+    environment.filters["code"] = escape.markdown_code
+    environment.filters["markdown"] = escape.markdown
     environment.filters["count"] = value_text.count
     environment.globals["include_raw"] = lambda name: Markup((TEMPLATES / name).read_text("utf-8"))
     return environment
@@ -115,11 +116,6 @@ def prose(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if index % 2 else part
         for index, part in enumerate(parts)
     )
-
-
-def _markdown_code(text: object) -> str:
-    """Inline code that cannot leave its table cell."""
-    return "`" + str(text).replace("`", "'").replace("|", r"\|") + "`"
 
 
 def _context(settings: ReportSettings, found: Results, board: Leaderboard) -> dict[str, Any]:

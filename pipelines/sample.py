@@ -12,7 +12,7 @@ from pipelines.pictures.out_file import write_png
 from pipelines.settings import command_line
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.trained import trained_models
-from pipelines.trained.trained_models import Trained
+from pipelines.trained.trained_models import TrainedModel
 
 MAX_NUM = 10_000
 
@@ -25,7 +25,7 @@ examples:
 """
 
 
-def draw(trained: Trained, num: int, label: int | None, seed: int) -> Image.Image:
+def draw(trained: TrainedModel, num: int, label: int | None, seed: int) -> Image.Image:
     """A nearly square grid of samples; of a conditional model with one class a column.
 
     Args:

@@ -21,8 +21,8 @@ import torch
 from pipelines.settings import command_line, files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import TrainSettings
-from pipelines.tracking import store
 from pipelines.tracking.run import Identity, Run
+from pipelines.tracking.store import open_store
 from pipelines.training import fingerprint, workers
 from pipelines.training.one_run import Started, Trained, as_csv
 from pipelines.training.progress import Progress
@@ -61,7 +61,7 @@ class _Live:
         identity = Identity(self.name, self.entry["kind"], family, seed, self.digests[seed])
         settings = {**self.entry, "train": self.settings.train.model_dump(), "seed": seed}
         tags = {"version.torch": torch.__version__}
-        return store.open_store().start_run(identity, settings, tags)
+        return open_store().start_run(identity, settings, tags)
 
     def finish(self, status: str) -> None:
         """Ends the MLflow runs that were started."""

@@ -1,7 +1,7 @@
-"""Opens the MLflow UI on the store of this checkout, with links to the pages worth seeing first.
+"""Starts the MLflow UI on the store of this checkout and prints links to its main pages.
 
-The plain start page of MLflow shows a table without metrics, so the first link is the saved view
-`leaderboard`. Before the server starts, the store is completed, which heals a lost database.
+The start page of MLflow shows a table without metrics, so the first link is the saved view
+`leaderboard`. Before the server starts, the store is completed from the files.
 """
 
 import argparse
@@ -13,13 +13,14 @@ from pipelines import publish
 from pipelines.settings import command_line, paths
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.tracking import registry, saved_views
-from pipelines.tracking import store as tracking
+from pipelines.tracking.address import OFF, hide_password, is_remote, store_uri
+from pipelines.tracking.store import PIPELINE, REPORTS, open_store
 
 HOST = "127.0.0.1"
 
 
 def complete_store() -> None:
-    """Publishes what the last `dvc repro` left; without outputs says so in one line."""
+    """Publishes the results of the last `dvc repro`; without results prints one line."""
     try:
         publish.publish()
     except UserError as error:
@@ -27,7 +28,7 @@ def complete_store() -> None:
 
 
 def check_port(port: int) -> None:
-    """Refuses a port that is taken, or none.
+    """Refuses a port that is in use or no port.
 
     Raises:
         UserError: Names the port and the option that chooses another.
@@ -35,43 +36,43 @@ def check_port(port: int) -> None:
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: a port is a number from 1 to 65535")
     with socket.socket() as listener:
-        # As the server does it: connections of a server that just ended do not block the port.
+        # Like the server: connections of a server that has just ended do not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
         except OSError:
             raise UserError(
-                f"port {port} is taken; choose another one with `--port {port + 1}`"
+                f"--port {port}: the port is in use; choose another one, such as {port + 1}"
             ) from None
 
 
 def links(server: str) -> dict[str, str]:
-    """What to open, by name, the most useful first; empty if the store is away."""
-    store = tracking.open_store()
-    pipeline = store.experiment_id(tracking.PIPELINE)
-    reports = store.experiment_id(tracking.REPORTS)
+    """Addresses by name, the most useful first; empty if the store is off."""
+    store = open_store()
+    pipeline = store.experiment_id(PIPELINE)
+    reports = store.experiment_id(REPORTS)
     if pipeline is None or reports is None:
         return {}
-    found = {
+    addresses = {
         "leaderboard": saved_views.link(server, pipeline, saved_views.LEADERBOARD),
         "by model": saved_views.link(server, pipeline, saved_views.BY_MODEL),
         "curves": saved_views.link(server, pipeline, saved_views.CURVES),
         "reports": saved_views.link(server, reports, saved_views.LEADERBOARD),
     }
     for name, experiment_id in store.studies().items():
-        found[name] = saved_views.link(server, experiment_id, saved_views.LEADERBOARD)
+        addresses[name] = saved_views.link(server, experiment_id, saved_views.LEADERBOARD)
     registered = registry.link(store, server)
     if registered is not None:
-        found["registry"] = registered
+        addresses["registry"] = registered
     if paths.REPORT.is_file():
-        found["report file"] = str(paths.REPORT)
-    return found
+        addresses["report file"] = str(paths.REPORT)
+    return addresses
 
 
 def server_command(port: int) -> list[str]:
-    """The command of a server that only this machine reaches."""
+    """The command of a server that only this machine can reach."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
-    # Another name in the Host header means that a foreign page talks to the server.
+    # A page of another site sends its own name in the Host header.
     hosts = f"{HOST}:{port},localhost:{port}"
     origins = f"http://{HOST}:{port},http://localhost:{port}"
     command += ["--allowed-hosts", hosts, "--cors-allowed-origins", origins]
@@ -80,8 +81,8 @@ def server_command(port: int) -> list[str]:
 
 
 def server_environment() -> dict[str, str]:
-    """The environment of the server: an address may hold a password, and `ps` shows arguments."""
-    return os.environ | {"MLFLOW_BACKEND_STORE_URI": tracking.store_uri()}
+    """The environment of the server. The address may contain a password: `ps` shows arguments."""
+    return os.environ | {"MLFLOW_BACKEND_STORE_URI": store_uri()}
 
 
 def parse() -> argparse.Namespace:
@@ -99,21 +100,21 @@ def parse() -> argparse.Namespace:
 
 @exit_on_user_error
 def main() -> None:
-    """Prints the links, then becomes the server; a store behind a server is already served."""
+    """Prints the links and becomes the server, unless the store has a server already."""
     port = parse().port
-    uri = tracking.store_uri()
-    if uri == tracking.OFF:
-        raise UserError("MLFLOW_TRACKING_URI=off: nothing is tracked, so there is nothing to show")
-    served_elsewhere = tracking.is_remote(uri)
+    uri = store_uri()
+    if uri == OFF:
+        raise UserError("MLFLOW_TRACKING_URI=off: tracking is off, so there are no runs to show")
+    served_elsewhere = is_remote(uri)
     if not served_elsewhere:
         check_port(port)
     complete_store()
     server = uri.rstrip("/") if served_elsewhere else f"http://{HOST}:{port}"
-    found = links(server)
-    if not found:
-        raise UserError("there is no MLflow store to show; the warning above says why")
-    for name, address in found.items():
-        print(f"{name:>12}  {tracking.hide_password(address)}")
+    addresses = links(server)
+    if not addresses:
+        raise UserError("the MLflow store cannot be shown; see the warning above")
+    for name, address in addresses.items():
+        print(f"{name:>12}  {hide_password(address)}")
     print("The assistant on the right hides columns; closed once, it stays closed.", flush=True)
     if not served_elsewhere:
         command = server_command(port)

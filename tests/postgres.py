@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 USER = "postgres"
+#: A server that takes longer to start or stop does not work; a busy machine is slow.
+PATIENCE_S = "900"
 
 
 def programs() -> Path | None:
@@ -57,10 +59,11 @@ def cluster() -> Iterator[str]:
     with (home / "log").open("w") as log:
         run("initdb", "-D", data, "-A", "trust", "-U", owner, "--no-instructions")
         options = f"-c listen_addresses= -c unix_socket_directories={home}"
-        run("pg_ctl", "-D", data, "-l", str(home / "data/log"), "-w", "-o", options, "start")
+        wait = ("-w", "-t", PATIENCE_S)
+        run("pg_ctl", "-D", data, "-l", str(home / "data/log"), *wait, "-o", options, "start")
         try:
             run("createdb", "-h", str(home), "-U", owner, "mlflow")
             yield f"postgresql+psycopg://{owner}@/mlflow?host={home}"
         finally:
-            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+            run("pg_ctl", "-D", data, "-m", "immediate", *wait, "stop")
             shutil.rmtree(home)

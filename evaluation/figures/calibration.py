@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from evaluation.figures import svg
+from evaluation.figures.names import literal
 from evaluation.metrics.discriminator import BINS
 
 #: Area of the mark of a bin with all images, in points squared.
@@ -62,7 +63,7 @@ def reliability_plot(models: Sequence[Reliability], title: str) -> str:
             areas = 4 + LARGEST * counts / counts.sum()
             colour, marker = svg.colour(model.style), svg.marker(model.style)
             look: dict[str, Any] = {"color": colour, "marker": marker, "alpha": 0.75, "lw": 0}
-            axes.scatter(probabilities, real, areas, label=model.name, **look)
+            axes.scatter(probabilities, real, areas, label=literal(model.name), **look)
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
         axes.set(xlabel="predicted probability of real", ylabel="share of real images")
         axes.legend(frameon=False, fontsize=8, markerscale=0.6, loc="upper left")

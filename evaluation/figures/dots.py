@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter
 
 from evaluation.comparing import significance
 from evaluation.figures import svg
+from evaluation.figures.names import literal
 
 #: Height in inches of a row with one series, and of each further series.
 ROW, MORE = 0.17, 0.08
@@ -77,8 +78,8 @@ def dot_plot(rows: Sequence[Dots], title: str, axis: Axis) -> str:
             own = level.series in names
             colour = svg.colour(names.index(level.series or "")) if own else svg.NEUTRAL
             look: dict[str, Any] = {"lw": 1, "ls": (0, (5, 3)), "alpha": 0.8 if own else 0.5}
-            axes.axvline(level.value, color=colour, label=level.name, zorder=1, **look)
-        axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8)
+            axes.axvline(level.value, color=colour, label=literal(level.name), zorder=1, **look)
+        axes.set_yticks(range(len(rows)), [literal(row.name) for row in rows], fontsize=8)
         axes.set_ylim(len(rows) - 0.4, -0.6)  # the first row is at the top
         if axis.log_from is not None:
             axes.set_xscale("symlog", linthresh=axis.log_from)
@@ -88,7 +89,7 @@ def dot_plot(rows: Sequence[Dots], title: str, axis: Axis) -> str:
         elif axis.limits is not None:
             # A margin: without it marks at the limits would be cut in half.
             axes.set_xlim(axis.limits[0] - 0.02, axis.limits[1] + 0.02)
-        axes.set_xlabel(axis.label)
+        axes.set_xlabel(literal(axis.label))
         axes.tick_params(axis="y", length=0)
         if len(names) > 1 or axis.levels:
             figure = axes.get_figure(root=True)
@@ -126,7 +127,7 @@ def _draw_series(
             seeds = [height] * len(values)
             axes.plot(values, seeds, ls="none", marker=marker, ms=2.5, mew=0, color=colour)
     look: dict[str, Any] = {"ls": "none", "marker": marker, "ms": 5.5, "mew": 0, "color": colour}
-    axes.plot(means, heights, label=name, **look)
+    axes.plot(means, heights, label=literal(name), **look)
 
 
 def _means(row: Dots) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from evaluation.figures import svg
+from evaluation.figures.names import literal
 
 #: Largest number of bars with numbers below them; more numbers would overlap.
 MAX_NUMBERED = 24
@@ -79,7 +80,7 @@ def class_plot(
             look: dict[str, Any] = {
                 "color": svg.colour(label),
                 "marker": svg.marker(label // len(svg.COLOURS)),
-                "label": None if labels is None else class_names[label],
+                "label": None if labels is None else literal(class_names[label]),
             }
             axes.plot(*points[classes == label].T, ls="none", ms=2.5, mew=0, **look)
         axes.set(xlabel="z_0", ylabel="z_1")

@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import Transform
 
 from evaluation.figures import label_placement, svg
+from evaluation.figures.names import literal
 
 #: Width of a mark of weight 0 or without weight, in points.
 MARK = 7.5
@@ -109,13 +110,13 @@ def plane_plot(
             _scale(axes, inside, points)
         for model in inside:
             _draw_model(axes, model, None)
-        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.set(xlabel=literal(labels[0]), ylabel=literal(labels[1]))
         at_strip = axes.get_yaxis_transform()
         if in_strip:
             edge: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
             axes.plot([1, 1], [0, 1], color=svg.NEUTRAL, lw=0.6, **edge)
             axes.annotate(
-                marks.strip, (STRIP, 1), (0, 3), "axes fraction", "offset points", size=7,
+                literal(marks.strip), (STRIP, 1), (0, 3), "axes fraction", "offset points", size=7,
                 ha="center", va="bottom",
             )  # fmt: skip
             for model in in_strip:
@@ -193,7 +194,8 @@ def _draw_marks(axes: Axes, means: Sequence[tuple[float, float]], marks: Marks) 
         axes.set_ylim(bottom=bottom)
         size = (limit - left, limit - bottom)
         axes.add_patch(Rectangle((left, bottom), *size, fc=svg.NEUTRAL, alpha=0.1, lw=0))
-        axes.annotate(text, (left, bottom), (3, 3), textcoords="offset points", size=7, va="bottom")
+        place: dict[str, Any] = {"textcoords": "offset points", "va": "bottom"}
+        axes.annotate(literal(text), (left, bottom), (3, 3), size=7, **place)
 
 
 def _draw_floor(axes: Axes, floor: float) -> None:
@@ -239,7 +241,7 @@ def _draw_names(
     for (name, transform, spot), (aside, shift, to_left) in zip(named, offsets, strict=True):
         moved = abs(shift) > 1.5 * NAME
         axes.annotate(
-            name,
+            literal(name),
             spot,
             (aside, shift),
             transform,

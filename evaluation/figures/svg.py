@@ -7,6 +7,7 @@ they follow the colours of a light or dark page.
 import html
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from evaluation.figures.names import literal, printable
 
 #: One colour per model, each with at least 3:1 contrast on a white and on a dark page.
 COLOURS = (
@@ -128,11 +131,14 @@ def render(
         description: The values in words for screen readers, read after the title (default: none).
     """
     # The title is the salt of the ids, so that two plots of one page have different ids.
-    with mpl.rc_context({**STYLE, "svg.hashsalt": title}):
+    title, description = printable(title), printable(description)
+    with mpl.rc_context({**STYLE, "svg.hashsalt": title}), warnings.catch_warnings():
+        # The fonts of the page may have a glyph that the font of matplotlib lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        axes.set_title(title, loc="left")
+        axes.set_title(literal(title), loc="left")
         draw(axes)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -19,9 +19,10 @@ from evaluation.measuring.records import summarise
 from pipelines.settings import files, paths
 from pipelines.settings.differing import flatten
 from pipelines.settings.errors import UserError
+from pipelines.settings.escape import mlflow_text
 from pipelines.settings.refusals import suggest
-from pipelines.tracking import store as tracking
-from pipelines.tracking.store import Store
+from pipelines.tracking.address import OFF, default_uri, hide_password, store_uri
+from pipelines.tracking.store import IS_CURRENT, PIPELINE, Store, open_store
 
 #: In a run's artifacts, as `publish` writes them.
 FOLDER = "evaluate"
@@ -65,7 +66,7 @@ def read(names: Sequence[str], known: Sequence[str], from_store: bool) -> list[C
         if not _NAME.fullmatch(name):
             raise UserError(f"{name}: neither the name of a model nor of a run")
     if from_store and not _has_store():
-        uri = tracking.hide_password(tracking.store_uri())
+        uri = hide_password(store_uri())
         raise UserError(f"--store: there is no MLflow store ({uri})")
     return [_read_one(name, known, from_store) for name in names]
 
@@ -74,7 +75,7 @@ def _read_one(name: str, known: Sequence[str], from_store: bool) -> Compared:
     if not from_store and _records_path(name).is_file():
         return _from_files(name)
     if _has_store():
-        return _from_store(tracking.open_store(), name, known)
+        return _from_store(open_store(), name, known)
     if name in known:
         raise UserError(f"{name}: not evaluated; run `dvc repro evaluate@{name}`")
     raise UserError(
@@ -84,8 +85,8 @@ def _read_one(name: str, known: Sequence[str], from_store: bool) -> Compared:
 
 def _has_store() -> bool:
     """Whether there is a store; a comparison does not create one."""
-    uri = tracking.store_uri()
-    return uri != tracking.OFF and (uri != tracking.default_uri() or paths.MLFLOW_DB.is_file())
+    uri = store_uri()
+    return uri != OFF and (uri != default_uri() or paths.MLFLOW_DB.is_file())
 
 
 def _records_path(name: str) -> Path:
@@ -122,11 +123,11 @@ def _from_store(store: Store, name: str, known: Sequence[str]) -> Compared:
         UserError: There is no such run, it has no values, or the store does not answer.
     """
     is_run = "-" in name
-    which = "attributes.run_name" if is_run else f"{tracking.IS_CURRENT} AND tags.model"
-    condition = f"{which} = '{name}' AND tags.evaluated != ''"
+    which = "attributes.run_name" if is_run else f"{IS_CURRENT} AND tags.model"
+    condition = f"{which} = {mlflow_text(name)} AND tags.evaluated != ''"
 
     def newest(client: Any) -> tuple[Any, dict[str, Any] | None] | None:
-        ids = [store.experiment_id(tracking.PIPELINE)]
+        ids = [store.experiment_id(PIPELINE)]
         runs = client.search_runs(ids, condition, max_results=1, order_by=NEWEST)
         return (runs[0], _document(client, runs[0].info.run_id)) if runs else None
 
@@ -170,7 +171,7 @@ def _names(store: Store) -> set[str]:
     """The models in the store."""
 
     def models(client: Any) -> set[str]:
-        ids = [store.experiment_id(tracking.PIPELINE)]
+        ids = [store.experiment_id(PIPELINE)]
         runs = client.search_runs(
             ids, "tags.evaluated != ''", max_results=RECENT_RUNS, order_by=NEWEST
         )

@@ -1,6 +1,6 @@
-"""What the files say about a completed run: everything that MLflow should show of it.
+"""The content of a completed run, read from files: everything that MLflow shows.
 
-Reads dvc.lock (what was trained), outputs/ and reports/metrics/; writes nothing, knows no MLflow.
+Reads dvc.lock, outputs/ and reports/metrics/; writes nothing and does not import MLflow.
 """
 
 import csv
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from pipelines.settings import files, paths
+from pipelines.settings import escape, files, paths
 from pipelines.settings.errors import UserError
 from pipelines.tracking import mlmodel, origin
 from pipelines.tracking.run import ROW_MARK, Identity, metric_name
@@ -24,9 +24,9 @@ Rows = list[dict[str, float | None]]
 Records = Sequence[Mapping[str, Any]]
 
 MADE_BY = "dvc repro"
-#: The metrics of this module that a new evaluation may change or take away.
+#: Prefixes of the metrics that a new evaluation may change or remove.
 _EVALUATED = ("evaluate/", "best/")
-#: The picture that a description shows; to the others it links.
+#: The picture in a description, which links to the other ones.
 _SHOWN = "samples.png"
 _SNAPSHOT = re.compile(r"step_(\d+)\.png")
 
@@ -37,18 +37,18 @@ class CompletedRun:
 
     Attributes:
         identity: Model, seed, fingerprint.
-        params: The settings it was trained with, nested.
+        params: The settings of the training, nested.
         tags: Hashes of its data and weights, versions, metrics without a value.
-        rows: The history, one row an epoch.
+        rows: The history, one row per epoch.
         records: The evaluated values.
         metrics: Final values, by MLflow name.
-        timings: What a clock measured: kept as first written, so a forced repro adds no point.
+        timings: Measured times. The first ones stay, so a forced repro adds no point.
         files: Artifacts by their path in the run.
-        texts: Artifacts that are no file here, by their path in the run.
+        texts: Artifacts without a file, by their path in the run.
         digests: The SHA-256 of weights and settings, by the keys of `mlmodel.FILES`.
         snapshots: Sample grids by training step.
-        note: The description, Markdown, without the pictures, whose addresses only its run knows.
-        card: The shorter one of its model, Markdown: values that have a direction.
+        note: The description, Markdown. The links to pictures depend on the run, see `described`.
+        card: A shorter description for the registry: only metrics with a direction.
     """
 
     identity: Identity
@@ -66,7 +66,7 @@ class CompletedRun:
     card: str
 
     def digest(self) -> str:
-        """The SHA-256 of what was evaluated: values, files, weights; no timing, no version."""
+        """The SHA-256 of the evaluation: values, files, weights; without times and versions."""
         content = {
             "tags": {key: value for key, value in self.tags.items() if key.startswith("dvc.")},
             "metrics": self.metrics,
@@ -79,14 +79,14 @@ class CompletedRun:
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def sizes(self) -> dict[str, int]:
-        """The bytes of each artifact, by its path in the run."""
+        """The size in bytes of each artifact, by its path in the run."""
         of_texts = {name: len(text.encode("utf-8")) for name, text in self.texts.items()}
         return {name: path.stat().st_size for name, path in self.files.items()} | of_texts
 
     def contradicts(
         self, metrics: Mapping[str, float], tags: Mapping[str, str], present: Iterable[str]
     ) -> bool:
-        """Whether a run holds something else: a value, a curve, a sample grid, a file too many.
+        """Whether a run has another value, curve or sample grid, or a file that is not here.
 
         Args:
             metrics: The last value of each metric of the run.
@@ -105,7 +105,7 @@ class CompletedRun:
         )
 
     def described(self, run_id: str) -> str:
-        """The note with the pictures, as the run with this id serves them."""
+        """The note with links to the pictures of the run with this id."""
         names = [Path(name).name for name in self.files if name.endswith(".png")]
         links = {
             name: f"get-artifact?{urlencode({'path': f'evaluate/{name}', 'run_uuid': run_id})}"
@@ -113,14 +113,14 @@ class CompletedRun:
         }
         shown = f"![samples]({links[_SHOWN]})" if _SHOWN in links else ""
         listed = " · ".join(f"[{Path(name).stem}]({link})" for name, link in links.items())
-        # The page folds away what follows the first lines.
+        # The page collapses everything after the first lines.
         title, _, table = self.note.partition("\n\n")
         parts = [title, shown, table, f"Pictures: {listed}. Side by side: the report."]
         return "\n\n".join(filter(None, parts))
 
 
 def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:
-    """The runs of a model, one a seed.
+    """The runs of a model, one per seed.
 
     Args:
         model: A key of `selected:`.
@@ -140,7 +140,7 @@ def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:
 
 
 def _timing(stage: str, model: str) -> dict[str, Any]:
-    # A stage that came from the run cache or a remote was not timed here.
+    # Times are no out of DVC: they are missing after `dvc pull` and after a hit in the run cache.
     path = paths.TIMING / stage / f"{model}.json"
     return files.read_json(path, MADE_BY) if path.is_file() else {}
 
@@ -190,20 +190,20 @@ def _digest(snapshots: Mapping[int, Path]) -> str:
 
 
 def _artifacts(trained: Path, evaluated: Path, seed: int) -> dict[str, Path]:
-    found = {"history.csv": trained / "history.csv"}
+    artifacts = {"history.csv": trained / "history.csv"}
     for name in mlmodel.FILES.values():
         if not (trained / name).is_file():
             raise UserError(f"{trained / name}: no such file; `{MADE_BY}` makes it")
-        found[f"{mlmodel.FOLDER}/{name}"] = trained / name
-    found["evaluate/records.json"] = evaluated / "records.json"
+        artifacts[f"{mlmodel.FOLDER}/{name}"] = trained / name
+    artifacts["evaluate/records.json"] = evaluated / "records.json"
     pictures = sorted((evaluated / str(seed)).glob("*.png"))
     for path in [*pictures, *(evaluated / str(seed)).glob("latents.json")]:
-        found[f"evaluate/{path.name}"] = path
-    return found
+        artifacts[f"evaluate/{path.name}"] = path
+    return artifacts
 
 
 def read_history(path: Path) -> Rows:
-    """Reads history.csv: `epoch`, `step` and one column a curve; an empty cell is None."""
+    """Reads history.csv: `epoch`, `step` and one column per curve; an empty cell is None."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
     with path.open(newline="", encoding="utf-8") as file:
@@ -237,12 +237,12 @@ def _metrics(records: Records, rows: Rows, cost: Mapping[str, float | None]) -> 
     metrics = {f"evaluate/{r['name']}": r["value"] for r in records}
     metrics |= {f"cost/{name}": value for name, value in cost.items()}
     for record in records:
-        # Only a value with a direction has a best, and its record tells the direction.
+        # Only a metric with a direction has a best value.
         column, better = f"valid/{record['name']}", record["higher_is_better"]
         curve = [v for row in rows if (v := row.get(column)) is not None and math.isfinite(v)]
         if curve and better is not None:
             metrics[f"best/{record['name']}"] = max(curve) if better else min(curve)
-    return {name: float(value) for name, value in metrics.items() if value is not None}
+    return {escape.mlflow_key(k): float(value) for k, value in metrics.items() if value is not None}
 
 
 def _timings(clock: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -257,9 +257,11 @@ def _timings(clock: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def describe(identity: Identity, records: Records, summary: Mapping[str, Any]) -> str:
-    """What a run is, and its numbers beside the mean over the seeds, as Markdown."""
+    """Model, settings and values of a run, with the means over the seeds, as Markdown."""
+    escaped = escape.markdown
     lines = [
-        f"**{identity.model}**, seed {identity.seed}: kind `{identity.kind}` ({identity.family}), "
+        f"**{escaped(identity.model)}**, seed {identity.seed}: kind "
+        f"{escape.markdown_code(identity.kind)} ({escaped(identity.family)}), "
         f"{summary['cost']['num_parameters']:,} parameters",
         "",
         "| metric (test split) | this run | mean ± sd over seeds | better |",
@@ -270,7 +272,8 @@ def describe(identity: Identity, records: Records, summary: Mapping[str, Any]) -
         if record["value"] is not None:
             over_seeds = _mean_and_sd(summary["metrics"].get(record["name"], {}))
             better = arrows[record["higher_is_better"]]
-            lines.append(f"| {record['name']} | {record['value']:.4g} | {over_seeds} | {better} |")
+            cells = [escaped(record["name"]), f"{record['value']:.4g}", over_seeds, better]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

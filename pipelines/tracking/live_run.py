@@ -1,11 +1,10 @@
-"""Runs in training: a thread writes them, so that no training waits for the store.
+"""Runs in training: a thread writes them, so that a training does not wait for the store.
 
-What a training logs waits in memory until the thread has sent it. Rows go at most every
-`SECONDS_BETWEEN_WRITES`, all that have gathered in one call, because what a call costs hardly
-depends on how many it takes, and a server of four seconds a call costs a training nothing until its
-end.
-There it waits for the thread, all its waits together at most `MAX_WAIT_S` and a hundredth of the
-time it trained; then tracking goes off, and `publish` completes the run from the files.
+Rows wait in memory until the thread sends them: all waiting rows in one call, at most one call
+every `SECONDS_BETWEEN_WRITES`, because the cost of a call hardly depends on the number of rows. A
+server that takes four seconds per call therefore does not slow a training before its end.
+At its end a training waits for the thread: `MAX_WAIT_S` and 1 % of its duration, over all waits.
+After that tracking is switched off, and `publish` completes the run from the files.
 """
 
 import math
@@ -25,14 +24,14 @@ SECONDS_BETWEEN_WRITES = 2.0
 
 
 class Writer:
-    """A thread that does what it is given, in order.
+    """A thread that runs tasks in their order.
 
     Attributes:
-        when_idle: What it does when it was given nothing for a minute; for its own tasks to change.
+        when_idle: Tasks for a minute without a new task; only tasks may change the list.
     """
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:
-        """Takes what is to be called with an error of a task."""
+        """`failed` is called with each exception of a task."""
         self._failed = failed
         self.when_idle: list[Callable[[], object]] = []
         self._tasks: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
@@ -40,10 +39,10 @@ class Writer:
         self._left_s, self._waited_at = MAX_WAIT_S, time.monotonic()
 
     def put(self, task: Callable[[], object]) -> None:
-        """Has a task done later; returns at once."""
+        """Adds a task and returns at once."""
         self._tasks.put(task)
         if self._thread is None:
-            # A daemon: a server that answers nothing must not keep the process alive.
+            # A daemon: a server that does not answer must not keep the process alive.
             self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
             self._thread.start()
 
@@ -56,11 +55,11 @@ class Writer:
             for task in tasks:
                 try:
                     task()
-                except Exception as error:  # no training ends by its tracking
+                except Exception as error:  # tracking must not end a training
                     self._failed(error)
 
     def drain(self) -> bool:
-        """Waits until everything is done; False if that would have taken too long."""
+        """Waits until all tasks have run; False if that exceeds the time limit."""
         if self._thread is None:
             return True
         done = threading.Event()
@@ -76,7 +75,7 @@ class Writer:
 
 
 class LiveRun(Run):
-    """A run whose `log_rows` returns at once and whose `finish` waits a limited time."""
+    """A run whose `log_rows` returns at once and whose `finish` waits for a limited time."""
 
     def __init__(self, store: Connection, writer: Writer, drain: Callable[[], None]) -> None:
         super().__init__(store, None)
@@ -88,18 +87,18 @@ class LiveRun(Run):
     def start(
         self, find: Callable[[], Any], params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> None:
-        """Finds or makes the run, marks it as running here, and adds the missing params.
+        """Finds or creates the run, marks it as running here, and adds the missing params.
 
-        A run that another process trains, in another checkout, say, is left to it: both would write
-        the same points.
+        A run that another process writes, for instance in another checkout, stays unchanged: both
+        would write the same points.
         """
 
         def begin() -> None:
             self.take(find())
             if self.is_training:
                 print(
-                    f"warning: {self.name} is being trained on {self.tags['host']}, too, whose run "
-                    "this is; `make publish` completes it if that does not",
+                    f"warning: another process on {self.tags['host']} is already writing the run "
+                    f"{self.name}; `make publish` completes it if that process does not",
                     file=sys.stderr,
                 )
                 self.take(None)
@@ -113,7 +112,7 @@ class LiveRun(Run):
         self._writer.put(begin)
 
     def log_rows(self, rows: Iterable[Mapping[str, float | None]]) -> None:
-        """As of `Run`, later; of a run that was not started, nothing."""
+        """Like `Run.log_rows`, but later; nothing for a run that was not started."""
         if self._is_started:
             self._waiting.extend(rows)
             if time.monotonic() - self._written_at >= SECONDS_BETWEEN_WRITES:
@@ -131,7 +130,7 @@ class LiveRun(Run):
             self.set_tags(origin.sign_of_life())
 
     def finish(self, status: str) -> None:
-        """As of `Run`, when everything before it is written."""
+        """Like `Run.finish`, after all waiting rows."""
         if self._is_started:
             self._writer.put(self._write_rows)
             self._writer.put(lambda: self._end(status))

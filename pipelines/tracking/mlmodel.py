@@ -1,7 +1,7 @@
-"""The folder of a run that MLflow takes for a model: weights, settings, and who reads them.
+"""The artifacts of a run that make it a model of MLflow: weights, settings, file `MLmodel`.
 
-No pickle and no code lies in it: `loader_module` names a module of this project, which has to be
-installed where the model is loaded. Knows neither torch nor MLflow.
+They contain neither pickle nor code: `loader_module` names a module of this project, which has to
+be installed where the model is loaded. Imports neither torch nor MLflow.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ LOADER = "pipelines.trained.served_model"
 def describe(config: Mapping[str, Any], digests: Mapping[str, str]) -> str:
     """The content of `MLmodel`, as JSON, which is YAML.
 
-    All models take the same table: a column that a model cannot serve is refused by the loader,
-    which says why. MLflow drops columns that a signature does not name, without a word.
+    All models have the same columns: the loader refuses a column that a model cannot serve, with
+    the reason. MLflow would drop a column that is not in the signature without a message.
 
     Args:
         config: A training's config.json.

@@ -1,4 +1,4 @@
-"""Where a run comes from: its commit, its host and its process, and whether that process lives."""
+"""The origin of a run: commit, host and process, and whether that process is alive."""
 
 import os
 import socket
@@ -11,18 +11,21 @@ import psutil
 
 from pipelines.settings import files, paths
 
-#: A process says so often that it lives, where nobody can look for it.
+#: Interval of the signs of life that a process writes for other hosts.
 SECONDS_BETWEEN_SIGNS = 60.0
-#: What has been silent for so long is gone. Five signs: a server may be slow, clocks may differ.
+#: A process without a sign of life for this time has ended. Five intervals: a server may be slow,
+#: clocks may differ.
 SILENT_S = 300.0
+#: A tag that only a training sets.
+TRAINED = "mlflow.source.name"
 
 
 def origin() -> dict[str, str]:
-    """Where a training runs: the host and process that `reap` looks at, and the commit."""
+    """Tags of this training: host and process, for `reap`, and the commit."""
     tags = {
         **process(),
         **sign_of_life(),
-        "mlflow.source.name": "pipelines.train",
+        TRAINED: "pipelines.train",
         "mlflow.source.type": "LOCAL",
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
     }
@@ -35,26 +38,26 @@ def origin() -> dict[str, str]:
 
 
 def keep(fingerprint: str, tags: Mapping[str, str]) -> None:
-    """Writes down from which commit a training was begun, for a store that is made anew."""
+    """Stores the commit of a training in a file, for a store that is rebuilt."""
     of_the_process = {*process(), *sign_of_life()}
     lasting = {key: value for key, value in tags.items() if key not in of_the_process}
     files.write_json(_place(fingerprint), lasting)
 
 
 def recall(fingerprint: str) -> dict[str, str]:
-    """From which commit a training was begun here; empty of one that came from a cache."""
+    """The commit of a training; empty if it came from a cache."""
     path = _place(fingerprint)
-    found: dict[str, str] = files.read_json(path, "dvc repro") if path.is_file() else {}
-    return found
+    tags: dict[str, str] = files.read_json(path, "dvc repro") if path.is_file() else {}
+    return tags
 
 
 def _place(fingerprint: str) -> Path:
-    # No out and no dep: a training that is resumed must not make `publish` look changed.
+    # Neither an out nor a dep of DVC: a resumed training must not make `publish` run again.
     return paths.OUTPUTS / ".origin" / f"{fingerprint}.json"
 
 
 def process() -> dict[str, str]:
-    """This process, as `is_alive` looks for it."""
+    """Tags of this process, which `is_alive` reads."""
     return {
         "host": socket.gethostname(),
         "pid": str(os.getpid()),
@@ -63,7 +66,7 @@ def process() -> dict[str, str]:
 
 
 def sign_of_life() -> dict[str, str]:
-    """When this process lived, as `may_live` reads it on another host: seconds since 1970."""
+    """A tag with the time, in seconds since 1970, which `may_live` reads on another host."""
     return {"seen": f"{time.time():.0f}"}
 
 
@@ -77,10 +80,10 @@ def _git(*arguments: str) -> str:
 
 
 def pid_namespace() -> str:
-    """Within what this process has its number: a container's, where the host has one name for all.
+    """The namespace of this process's id: containers may share a host name; empty without one.
 
-    Empty where there are none. For what has a heartbeat besides: a container that was started anew
-    cannot tell, and `is_alive` says for ever that what it left may live.
+    Only for users with a heartbeat as well: a restarted container has another namespace, and for
+    `is_alive` the processes of the old one may be alive for ever.
     """
     try:
         return str(Path("/proc/self/ns/pid").readlink())
@@ -89,25 +92,25 @@ def pid_namespace() -> str:
 
 
 def is_here(tags: Mapping[str, str]) -> bool:
-    """Whether a run's process is one of this host, with a number that counts in this process."""
+    """Whether a process belongs to this host and to the process namespace of this process."""
     mine = pid_namespace()
     return tags.get("host") == socket.gethostname() and tags.get("pid_namespace", mine) == mine
 
 
 def is_mine(tags: Mapping[str, str]) -> bool:
-    """Whether a run's process is this one."""
+    """Whether the process is this one."""
     return process().items() <= tags.items()
 
 
 def may_live(tags: Mapping[str, str]) -> bool:
-    """Whether the process of a run writes it still: one of another host gives signs of life."""
+    """Whether a process may be alive, by its signs of life if it belongs to another host."""
     if is_here(tags):
         return is_alive(tags)
     return time.time() - float(tags.get("seen", "-inf")) < SILENT_S
 
 
 def is_alive(tags: Mapping[str, str]) -> bool:
-    """Whether a process may live, as far as this host can tell: of another one it cannot."""
+    """Whether a process may be alive; always true for a process of another host."""
     if not is_here(tags):
         return True
     try:

@@ -1,7 +1,7 @@
-"""The registered model of the MLflow store: a version for each training, aliases for the best.
+"""The registered model of the MLflow store: a version per training, aliases for the best ones.
 
-`publish` alone writes it, from the files, so that it can be rebuilt. A version is looked up by the
-fingerprint of its training before one is made. `python -m pipelines.sample champion` and
+Only `publish` writes it, from files, so that it can be rebuilt. A version is looked up by the
+fingerprint of its training before one is created. `python -m pipelines.sample champion` and
 `mlflow.pyfunc.load_model("models:/genmodels@champion")` read it.
 """
 
@@ -11,36 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.settings.escape import markdown, markdown_code
 from pipelines.tracking import mlmodel
 from pipelines.tracking.from_files import CompletedRun
 from pipelines.tracking.store import Store
 
 REGISTERED = "genmodels"
-#: By alias the family of which it names the best model; None for all models.
+#: By alias: the family whose best model it names; None for all families.
 FAMILIES = {"champion": None, "best-vae": "vae", "best-gan": "gan"}
 ALIASES = tuple(FAMILIES)
 
 _DESCRIPTION = (
-    "One version for each training (model and seed), found by its fingerprint. The aliases are set "
-    "by `python -m pipelines.publish` alone; the version says by which rule. `predict` of "
-    "`mlflow.pyfunc` takes a table with a column `seed`, of models with an encoder also one with a "
-    "column `image`."
+    "One version per training (model and seed). Aliases are set by `make publish`; each version's "
+    "description states the rule. `predict` of `mlflow.pyfunc` takes a table with a column `seed`; "
+    "models with an encoder also accept a column `image`."
 )
-#: Stands before the part of a description that goes when the alias goes.
+#: Starts the part of a description that belongs to an alias and is removed with it.
 _CHOSEN = "\n\n### Chosen\n"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What an alias is to name.
+    """The training that an alias should name.
 
     Attributes:
         fingerprint: Of the training.
-        name: The training's name, for people.
-        model: What was trained.
-        metric: What it was chosen by.
+        name: The name of its run.
+        model: The model.
+        metric: The metric that decided.
         value: Its mean over the training seeds.
-        reason: The rule and the values it saw, as Markdown.
+        reason: The rule and the compared values, as Markdown.
     """
 
     fingerprint: str
@@ -53,7 +53,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Registered:
-    """What an alias names.
+    """The version that an alias names.
 
     Attributes:
         version: The version's number.
@@ -68,32 +68,30 @@ class Registered:
     folder: Path | None
 
 
-def choose(
-    found: Sequence[CompletedRun], rank_by: str, higher_is_better: bool
-) -> dict[str, Choice]:
-    """What the aliases are to name: the model with the best mean over its training seeds.
+def choose(runs: Sequence[CompletedRun], rank_by: str, higher_is_better: bool) -> dict[str, Choice]:
+    """The training for each alias: the model with the best mean over its training seeds.
 
-    Ties go to the order of `found`, as in the report. Of the model's trainings it is the first one,
-    whatever its value: the luckiest one on the test split would be chosen by that very split, and
-    its value would be too good to be true (the winner's curse).
+    Of equal means the first in `runs` wins, as in the report. An alias names the first training of
+    the model, whatever its value: to choose the best one on the test split would bias its value
+    (the winner's curse).
 
     Args:
-        found: All trainings, in the order of params.yaml.
+        runs: All trainings, in the order of params.yaml.
         rank_by: The metric.
         higher_is_better: Its direction.
 
     Returns:
-        By alias; without an alias for which no model has a value.
+        By alias; an alias is missing if no model has a value.
     """
     choices = {}
     for alias, family in FAMILIES.items():
         valued: dict[str, list[tuple[CompletedRun, float]]] = {}
-        for done in found:
-            value = _value(done, rank_by)
-            if value is not None and family in (None, done.identity.family):
-                valued.setdefault(done.identity.model, []).append((done, value))
-        means = {name: statistics.fmean(v for _, v in runs) for name, runs in valued.items()}
-        # Stable in both directions: of equal means the first stays first.
+        for run in runs:
+            value = _value(run, rank_by)
+            if value is not None and family in (None, run.identity.family):
+                valued.setdefault(run.identity.model, []).append((run, value))
+        means = {name: statistics.fmean(v for _, v in pairs) for name, pairs in valued.items()}
+        # The sort is stable in both directions: of equal means the first stays first.
         order = sorted(means, key=lambda name: means[name], reverse=higher_is_better)
         if order:
             identity = valued[order[0]][0][0].identity
@@ -104,8 +102,8 @@ def choose(
     return choices
 
 
-def _value(done: CompletedRun, name: str) -> float | None:
-    values: list[float | None] = [r["value"] for r in done.records if r["name"] == name]
+def _value(run: CompletedRun, name: str) -> float | None:
+    values: list[float | None] = [r["value"] for r in run.records if r["name"] == name]
     return values[0] if values else None
 
 
@@ -120,45 +118,46 @@ def _reason(
     family = FAMILIES[alias]
     among = f"{len(order)} {'model' if len(order) == 1 else 'models'}"
     among += f" of family {family}" if family else ""
-    others = ", ".join(f"{name} {means[name]:.4g}" for name in order[1:4])
+    best, *others = (f"{markdown(name)} {means[name]:.4g}" for name in order[:4])
+    following = f"; next: {', '.join(others)}" if others else ""
     return (
-        f"**{alias}**: {order[0]} has the {'highest' if higher_is_better else 'lowest'} mean of "
-        f"`{rank_by}` over the training seeds (test split), {means[order[0]]:.4g} (of "
-        f"{', '.join(f'{value:.4g}' for value in values)}), among {among}"
-        f"{f'; then {others}' if others else ''}. Of its trainings this is the first seed, "
-        "whatever its value: the luckiest one would be chosen by the test split itself (winner's "
-        "curse). Ties go to the order of `selected:` in params.yaml."
+        f"**{alias}**: {best} has the {'highest' if higher_is_better else 'lowest'} mean of "
+        f"{markdown_code(rank_by)} over the training seeds (test split; values "
+        f"{', '.join(f'{value:.4g}' for value in values)}) among {among}"
+        f"{following}. The version is the training with the "
+        "model's first seed: the choice of the best seed on the test split would bias its value "
+        "(winner's curse). Of equal means the first in `selected:` of params.yaml wins."
     )
 
 
 def update(
     store: Store,
-    found: Sequence[CompletedRun],
+    runs: Sequence[CompletedRun],
     run_ids: Mapping[str, str],
     choices: Mapping[str, Choice],
 ) -> None:
-    """Makes the versions that are missing, moves the aliases, and writes what differs.
+    """Creates missing versions, moves the aliases and updates tags and descriptions that differ.
 
     Args:
         store: The store.
-        found: All trainings.
-        run_ids: Of those whose model is in the store, by fingerprint.
-        choices: Of `choose`.
+        runs: All trainings.
+        run_ids: The runs whose model is in the store, by fingerprint.
+        choices: The result of `choose`.
     """
 
     def write(client: Any) -> None:
         if not client.search_registered_models(f"name = '{REGISTERED}'"):
             client.create_registered_model(REGISTERED, description=_DESCRIPTION)
         versions = _only_versions(client)
-        for done in found:
-            fingerprint = done.identity.fingerprint
+        for run in runs:
+            fingerprint = run.identity.fingerprint
             if fingerprint in run_ids:
                 present = versions.get(fingerprint)
-                versions[fingerprint] = _version(client, done, run_ids[fingerprint], present)
+                versions[fingerprint] = _version(client, run, run_ids[fingerprint], present)
         _move_aliases(client, versions, choices)
-        cards = {done.identity.fingerprint: done.card for done in found}
+        cards = {run.identity.fingerprint: run.card for run in runs}
         for fingerprint, version in versions.items():
-            # Of a training of the past only the text of an alias that has moved on changes.
+            # Of an earlier training only the text about an alias can change.
             card = cards.get(fingerprint, (version.description or "").partition(_CHOSEN)[0])
             reasons = [c.reason for c in choices.values() if c.fingerprint == fingerprint]
             wanted = card + (_CHOSEN + "\n\n".join(reasons) if reasons else "")
@@ -169,18 +168,18 @@ def update(
 
 
 def _only_versions(client: Any) -> dict[str, Any]:
-    """The versions by fingerprint, of which there are no two afterwards.
+    """The versions by fingerprint; deletes the second version of a training.
 
-    One that somebody made by hand has none and is left alone.
+    A version without a fingerprint was created by hand and stays unchanged.
     """
-    found, page = [], client.search_model_versions(f"name = '{REGISTERED}'")
+    all_versions, page = [], client.search_model_versions(f"name = '{REGISTERED}'")
     while page:
-        found += page
+        all_versions += page
         token = page.token
         page = token and client.search_model_versions(f"name = '{REGISTERED}'", page_token=token)
     versions: dict[str, Any] = {}
-    # Publications from two checkouts at once may have made a training's version twice.
-    for version in sorted(found, key=lambda version: int(version.version)):
+    # Two checkouts that publish at once may both have created the version of a training.
+    for version in sorted(all_versions, key=lambda version: int(version.version)):
         fingerprint = version.tags.get("fingerprint")
         if fingerprint in versions:
             client.delete_model_version(REGISTERED, version.version)
@@ -189,11 +188,11 @@ def _only_versions(client: Any) -> dict[str, Any]:
     return versions
 
 
-def _version(client: Any, done: CompletedRun, run_id: str, present: Any) -> Any:
-    """The version of a training, made where it is missing, with its tags as they should be."""
-    tags = {**done.identity.tags(), **done.digests}
+def _version(client: Any, run: CompletedRun, run_id: str, present: Any) -> Any:
+    """Finds or creates the version of a training and updates its tags."""
+    tags = {**run.identity.tags(), **run.digests}
     if present is not None and present.run_id != run_id:
-        # Somebody deleted its run, and another one was made from the files.
+        # Its run was deleted, and `publish` created another one.
         client.delete_model_version(REGISTERED, present.version)
         present = None
     if present is None:
@@ -222,8 +221,8 @@ def find(store: Store, alias: str) -> Registered | None:
     """The version that an alias names; None if no version has the alias."""
 
     def ask(client: Any) -> Registered | None:
-        found = client.search_registered_models(f"name = '{REGISTERED}'")
-        number = found[0].aliases.get(alias) if found else None
+        models = client.search_registered_models(f"name = '{REGISTERED}'")
+        number = models[0].aliases.get(alias) if models else None
         if number is None:
             return None
         version = client.get_model_version(REGISTERED, str(number))
@@ -237,9 +236,9 @@ def find(store: Store, alias: str) -> Registered | None:
 
 
 def link(store: Store, server: str) -> str | None:
-    """The address of the registered model on a server; None where there is none yet."""
-    found: list[Any] = store.attempt(
+    """The address of the registered model on a server; None if it does not exist yet."""
+    models: list[Any] = store.attempt(
         lambda client: client.search_registered_models(f"name = '{REGISTERED}'"), []
     )
-    # Without the workflow type the menu offers prompts and gateways, and no way back to the runs.
-    return f"{server}/#/models/{REGISTERED}?workflowType=machine_learning" if found else None
+    # Without the workflow type the menu shows prompts and gateways, and no link to the runs.
+    return f"{server}/#/models/{REGISTERED}?workflowType=machine_learning" if models else None

@@ -1,6 +1,6 @@
-"""One run of the MLflow store: what is in it, and what is still missing.
+"""One run of the MLflow store: its content, and methods that add to it.
 
-Everything can be repeated: a point, param, tag or file that is already there is not written again.
+Every call can be repeated: points, params and tags that the run has are not written again.
 """
 
 import functools
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipelines.settings.differing import flatten
+from pipelines.settings.escape import mlflow_key
 from pipelines.tracking import origin
 
 T = TypeVar("T")
@@ -20,20 +21,20 @@ T = TypeVar("T")
 #: Name, value, step.
 Point = tuple[str, float | None, int]
 
-#: Logged last in each row, so an epoch that has it is complete. Counts rounds of all phases.
+#: The last point of each row, so an epoch that has it is complete. Counts rounds of all phases.
 ROW_MARK = "train/step"
 
-# What MLflow takes in one call, and the length at which it refuses a tag.
+# Limits of MLflow: metrics and params per call, characters per tag.
 _MAX_METRICS, _MAX_PARAMS, _MAX_TAG = 1000, 100, 8000
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run is of.
+    """What a run trains.
 
     Attributes:
         model: Its key in `models:`.
-        kind: The variant's file.
+        kind: The file that defines the variant.
         family: `vae` or `gan`.
         seed: The training seed.
         fingerprint: Of `pipelines.training.fingerprint`.
@@ -47,7 +48,7 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """How the run is called."""
+        """The name of the run."""
         return f"{self.model}-s{self.seed}-{self.fingerprint[:8]}"
 
     def tags(self) -> dict[str, str]:
@@ -56,24 +57,24 @@ class Identity:
 
 
 class Connection(Protocol):
-    """What a run needs of the store: `pipelines.tracking.store.Store`."""
+    """The part of `pipelines.tracking.store.Store` that a run uses."""
 
     entities: Any
 
     def attempt(self, action: Callable[[Any], T], otherwise: T) -> T:
-        """Calls `action(client)`; `otherwise` is the answer of a store that is off."""
+        """Returns `action(client)`, or `otherwise` if the store is off."""
 
     def files(self, address: str) -> dict[str, int]:
-        """The bytes of all files below an address of artifacts, by their path relative to it."""
+        """The size in bytes of each file below an address of artifacts, by relative path."""
 
 
 class Run:
-    """One run of the store; of a store that is off, a run whose methods do nothing.
+    """One run of the store. If the store is off, its methods do nothing.
 
     Attributes:
-        name: How it is called.
-        tags: Its tags, as found and as set since.
-        metrics: The last value of each metric, as found and as set since.
+        name: Its name.
+        tags: Its tags, with those that this object set.
+        metrics: The last value of each metric, with those that this object logged.
     """
 
     def __init__(self, store: Connection, entity: Any) -> None:
@@ -82,7 +83,7 @@ class Run:
         self.take(entity)
 
     def take(self, entity: Any) -> None:
-        """Makes it the run that the store returned."""
+        """Takes the content of a run that the store returned; None for no run."""
         self._id: str = entity.info.run_id if entity else ""
         self.name: str = entity.info.run_name if entity else ""
         self._artifacts: str = entity.info.artifact_uri if entity else ""
@@ -94,12 +95,12 @@ class Run:
 
     @property
     def id(self) -> str:
-        """MLflow's id of it; empty in a store that is off."""
+        """MLflow's id of the run; empty if the store is off."""
         return self._id
 
     @property
     def is_training(self) -> bool:
-        """Whether another process, which may live, is still writing it."""
+        """Whether another process that may be alive writes the run."""
         is_running = self._status == "RUNNING" and origin.may_live(self.tags)
         return is_running and not origin.is_mine(self.tags)
 
@@ -117,8 +118,9 @@ class Run:
             self._status = status
 
     def add_params(self, params: Mapping[str, Any]) -> None:
-        """Logs the params that are missing: MLflow never changes one."""
-        flat = {key: value for key, value in flatten(params) if key not in self._params}
+        """Logs the missing params; MLflow cannot change one."""
+        named = {mlflow_key(key): value for key, value in flatten(params)}
+        flat = {key: value for key, value in named.items() if key not in self._params}
         new = [self._entities.Param(key, value) for key, value in flat.items()]
         for chunk in _chunks(new, _MAX_PARAMS):
             self._attempt(functools.partial(_log, run_id=self._id, params=chunk))
@@ -126,15 +128,14 @@ class Run:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets the tags that differ."""
-        given = cut_tags(tags).items()
-        new = {key: value for key, value in given if self.tags.get(key) != value}
+        new = {k: v for k, v in cut_tags(tags).items() if self.tags.get(k) != v}
         changed = [self._entities.RunTag(key, value) for key, value in new.items()]
         for chunk in _chunks(changed, _MAX_PARAMS):
             self._attempt(functools.partial(_log, run_id=self._id, tags=chunk))
         self.tags |= new
 
     def logged_epochs(self) -> set[int]:
-        """The epochs whose row is in the store; asked once."""
+        """The epochs whose row is in the store; one query per run."""
         if self._logged is None:
             history: list[Any] = self._store.attempt(
                 lambda client: (
@@ -150,8 +151,8 @@ class Run:
     def log_rows(self, rows: Iterable[Mapping[str, float | None]]) -> None:
         """Logs rows of a history: `epoch`, `step`, `<phase>/<key>` and `valid/<key>`.
 
-        The axis counts epochs. A row that was logged before is left out, a missing or non-finite
-        value too; the names of non-finite ones are in tag `non_finite`.
+        The axis counts epochs. Rows that the run has, missing values and non-finite values are left
+        out; tag `non_finite` lists the curves with non-finite values.
         """
         logged = self.logged_epochs()
         new = {epoch: row for row in rows if (epoch := int(row["epoch"] or 0)) not in logged}
@@ -159,7 +160,7 @@ class Run:
         logged |= set(new)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Logs final values that are new or differ from the last ones."""
+        """Logs the final values that the run lacks or that differ from its last ones."""
         new = {key: value for key, value in metrics.items() if self.metrics.get(key) != value}
         self._log_points([[(key, value, 0)] for key, value in new.items()])
         self.metrics |= new
@@ -174,7 +175,7 @@ class Run:
             ]
             for row in rows
         ]
-        # Whole rows: of one that was cut by a lost connection the points would come twice.
+        # Whole rows: after a lost connection the points of half a row would be written twice.
         for batch in _batches(finite, _MAX_METRICS):
             self._attempt(functools.partial(_log, run_id=self._id, metrics=batch))
         dropped = {
@@ -188,34 +189,34 @@ class Run:
             self.set_tags({"non_finite": ",".join(sorted(dropped | known))})
 
     def files(self) -> dict[str, int]:
-        """The bytes of its artifacts, by path."""
+        """The size in bytes of each artifact, by path."""
         return self._store.files(self._artifacts)
 
     def add_file(self, path: Path, folder: str | None = None) -> None:
-        """Writes an artifact, over the one of that name."""
+        """Writes a file as an artifact; replaces one with the same name."""
         self._attempt(lambda client: client.log_artifact(self._id, str(path), folder))
 
     def add_text(self, text: str, name: str) -> None:
-        """Writes an artifact of a text, over the one of that name."""
+        """Writes a text as an artifact; replaces one with the same name."""
         self._attempt(lambda client: client.log_text(self._id, text, name))
 
     def add_image(self, path: Path, key: str, step: int) -> None:
-        """Writes a picture for the image grid of the UI, which has a slider over the steps."""
+        """Writes a picture for the image grid of the UI, which has a slider for the step."""
         from PIL import Image  # noqa: PLC0415
 
         with Image.open(path) as image:
             self._attempt(lambda client: client.log_image(self._id, image, key=key, step=step))
 
     def add_dataset(self, name: str, digest: str, source: str) -> None:
-        """Names the data the run was trained on, once."""
+        """Adds the training data, unless the run has a data set."""
         data = self._entities.Dataset(name, digest, "local", json.dumps({"uri": source}))
-        given = self._entities.DatasetInput(
+        dataset = self._entities.DatasetInput(
             data, [self._entities.InputTag("mlflow.data.context", "training")]
         )
 
         def add(client: Any) -> None:
             if not client.get_run(self._id).inputs.dataset_inputs:
-                client.log_inputs(self._id, [given])
+                client.log_inputs(self._id, [dataset])
 
         self._attempt(add)
 
@@ -225,7 +226,7 @@ class Run:
 
 
 def cut_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags no longer than MLflow takes them."""
+    """Tags cut to the length that MLflow accepts."""
     return {key: value[:_MAX_TAG] for key, value in tags.items()}
 
 
@@ -234,8 +235,8 @@ def _log(client: Any, run_id: str, **batch: Any) -> None:
 
 
 def metric_name(column: str) -> str:
-    """The MLflow name of a column of history.csv: `train/` is put before a phase."""
-    return column if column.startswith("valid/") else f"train/{column}"
+    """The MLflow name of a column of history.csv: phases get the prefix `train/`."""
+    return mlflow_key(column if column.startswith("valid/") else f"train/{column}")
 
 
 def _points(row: Mapping[str, float | None], epoch: int) -> list[Point]:
@@ -250,7 +251,7 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _batches(rows: Iterable[Sequence[T]], size: int) -> Iterator[list[T]]:
-    """As many whole rows at once as fit; a row that is longer than that is cut."""
+    """Batches of whole rows, up to `size` points each; a longer row is split."""
     batch: list[T] = []
     for row in rows:
         if batch and len(batch) + len(row) > size:

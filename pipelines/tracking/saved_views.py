@@ -1,7 +1,7 @@
 """The saved views of the run table: which columns, in which order, grouped or as curves.
 
-A saved view is an experiment tag that holds the page's state as JSON. MLflow 3.17 documents neither
-the tag nor the keys, so they are written here alone and the browser test looks at the page.
+A saved view is an experiment tag that holds the state of the page as JSON. MLflow 3.17 documents
+neither the tag nor the keys; a test in a browser checks the page.
 """
 
 import json
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LEADERBOARD, BY_MODEL, CURVES = "leaderboard", "by_model", "curves"
-#: What a table is ordered by where it is not by a column of ours.
+#: The default order of a table.
 AGE = "attributes.start_time"
 
-# The table's own columns: ticks, name, age, duration.
+# Columns of MLflow: checkbox, name, age, duration.
 _TICK, _NAME, _AGE, _DURATION = "0", "attributes.`Run Name`", "runDateAndNestInfo", "duration"
 _WIDTHS = {_TICK: 60, _NAME: 270, _AGE: 80, _DURATION: 80}
 _COST = ("cost/num_parameters", "cost/train_seconds")
@@ -30,11 +30,11 @@ def tags(
 
     Args:
         metrics: Names of evaluated values, in the order of the columns.
-        rank_by: The one that ranks; it comes first.
+        rank_by: The metric that ranks; the first column.
         higher_is_better: Its direction.
         models: All models.
-        curves: Names of all metrics that are curves.
-        only: The filter of the runs, as the page's search field takes it.
+        curves: Names of all curves.
+        only: The filter of the runs, in the syntax of the search field.
     """
     ordered = [rank_by, *(name for name in metrics if name != rank_by)]
     columns = [metric(f"evaluate/{name}") for name in ordered] + [metric(name) for name in _COST]
@@ -55,12 +55,12 @@ def tags(
 
 
 def table_tags(columns: Sequence[str], order_by: str, *, ascending: bool) -> dict[str, str]:
-    """One view, `LEADERBOARD`, of these columns, as tags of an experiment.
+    """The view `LEADERBOARD` with these columns, as tags of an experiment.
 
     Args:
         columns: Of `metric`, `param` and `tag`.
         order_by: One of them, or `AGE`.
-        ascending: Whether the least comes first.
+        ascending: Whether the lowest value comes first.
     """
     return _as_tags({LEADERBOARD: _table(columns, order_by, ascending=ascending, only="")})
 
@@ -85,7 +85,7 @@ def _as_tags(views: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _table(columns: Sequence[str], order_by: str, *, ascending: bool, only: str) -> dict[str, Any]:
-    # A header is cut where it is longer than its column, and most of ours begin alike.
+    # MLflow cuts a header that is wider than its column, and most headers start alike.
     widths = {column: 40 + 8 * len(column.split("`")[1]) for column in columns}
     return {
         "searchFilter": only,
@@ -96,7 +96,7 @@ def _table(columns: Sequence[str], order_by: str, *, ascending: bool, only: str)
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(columns),
-        # Unordered, the table puts `cost/` before `evaluate/`, and ours out of sight.
+        # By default the table shows `cost/` first and leaves no room for `evaluate/`.
         "columnOrder": [_TICK, _NAME, *columns, _DURATION, _AGE],
         "columnWidths": _WIDTHS | widths,
         "runListHidden": False,
@@ -106,7 +106,7 @@ def _table(columns: Sequence[str], order_by: str, *, ascending: bool, only: str)
 
 
 def _charts(curves: Iterable[str]) -> dict[str, Any]:
-    """The chart page: validation first, then each phase; final values folded away."""
+    """The chart page: validation first, then each phase; final values collapsed."""
     folders = {name.rpartition("/")[0] for name in curves}
     shown = sorted(folders, key=lambda folder: (folder != "valid", folder))
     sections = [(folder, True) for folder in shown if folder != "train"]
@@ -130,7 +130,7 @@ def link(server: str, experiment_id: str, view: str | None = None) -> str:
         experiment_id: Of the experiment.
         view: One of the views above, or None for the plain table.
     """
-    # Without the workflow type the menu offers chat traces, judges and prompts.
+    # Without the workflow type the menu shows chat traces, judges and prompts.
     address = f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     if view is not None:
         address += f"&viewStateShareKey={view}"

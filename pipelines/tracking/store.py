@@ -1,15 +1,13 @@
-"""The MLflow store: the only file that imports MLflow.
+"""The MLflow store: experiments and the runs in them.
 
-A run is looked up by its fingerprint before one is made. Nothing here fails: a store that is away
-is reported in one line, and from then on tracking is off for this process. What the store misses
-lies in files below outputs/, from which `python -m pipelines.publish` completes it.
+A run is looked up by its fingerprint before one is created. Nothing here raises: if the store
+fails, one line says so, and tracking is off for the rest of the process. The values that the store
+lacks are in files below outputs/; `python -m pipelines.publish` adds them later.
 """
 
 import functools
 import gc
 import logging
-import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,15 +16,14 @@ from typing import Any, TypeVar
 
 import filelock
 
-from pipelines.settings import command_line, paths
-from pipelines.tracking import origin as provenance
+from pipelines.settings import paths
+from pipelines.tracking import faults, origin, sqlite_file
+from pipelines.tracking.address import OFF, is_remote, sqlite_path, store_uri
 from pipelines.tracking.live_run import MAX_WAIT_S, LiveRun, Writer
 from pipelines.tracking.run import Identity, Run, cut_tags
 
 T = TypeVar("T")
 
-#: As `MLFLOW_TRACKING_URI`: nothing is tracked, and MLflow is not even imported.
-OFF = "off"
 PIPELINE, REPORTS, TUNING = "pipeline", "reports", "tuning/"
 DESCRIPTIONS = {
     PIPELINE: "One run per model and seed: curves by epoch, metrics on the test split, pictures.",
@@ -40,33 +37,25 @@ IS_CURRENT = "tags.current = 'true'"
 ABOUT_VALUES = ("evaluated", "snapshots", "non_finite")
 
 _LOCK_TIMEOUT_S, _PROBE_TIMEOUT_S = 60, 5
-_MOST_RUNS = 50_000  # what MLflow gives at once
-
-
-def store_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, else the SQLite file of this checkout."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
-
-
-def default_uri() -> str:
-    """The SQLite file of this checkout."""
-    return f"sqlite:///{paths.MLFLOW_DB.absolute()}"
-
-
-def is_remote(uri: str) -> bool:
-    """Whether a server stands between, which decides where artifacts lie."""
-    return uri != OFF and not uri.startswith(("sqlite:", "postgresql", "mysql", "mssql"))
+_MAX_RUNS = 50_000  # MLflow's limit for one search
 
 
 class Store:
     """The store, or nothing: after the first failure every call does nothing.
 
-    It is asked for the first time when something is wanted of it, in the thread that wants it.
+    The first call opens it, in the thread of that call.
+
+    Attributes:
+        uri: Its address.
+        entities: The module `mlflow.entities`; None if tracking is off.
+        is_publishing: Whether the command adds the missing values itself, for the advice of a
+            warning.
     """
 
     def __init__(self) -> None:
         self.uri = store_uri()
         self.entities: Any = None
+        self.is_publishing = False
         self._client: Any = None
         self._errors: tuple[type[BaseException], ...] = ()
         self._experiments: dict[str, str] = {}
@@ -75,7 +64,7 @@ class Store:
         if self.uri == OFF:
             self._off.set()
         else:
-            # Here, and not in the thread of a training: a fork beside an import may never end.
+            # Not in the thread of a training: a fork during an import may hang.
             self._import()
 
     def _import(self) -> None:
@@ -83,21 +72,15 @@ class Store:
             import sqlalchemy.exc  # noqa: PLC0415
 
             mlflow = _mlflow()
-        # It tells of every table that it makes, and a warning of ours comes once.
+        # It logs a line for each table that it creates; a failure is reported by `_switch_off`.
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         self.entities = mlflow.entities
-        # OSError covers a full disk, the lock's time-out and every error of requests; ImportError
-        # is the driver of a database that is not installed.
-        self._errors = (
-            mlflow.MlflowException,
-            sqlalchemy.exc.SQLAlchemyError,
-            OSError,
-            ImportError,
-        )
+        # OSError covers a full disk, the timeout of the lock and every error of requests.
+        self._errors = (mlflow.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)
 
     @property
     def is_on(self) -> bool:
-        """Whether the store answered so far."""
+        """Whether the store can be opened and no call has failed."""
         return self._connected() is not None
 
     def _connected(self) -> Any:
@@ -105,26 +88,32 @@ class Store:
             if self._client is None and not self._off.is_set():
                 try:
                     self._client = self._open()
-                except self._errors as error:
+                except Exception as error:  # of MLflow, Alembic, SQLite, a driver, a lock
                     self._switch_off(error)
         return None if self._off.is_set() else self._client
 
     def _open(self) -> Any:
-        # Two processes that create the tables of a fresh SQLite file crash one another.
+        path = sqlite_path(self.uri)
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"{path.parent}: no such folder")
+        # Two processes that create the store at once would disturb each other.
         with self._lock(), without_collector():
-            _probe(self.uri)
+            if path is None:
+                _probe(self.uri)
+            elif message := sqlite_file.ensure(path, paths.MLFLOW_ARTIFACTS.absolute()):
+                advice = "this command" if self.is_publishing else "`make publish`"
+                print(f"warning: {message}; {advice} fills it from the files", file=sys.stderr)
             client = _mlflow().MlflowClient(self.uri, self.uri)
             for name, description in DESCRIPTIONS.items():
                 self._experiments[name] = self._experiment(client, name, description)
         return client
 
     def _lock(self) -> filelock.BaseFileLock:
-        path = paths.MLFLOW_DB.with_name(paths.MLFLOW_DB.name + ".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(path, timeout=_LOCK_TIMEOUT_S)
+        path = sqlite_path(self.uri) or paths.MLFLOW_DB
+        return filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S)
 
     def add_experiment(self, name: str, description: str) -> None:
-        """An experiment beside `pipeline` and `reports`; made where it is missing."""
+        """Finds or creates an experiment beside `pipeline` and `reports`."""
 
         def find_or_create(client: Any) -> None:
             with self._lock():
@@ -133,13 +122,13 @@ class Store:
         self.attempt(find_or_create, None)
 
     def _experiment(self, client: Any, name: str, description: str) -> str:
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                client.restore_experiment(found.experiment_id)
-            return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            if experiment.lifecycle_stage == "deleted":
+                client.restore_experiment(experiment.experiment_id)
+            return str(experiment.experiment_id)
         folder = paths.MLFLOW_ARTIFACTS.absolute() / name
-        # Without the kind the UI asks what the experiment is for, and offers chat models first.
+        # Without this kind the UI asks for the purpose of the experiment and offers chat models.
         tags = {
             "mlflow.experimentKind": "custom_model_development",
             "mlflow.note.content": description,
@@ -148,19 +137,16 @@ class Store:
         return str(client.create_experiment(name, location, tags))
 
     def _switch_off(self, error: BaseException) -> None:
-        if self._off.is_set():  # the training gave up waiting for what fails now
+        if self._off.is_set():  # the training has stopped waiting for the call that failed
             return
         self._off.set()
-        # Hidden before it is cut: of half an address nobody sees where the password ends.
-        reason = hide_password(" ".join(str(error).split()))[:160]
-        print(
-            f"warning: tracking is off, the MLflow store does not answer ({reason}); "
-            "`make publish` completes it later",
-            file=sys.stderr,
-        )
+        what, remedy = faults.explain(error, self.uri)
+        advice = "repeat this command" if self.is_publishing else "`make publish` completes it"
+        advice = f"{remedy}, then {advice}" if remedy else f"{advice} later"
+        print(f"warning: tracking is off, {what}; {advice}", file=sys.stderr)
 
     def attempt(self, action: Callable[[Any], T], otherwise: T) -> T:
-        """Calls `action(client)`; `otherwise` is the answer of a store that is off."""
+        """Returns `action(client)`, or `otherwise` if the store is off."""
         client = self._connected()
         if client is None:
             return otherwise
@@ -171,10 +157,10 @@ class Store:
             return otherwise
 
     def files(self, address: str) -> dict[str, int]:
-        """The bytes of all files below an address of artifacts, by their path relative to it.
+        """The size in bytes of each file below an address of artifacts, by relative path.
 
-        Not through the client, which asks the database for the run and its logged models at every
-        folder: 40 ms of CPU time a run instead of less than 1.
+        The client would query the run and its logged models for each folder: 40 ms of CPU time a
+        run instead of less than 1.
         """
 
         def walk(repository: Any, folder: str | None) -> Iterator[tuple[str, int]]:
@@ -185,7 +171,7 @@ class Store:
                     yield item.path, item.file_size
 
         def open_and_walk(_: Any) -> dict[str, int]:
-            from mlflow.store.artifact import (  # noqa: PLC0415, TID251
+            from mlflow.store.artifact import (  # noqa: PLC0415
                 artifact_repository_registry as repositories,
             )
 
@@ -197,47 +183,47 @@ class Store:
         """The ids of the experiments of studies, by name."""
 
         def search(client: Any) -> dict[str, str]:
-            found = client.search_experiments(filter_string=f"name LIKE '{TUNING}%'")
-            return {experiment.name: str(experiment.experiment_id) for experiment in found}
+            experiments = client.search_experiments(filter_string=f"name LIKE '{TUNING}%'")
+            return {experiment.name: str(experiment.experiment_id) for experiment in experiments}
 
         return self.attempt(search, {})
 
     def experiment_id(self, name: str) -> str | None:
-        """The id of an experiment that was made or added; None if the store is off."""
+        """The id of `pipeline`, `reports` or an added experiment; None if the store is off."""
         return self._experiments[name] if self.is_on else None
 
     def start_run(
         self, identity: Identity, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> LiveRun:
-        """Starts the run of a training, or takes up the one with this fingerprint.
+        """Starts the run of a training, or continues the one with this fingerprint.
 
         Returns at once: a thread writes the run, see `pipelines.tracking.live_run`.
 
         Args:
-            identity: What is trained.
+            identity: Model, seed and fingerprint.
             params: The settings, nested or flat; written once.
             tags: More tags, such as versions.
         """
-        origin = provenance.origin()
+        origin_tags = origin.origin()
         if self.uri != OFF:
-            provenance.keep(identity.fingerprint, origin)
-        everything = identity.tags() | CURRENT | origin | dict(tags)
+            origin.keep(identity.fingerprint, origin_tags)
+        all_tags = identity.tags() | CURRENT | origin_tags | dict(tags)
 
         def find() -> Any:
-            return self._find_or_create(PIPELINE, identity.name, identity.fingerprint, everything)
+            return self._find_or_create(PIPELINE, identity.name, identity.fingerprint, all_tags)
 
         run = LiveRun(self, self._writer, self.drain)
         if not self._off.is_set():
-            run.start(find, params, everything)
+            run.start(find, params, all_tags)
         return run
 
     def drain(self) -> None:
-        """Waits until the runs in training are written; too long a wait ends the tracking."""
+        """Waits until the runs in training are written, or switches tracking off after a while."""
         if not self._off.is_set() and not self._writer.drain():
-            self._switch_off(TimeoutError(f"{MAX_WAIT_S:.0f} s were not enough for it"))
+            self._switch_off(TimeoutError(f"no answer within {MAX_WAIT_S:.0f} s"))
 
     def run(self, experiment: str, name: str, fingerprint: str, tags: Mapping[str, str]) -> Run:
-        """The run with a fingerprint; made with these tags where there is none."""
+        """The run with this fingerprint; a new one gets these tags."""
         return Run(self, self._find_or_create(experiment, name, fingerprint, tags))
 
     def _find_or_create(
@@ -247,26 +233,26 @@ class Store:
             experiment_id = self._experiments[experiment]
             condition = f"tags.fingerprint = '{fingerprint}'"
             with self._lock():
-                found = client.search_runs(
+                runs = client.search_runs(
                     [experiment_id], condition, order_by=["attributes.start_time ASC"]
                 )
-                # A server that answers too late is asked again, and has then made two.
-                for double in found[1:]:
+                # A request that is repeated after a slow answer creates a second run.
+                for double in runs[1:]:
                     if not Run(self, double).is_training:
                         client.delete_run(double.info.run_id)
-                if found:
-                    return found[0]
-                # So that nobody else takes it for one that was left behind.
-                writer = provenance.process() | provenance.sign_of_life()
-                given = cut_tags(writer | dict(tags)) | {"fingerprint": fingerprint}
-                return client.create_run(experiment_id, tags=given, run_name=name)
+                if runs:
+                    return runs[0]
+                # With the process, so that `reap` of another one does not end the run.
+                writer = origin.process() | origin.sign_of_life()
+                all_tags = cut_tags(writer | dict(tags)) | {"fingerprint": fingerprint}
+                return client.create_run(experiment_id, tags=all_tags, run_name=name)
 
         return self.attempt(find_or_create, None)
 
     def remake(self, run: Run) -> Run:
-        """An empty run with the name and the tags of one, in its place.
+        """Replaces a run by an empty one with the same name and tags.
 
-        MLflow can neither change a point of a curve nor take away a value or a file.
+        MLflow can neither change a point of a curve nor delete a value or a file.
         """
 
         def delete_and_create(client: Any) -> Any:
@@ -279,12 +265,12 @@ class Store:
         return Run(self, self.attempt(delete_and_create, None))
 
     def reap(self) -> int:
-        """Sets runs KILLED whose process is gone, or was silent for long; returns how many."""
+        """Marks runs KILLED whose process has ended or sends no sign of life; returns how many."""
 
         def kill_the_dead(client: Any) -> int:
             ids = [self._experiments[name] for name in DESCRIPTIONS]
             running = client.search_runs(ids, "attributes.status = 'RUNNING'")
-            dead = [run for run in running if not provenance.may_live(run.data.tags)]
+            dead = [run for run in running if not origin.may_live(run.data.tags)]
             for run in dead:
                 client.set_terminated(run.info.run_id, "KILLED")
             return len(dead)
@@ -292,14 +278,14 @@ class Store:
         return self.attempt(kill_the_dead, 0)
 
     def supersede(self, published: Sequence[Identity]) -> None:
-        """Takes the mark `current` from all other trainings of the models given."""
+        """Removes the mark `current` from all other trainings of the published models."""
         now: dict[str, set[str]] = {}
         for identity in published:
             now.setdefault(identity.model, set()).add(identity.fingerprint)
 
         def unmark(client: Any) -> None:
             ids = [self._experiments[PIPELINE]]
-            for run in client.search_runs(ids, IS_CURRENT, max_results=_MOST_RUNS):
+            for run in client.search_runs(ids, IS_CURRENT, max_results=_MAX_RUNS):
                 tags = run.data.tags
                 if tags["fingerprint"] not in now.get(tags["model"], {tags["fingerprint"]}):
                     client.set_tag(run.info.run_id, "current", "false")
@@ -307,7 +293,7 @@ class Store:
         self.attempt(unmark, None)
 
     def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
-        """Sets those tags of an experiment that differ."""
+        """Sets the tags of an experiment that differ."""
 
         def set_tags(client: Any) -> None:
             experiment_id = self._experiments[experiment]
@@ -321,19 +307,12 @@ class Store:
 
 @functools.cache
 def open_store() -> Store:
-    """The store of this process; made where it is missing, and off where it is away."""
+    """The store of this process, which the first call opens or creates."""
     return Store()
 
 
-def hide_password(text: str) -> str:
-    """Text without the credentials of an address, which may stand in its query, too."""
-    # To the last @: a password that somebody did not encode may hold one, and a slash.
-    text = re.sub(r"//\S*@", "//***@", text)
-    return re.sub(r"([?&](?:password|user|token)=)[^&\s)'\"]*", r"\1***", text)
-
-
 def _probe(uri: str) -> None:
-    """Fails at once where MLflow would try a database or a server again and again."""
+    """Fails at once if there is no connection; MLflow would retry for minutes."""
     import requests  # noqa: PLC0415
     import sqlalchemy  # noqa: PLC0415
 
@@ -349,10 +328,10 @@ def _probe(uri: str) -> None:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """No search for garbage where a hundred thousand objects are made and all of them stay.
+    """Switches the garbage collector off.
 
-    It takes two fifths of the time that MLflow needs to be imported beside torch and to open, and a
-    tenth of that of `compare`, which asks and ends.
+    Importing MLflow creates a hundred thousand lasting objects: with torch imported, the collector
+    takes two fifths of the time to import and open MLflow, and a tenth of the time of `compare`.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -364,21 +343,8 @@ def without_collector() -> Iterator[None]:
 
 
 def _mlflow() -> Any:
-    """MLflow costs 0.6 s to import, so only a process that talks to the store does."""
-    import mlflow  # noqa: PLC0415, TID251
-    import mlflow.entities  # noqa: PLC0415, TID251
+    """Imports MLflow, which takes 0.6 s, in processes that use the store only."""
+    import mlflow  # noqa: PLC0415
+    import mlflow.entities  # noqa: PLC0415
 
     return mlflow
-
-
-def main() -> None:
-    """Creates the MLflow store, so that no process meets a fresh one beside another."""
-    parser = command_line.parser("tracking.store", main.__doc__)
-    parser.add_argument("command", choices=["init"], help="create the store where it is missing")
-    parser.parse_args()
-    if open_store().is_on:
-        print(f"MLflow store: {hide_password(store_uri())}")
-
-
-if __name__ == "__main__":
-    main()

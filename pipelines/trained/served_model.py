@@ -1,10 +1,10 @@
-"""What `mlflow.pyfunc` loads for a version of the registry: a table in, images out.
+"""A version of the registry as `mlflow.pyfunc` loads it: a table in, images out.
 
     model = mlflow.pyfunc.load_model("models:/genmodels@champion")
     images = model.predict(pandas.DataFrame({"seed": range(16)}))
 
-The weights are safetensors, and read after the SHA-256 of weights.safetensors and config.json was
-compared with the one in `MLmodel`.
+The weights are safetensors; they are read after the SHA-256 of weights.safetensors and config.json
+has been compared with the values in `MLmodel`.
 """
 
 from collections.abc import Mapping
@@ -30,8 +30,8 @@ MADE_BY = "make publish"
 class ServedModel:
     """A trained model behind the interface of MLflow.
 
-    Every row is computed by itself, so that an image depends on nothing but its own row, to the
-    last bit: in a batch, sums are taken in another order.
+    Each row is computed alone, so that an image depends on its own row only, to the last bit: a
+    batch adds in another order.
     """
 
     def __init__(self, model: GenerativeModel) -> None:
@@ -48,21 +48,21 @@ class ServedModel:
                 (C, H, W) pixels in [0, 1]: the image is its reconstruction, by a model that has an
                 encoder. A conditional model takes a column `label`, the class from 0; without it,
                 a seed's class is seed modulo the number of classes.
-            params: None are taken; MLflow passes them to whoever names them.
+            params: Not used; part of the interface of MLflow.
 
         Returns:
             (rows, C, H, W) in [0, 1].
 
         Raises:
-            UserError: A column is missing, holds something else, or this model cannot serve it.
+            UserError: A column is missing, has a wrong value, or does not fit the model.
         """
-        asked = [name for name in ("seed", "image") if name in table.columns]
-        if len(asked) != 1:
+        columns = [name for name in ("seed", "image") if name in table.columns]
+        if len(columns) != 1:
             there = ", ".join(map(str, table.columns)) or "none"
             raise UserError(f"the table needs either a column seed or a column image; has: {there}")
-        rows = self._samples(table) if asked == ["seed"] else self._reconstructions(table)
-        filled = [np.empty((0, *self.model.shape), np.float32), *(row.numpy() for row in rows)]
-        return np.concatenate(filled)
+        rows = self._samples(table) if columns == ["seed"] else self._reconstructions(table)
+        empty = np.empty((0, *self.model.shape), np.float32)
+        return np.concatenate([empty, *(row.numpy() for row in rows)])
 
     def _samples(self, table: pd.DataFrame) -> list[Tensor]:
         seeds = _whole_numbers(table, "seed", 2**63)
@@ -80,18 +80,20 @@ class ServedModel:
         model = self.model
         if not isinstance(model, Reconstructor):
             raise UserError(
-                f"column image: the model is a {model.family.upper()}: it has no encoder, so it "
-                "reconstructs nothing; give it a column seed"
+                f"column image: the model is a {model.family.upper()} and has no encoder, so it "
+                "cannot reconstruct images; use a column seed"
             )
         labels = self._labels(table)
         if labels is None and model.conditional:
             last = model.num_classes - 1
-            raise UserError(f"column image: the model has to be told column label, 0 to {last}")
-        told: list[dict[str, Any]] = [{}] * len(table)
+            raise UserError(
+                f"column image: a conditional model also needs a column label, 0 to {last}"
+            )
+        classes: list[dict[str, Any]] = [{}] * len(table)
         if labels is not None:
-            told = [{"labels": _one(label)} for label in labels]
+            classes = [{"labels": _one(label)} for label in labels]
         images = [self._image(cell, row) for row, cell in enumerate(table["image"])]
-        return [model.reconstruct(x, **given) for x, given in zip(images, told, strict=True)]
+        return [model.reconstruct(x, **label) for x, label in zip(images, classes, strict=True)]
 
     def _image(self, cell: Any, row: int) -> Tensor:
         """A cell as (1, C, H, W)."""
@@ -108,7 +110,7 @@ class ServedModel:
         if "label" not in table.columns:
             return None
         if not self.model.conditional:
-            raise UserError("column label: the model is not told classes; leave the column out")
+            raise UserError("column label: the model is not conditional; remove the column")
         return _whole_numbers(table, "label", self.model.num_classes)
 
 
@@ -126,7 +128,7 @@ def _one(label: int) -> Tensor:
 
 
 def _load_pyfunc(path: str) -> ServedModel:
-    """Called by MLflow with the folder of the model.
+    """Reads the folder of a model; MLflow calls it.
 
     Raises:
         UserError: A file is missing, damaged, or not the published one.

@@ -1,4 +1,4 @@
-"""What the argument `model` of a command names: a preset that was trained, or a registry alias."""
+"""The argument `model` of a command: the name of a trained model or an alias of the registry."""
 
 import argparse
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pipelines.settings.errors import UserError
 from pipelines.settings.params import Params
 from pipelines.settings.refusals import suggest
 from pipelines.tracking import mlmodel, registry
-from pipelines.tracking import store as tracking
+from pipelines.tracking.store import open_store
 from pipelines.training.weights import MADE_BY, WEIGHTS, read_model
 
 ARGUMENT_HELP = (
@@ -24,12 +24,12 @@ ARGUMENT_HELP = (
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A trained model.
 
     Attributes:
         model: In evaluation mode, on the CPU.
-        title: Which it is, for people.
+        title: Its name and training seed, for messages.
     """
 
     model: GenerativeModel
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, label: str, out: str) -> N
     )
 
 
-def load(name: str, training_seed: int | None = None) -> Trained:
+def load(name: str, training_seed: int | None = None) -> TrainedModel:
     """Reads a trained model.
 
     Args:
@@ -69,7 +69,7 @@ def load(name: str, training_seed: int | None = None) -> Trained:
         training_seed: None for the first of `seeds:`.
 
     Raises:
-        UserError: There is no such model, it was not trained, or its file is of no use.
+        UserError: There is no such model, it was not trained, or its files cannot be used.
     """
     settings = params.load()
     if name in settings.models:
@@ -81,45 +81,48 @@ def load(name: str, training_seed: int | None = None) -> Trained:
         )
     if training_seed is not None:
         raise UserError(
-            f"--training-seed {training_seed}: alias {name!r} names one training; "
-            "leave it out, or name a model"
+            f"--training-seed {training_seed}: alias {name!r} names one training; remove the "
+            "option, or use the name of a model"
         )
     return _of_alias(name)
 
 
-def _of_preset(name: str, settings: Params, training_seed: int | None) -> Trained:
+def _of_preset(name: str, settings: Params, training_seed: int | None) -> TrainedModel:
     seed = settings.seeds[0] if training_seed is None else training_seed
     folder = paths.TRAIN / name
     trained = [path.parent.name for path in folder.glob(f"[0-9]*/{WEIGHTS}")]
     if trained and str(seed) not in trained:
         there = ", ".join(sorted(trained, key=int))
         raise UserError(
-            f"{name} was not trained with seed {seed} but with {there}: choose with --training-seed"
+            f"{name} was not trained with seed {seed} but with {there}; choose one with "
+            "--training-seed"
         )
-    return Trained(read_model(folder / str(seed), _made_by(name, settings)), _title(name, seed))
+    return TrainedModel(
+        read_model(folder / str(seed), _made_by(name, settings)), _title(name, seed)
+    )
 
 
-def _of_alias(alias: str) -> Trained:
-    store = tracking.open_store()
-    found = registry.find(store, alias)
+def _of_alias(alias: str) -> TrainedModel:
+    store = open_store()
+    version = registry.find(store, alias)
     if not store.is_on:
-        raise UserError(f"alias {alias!r}: the registry does not answer; name a model instead")
-    if found is None:
+        raise UserError(f"alias {alias!r}: the registry cannot be read; use the name of a model")
+    if version is None:
         raise UserError(f"no alias {alias!r} in the registry; `make publish` sets it")
-    if found.folder is None or not mlmodel.FILES.keys() <= found.tags.keys():
-        lacks = "weights" if found.folder is None else "SHA-256"
+    if version.folder is None or not mlmodel.FILES.keys() <= version.tags.keys():
+        missing = "weights" if version.folder is None else "SHA-256"
         raise UserError(
-            f"alias {alias!r}: version {found.version} has no {lacks} in the registry; "
+            f"alias {alias!r}: version {version.version} has no {missing} in the registry; "
             "`make publish` writes it, or moves the alias"
         )
     mlmodel.check(
-        found.folder,
-        found.tags,
-        f"alias {alias!r}, version {found.version}",
-        f"delete its run {found.run} in MLflow, and `make publish` makes it anew",
+        version.folder,
+        version.tags,
+        f"alias {alias!r}, version {version.version}",
+        f"delete its run {version.run} in MLflow, and `make publish` creates it again",
     )
-    title = f"{alias}: {_title(found.tags.get('model', ''), found.tags.get('seed', ''))}"
-    return Trained(read_model(found.folder, "make publish"), title)
+    title = f"{alias}: {_title(version.tags.get('model', ''), version.tags.get('seed', ''))}"
+    return TrainedModel(read_model(version.folder, "make publish"), title)
 
 
 def _made_by(name: str, settings: Params) -> str:
@@ -132,25 +135,25 @@ def _title(name: str, seed: int | str) -> str:
     return f"{name} (training seed {seed})"
 
 
-def labels(trained: Trained, wanted: int | None, num: int) -> Tensor | None:
-    """The option --class as labels for so many images.
+def labels(trained: TrainedModel, wanted: int | None, num: int) -> Tensor | None:
+    """The option --class as labels.
 
     Args:
         trained: The model.
         wanted: The class, or None.
-        num: How many images.
+        num: Number of images.
 
     Returns:
-        (num,) or None where no class is wanted.
+        (num,); None without a class.
 
     Raises:
-        UserError: The model is not told classes, or has no such one.
+        UserError: The model is not conditional, or has no such class.
     """
     if wanted is None:
         return None
     if not trained.model.conditional:
         raise UserError(
-            f"--class {wanted}: {trained.title} is not told classes; name a model with "
+            f"--class {wanted}: {trained.title} is not conditional; use a model with "
             "conditional: true in params.yaml"
         )
     if not 0 <= wanted < trained.model.num_classes:
@@ -163,8 +166,8 @@ def output(path: str) -> Path:
     """The option --out, checked before anything is computed.
 
     Raises:
-        UserError: It is no PNG file, or a folder, or lies below a file.
+        UserError: It does not end in .png, is a folder, or lies below a file.
     """
     if Path(path).suffix.lower() != ".png":
-        raise UserError(f"--out {path}: only .png is written, without loss")
+        raise UserError(f"--out {path}: the name of the file has to end in .png")
     return out_file(path, "--out")

@@ -9,9 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from pipelines.tracking import saved_views
-from pipelines.tracking import store as tracking
 from pipelines.tracking.run import Run
-from pipelines.tracking.store import Store
+from pipelines.tracking.store import TUNING, Store, open_store
 from pipelines.training import fingerprint
 from pipelines.tuning import best as tune_best
 from pipelines.tuning.files import Ended
@@ -30,8 +29,8 @@ def log(storage: Storage, found: Found) -> int:
         storage: The study, where the histories of the trials are.
         found: Its files, in the folder where they stay.
     """
-    store = tracking.open_store()
-    name = tracking.TUNING + storage.study.name
+    store = open_store()
+    name = TUNING + storage.study.name
     store.add_experiment(name, f"Study {storage.study.name}: a parent run, and a run a trial.")
     if not store.is_on:
         return 0

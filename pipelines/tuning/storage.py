@@ -26,7 +26,7 @@ from genmodels.base.seeding import derive
 from pipelines.settings import paths
 from pipelines.settings.errors import UserError
 from pipelines.tracking import origin
-from pipelines.tracking.store import hide_password
+from pipelines.tracking.address import hide_password
 from pipelines.tuning import space as tune_space
 from pipelines.tuning.settings import Sampler
 from pipelines.tuning.study import Study

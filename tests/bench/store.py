@@ -20,8 +20,8 @@ from typing import Any
 import sqlalchemy
 
 from pipelines.settings import paths
-from pipelines.tracking import store as tracking
 from pipelines.tracking.run import Identity
+from pipelines.tracking.store import PIPELINE, open_store
 from tests.bench.limits import verdict
 from tests.postgres import cluster
 from tests.servers import mlflow_server
@@ -42,12 +42,12 @@ def identity(number: int) -> Identity:
 def write(uri: str, numbers: range, metrics: int, steps: int) -> None:
     """Writes runs like `publish`: params, rows, final values."""
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    tracking.open_store.cache_clear()
-    store = tracking.open_store()
+    open_store.cache_clear()
+    store = open_store()
     names = [f"m{i:02}" for i in range(metrics - 1)]  # and the step
     for number in numbers:
         who = identity(number)
-        run = store.run(tracking.PIPELINE, who.name, who.fingerprint, who.tags())
+        run = store.run(PIPELINE, who.name, who.fingerprint, who.tags())
         run.add_params({f"p{i}": i for i in range(20)} | {"seed": who.seed})
         run.log_rows(
             {"epoch": step, "step": 10 * step}

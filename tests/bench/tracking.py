@@ -46,8 +46,9 @@ def main() -> None:
         clone.settings["models"][arguments.model] = entry | {"num_steps": steps}
         clone.settings["selected"][arguments.model] = entry["kind"]
         clone.write_params()
-        for command in (["pipelines.tracking.store", "init"], ["pipelines.prepare"]):
-            assert clone.run(sys.executable, "-m", *command).returncode == 0
+        create = "from pipelines.tracking.store import open_store; assert open_store().is_on"
+        for command in (["-c", create], ["-m", "pipelines.prepare"]):
+            assert clone.run(sys.executable, *command).returncode == 0
         store = clone.folder / "mlflow.db"
         empty = store.read_bytes()
         spans: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}

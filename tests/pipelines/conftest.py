@@ -19,7 +19,7 @@ from pipelines import features, prepare
 from pipelines.data import datasets
 from pipelines.data.prepared import Prepared
 from pipelines.settings import params, paths, sections
-from pipelines.tracking import store
+from pipelines.tracking import live_run, store
 from pipelines.training import fingerprint
 from pipelines.training.weights import write_model
 from pipelines.tuning import study as tune_study
@@ -64,8 +64,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store_home(checkout: Path, database: Path) -> Iterator[Path]:
-    """A checkout with an empty store."""
+def store_home(checkout: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A checkout with an empty store, for which a training waits on a busy machine, too."""
+    monkeypatch.setattr(live_run, "MAX_WAIT_S", 600.0)
     shutil.copy(database, checkout / "mlflow.db")
     yield checkout
     store.open_store.cache_clear()

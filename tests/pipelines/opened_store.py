@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from pipelines.tracking import store
+from pipelines.tracking.address import store_uri
 from pipelines.tracking.run import Identity, Run
+from pipelines.tracking.store import open_store
 
 IDENTITY = Identity("vae", "vae", "vae", 0, "0123456789abcdef" * 4)
 
@@ -12,12 +13,12 @@ def client() -> Any:
     """Of the store that this process tracks in."""
     from mlflow import MlflowClient  # noqa: TID251
 
-    return MlflowClient(store.store_uri())
+    return MlflowClient(store_uri())
 
 
 def runs(experiment: str = "pipeline") -> list[Any]:
     """Of an experiment, by name, with all that this process has logged."""
-    store.open_store().drain()
+    open_store().drain()
     found = client().get_experiment_by_name(experiment)
     return list(client().search_runs([found.experiment_id], order_by=["attributes.run_name ASC"]))
 
@@ -29,8 +30,8 @@ def steps(key: str) -> list[int]:
 
 def start(identity: Identity = IDENTITY) -> Run:
     """A run, as a training starts it."""
-    run = store.open_store().start_run(identity, {"beta": 1.0}, {"version.torch": "2.13"})
-    store.open_store().drain()
+    run = open_store().start_run(identity, {"beta": 1.0}, {"version.torch": "2.13"})
+    open_store().drain()
     return run
 
 

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -11,8 +12,8 @@ from PIL import Image
 
 from pipelines import publish
 from pipelines.settings import paths
-from pipelines.tracking import store as tracking
 from pipelines.tracking.run import Identity
+from pipelines.tracking.store import open_store
 from tests.pipelines.opened_store import client, runs
 from tests.servers import Faulty
 
@@ -48,6 +49,11 @@ def content() -> dict[str, Any]:
         ]
         everything[run.info.run_id] = (history, files, stamps, run.data.tags, run.info.end_time)
     return everything
+
+
+def summary(capsys: pytest.CaptureFixture[str]) -> str:
+    """The first line that a publication printed."""
+    return capsys.readouterr().out.partition("\n")[0]
 
 
 def test_an_empty_store_gets_a_run_for_each_model_and_seed_and_one_for_the_report(
@@ -112,11 +118,45 @@ def test_a_second_publication_writes_nothing(
 ) -> None:
     publish.publish()
     before = content()
-    tracking.open_store.cache_clear()
+    open_store.cache_clear()
     capsys.readouterr()
     publish.publish()
     assert content() == before
-    assert "the report are there, 0 of them written now\n" in capsys.readouterr().out
+    assert summary(capsys) == "MLflow: 4 runs are complete; nothing was missing"
+
+
+def test_the_summary_counts_each_change_by_its_reason(
+    reproduced: Path,
+    fingerprints: dict[tuple[str, int], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for seed in (0, 1):
+        identity = Identity("gan", "gan", "gan", seed, fingerprints["gan", seed])
+        run = open_store().start_run(identity, {"beta": 1.0}, {})
+        run.log_rows([{"epoch": 1.0, "step": 10.0, "generator/loss": 100.0 + seed}])
+        run.finish("FINISHED")
+    publish.publish()
+    assert summary(capsys) == (
+        "MLflow: 4 runs are complete; 2 created from the files, "
+        "2 completed after training with evaluation and files, 1 report added"
+    )
+    path = reproduced / "outputs/evaluate/vae/records.json"
+    path.write_text(path.read_text().replace('"value": 4.0', '"value": 2.5'))
+    folder = paths.MLFLOW_ARTIFACTS / "pipeline" / run_of("gan", 0).info.run_id / "artifacts"
+    (folder / "evaluate/samples.png").unlink()
+    publish.publish()
+    # The file with the records of a model belongs to each of its runs.
+    assert summary(capsys) == (
+        "MLflow: 4 runs are complete; 2 updated to the new evaluation, 1 with lost files restored"
+    )
+
+
+def test_files_of_a_clock_need_not_be_there(reproduced: Path) -> None:
+    shutil.rmtree(paths.TIMING)
+    publish.publish()
+    assert len(runs()) == 4
+    assert "cost/train_seconds" not in run_of("vae", 0).data.metrics
+    assert run_of("vae", 0).data.metrics["evaluate/fid_classifier"] == 3.0
 
 
 def test_a_forced_repro_with_other_durations_adds_no_point(reproduced: Path) -> None:
@@ -146,7 +186,7 @@ def test_a_deleted_database_is_filled_again(reproduced: Path, database: Path) ->
     publish.publish()
     before = {run.info.run_name: (run.data.metrics, run.data.params) for run in runs()}
     paths.MLFLOW_DB.write_bytes(database.read_bytes())
-    tracking.open_store.cache_clear()
+    open_store.cache_clear()
     publish.publish()
     assert {run.info.run_name: (run.data.metrics, run.data.params) for run in runs()} == before
 
@@ -176,7 +216,7 @@ def test_a_publication_that_was_interrupted_is_completed_without_a_duplicate(
 def test_a_run_that_training_left_half_done_is_completed(
     reproduced: Path, fingerprints: dict[tuple[str, int], str]
 ) -> None:
-    store = tracking.open_store()
+    store = open_store()
     identity = Identity("vae", "vae", "vae", 0, fingerprints["vae", 0])
     run = store.start_run(identity, {"beta": 1.0}, {})
     run.log_rows([{"epoch": 1.0, "step": 10.0, "vae/loss": 100.0, "valid/elbo": -100.0}])
@@ -195,7 +235,7 @@ def test_a_run_in_training_and_runs_of_the_past_are_left_alone(
     fingerprints: dict[tuple[str, int], str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store = tracking.open_store()
+    store = open_store()
     living = Identity("vae", "vae", "vae", 0, fingerprints["vae", 0])
     run = store.start_run(living, {}, {})
     past = Identity("old", "vae", "vae", 0, "f" * 64)
@@ -205,8 +245,10 @@ def test_a_run_in_training_and_runs_of_the_past_are_left_alone(
     publish.publish()
     assert len(runs()) == 5
     said = capsys.readouterr().out
-    assert "MLflow: 3 runs and the report are there, 4 of them written now\n" in said
-    assert f"{living.name} is still in training on another; `make publish` completes it\n" in said
+    assert "MLflow: 3 runs are complete; 3 created from the files, 1 report added\n" in said
+    assert (
+        f"{living.name} is still in training on another; repeat this command afterwards\n" in said
+    )
     assert f"champion waits for {living.name}" in said
     assert run_of("vae", 0).info.status == "RUNNING"
     assert "evaluate/fid_classifier" not in run_of("vae", 0).data.metrics
@@ -216,7 +258,7 @@ def test_a_run_in_training_and_runs_of_the_past_are_left_alone(
 def test_a_training_that_is_replaced_is_no_longer_current_and_the_views_show_what_is(
     reproduced: Path, fingerprints: dict[tuple[str, int], str]
 ) -> None:
-    store = tracking.open_store()
+    store = open_store()
     for identity in (
         Identity("vae", "vae", "vae", 0, "e" * 64),  # another setting of a published model
         Identity("vae", "vae", "vae", 7, "d" * 64),  # a seed that is trained no more
@@ -352,13 +394,14 @@ def test_a_server_that_is_down_is_asked_once_and_costs_one_warning(
         publish.publish()
     assert server.calls == 1  # MLflow's own retries take minutes
     captured = capsys.readouterr()
+    assert "/health" in captured.err  # our own call: MLflow would repeat one for minutes
     assert captured.err.count("\n") == 1
-    assert "make publish" in captured.err
+    assert captured.err.endswith("; repeat this command later\n")
     assert captured.out == ""
     assert paths.TRACKING.is_file()
     # The server is back.
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    tracking.open_store.cache_clear()
+    open_store.cache_clear()
     publish.publish()
     assert len(runs()) == 4
 
@@ -369,6 +412,6 @@ def test_the_command_says_what_it_did(
     monkeypatch.setattr(sys, "argv", ["publish"])
     publish.main()
     first, second = capsys.readouterr().out.splitlines()
-    assert first == "MLflow: 4 runs and the report are there, 5 of them written now"
+    assert first == "MLflow: 4 runs are complete; 4 created from the files, 1 report added"
     assert second.startswith("registry: champion is vae-s0-")
     assert ", best-gan is gan-s0-" in second

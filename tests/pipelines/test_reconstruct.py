@@ -125,8 +125,8 @@ def test_a_gan_reconstructs_nothing(checkout_with, monkeypatch, my_pictures, tmp
         (["broken.png"], "broken.png: not a readable picture"),
         (["good.png", "broken.png"], "broken.png: not a readable picture"),
         (["."], ".: no such file"),
-        (["good.png", "--class", "1"], "is not told classes"),
-        (["good.png", "--out", "x.gif"], "--out x.gif: only .png is written"),
+        (["good.png", "--class", "1"], "is not conditional"),
+        (["good.png", "--out", "x.gif"], "--out x.gif: the name of the file has to end in .png"),
     ],
 )
 def test_a_mistake_is_one_line_and_no_file(checkout_with, monkeypatch, tmp_path, arguments, told):

@@ -56,7 +56,7 @@ def test_another_training_seed_is_another_model(checkout_with, monkeypatch):
     checkout_with("vae", seed=11)
     run(monkeypatch, "vae", "--training-seed", "11")
     message = refused(monkeypatch, "vae")
-    wanted = f"vae was not trained with seed {first_seed()} but with 11: choose with"
+    wanted = f"vae was not trained with seed {first_seed()} but with 11; choose one with"
     assert wanted in message
 
 
@@ -75,8 +75,8 @@ def test_a_conditional_model_shows_a_class_a_column_or_the_wanted_one(checkout_w
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["vae", "--class", "3"], "is not told classes"),
-        (["vae", "--out", "grid.jpg"], "--out grid.jpg: only .png is written"),
+        (["vae", "--class", "3"], "is not conditional"),
+        (["vae", "--out", "grid.jpg"], "--out grid.jpg: the name of the file has to end in .png"),
         (["vae", "--out", "folder.png"], "--out: folder.png: a folder"),
         (["vae", "--out", "a_file/x.png"], "--out: a_file/x.png: a_file is a file"),
         (["vea"], "vea: no such model or alias, did you mean 'vae'?"),

@@ -30,7 +30,7 @@ def test_a_port_that_is_taken_is_named_with_the_option(
         with pytest.raises(SystemExit) as error:
             run_main(monkeypatch, "--port", str(port))
     assert error.value.code == (
-        f"error: port {port} is taken; choose another one with `--port {port + 1}`"
+        f"error: --port {port}: the port is in use; choose another one, such as {port + 1}"
     )
 
 
@@ -59,7 +59,7 @@ def test_a_lost_database_is_filled_before_the_server_starts(
     port = free_port()
     run_main(monkeypatch, "--port", str(port))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("MLflow: 4 runs and the report are there")
+    assert lines[0].startswith("MLflow: 4 runs are complete; 4 created from the files")
     experiment = store.open_store().experiment_id("pipeline")
     name, address = lines[2].split()
     assert name == "leaderboard"
@@ -88,5 +88,5 @@ def test_a_server_elsewhere_that_is_down_is_one_line(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(SystemExit, match="no MLflow store to show"):
+    with pytest.raises(SystemExit, match="the MLflow store cannot be shown"):
         run_main(monkeypatch)

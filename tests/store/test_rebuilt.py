@@ -45,7 +45,6 @@ def lose_the_store(clone: Clone) -> None:
     for path in clone.folder.glob("mlflow.db*"):
         path.unlink()
     shutil.rmtree(clone.folder / "mlartifacts", ignore_errors=True)
-    assert clone.run(sys.executable, "-m", "pipelines.tracking.store", "init").returncode == 0
 
 
 def publish(clone: Clone, **environment: str) -> str:
@@ -68,10 +67,10 @@ def test_a_lost_store_is_rebuilt(clone: Clone, first: dict[str, Any]) -> None:
     assert set(first["registry"]["genmodels"]["aliases"]) == {"champion", "best-vae", "best-gan"}
     trained_at = origins(clone)
     lose_the_store(clone)
-    assert "7 of them written now" in publish(clone)
+    assert "6 created from the files, 1 report added" in publish(clone)
     assert differences(first, dump(store_of(clone))) == []
     assert origins(clone) == trained_at
-    assert "0 of them written now" in publish(clone)
+    assert "nothing was missing" in publish(clone)
     assert differences(first, dump(store_of(clone))) == []
 
 

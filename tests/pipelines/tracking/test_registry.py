@@ -7,9 +7,9 @@ import pytest
 from pipelines import publish
 from pipelines.settings import paths
 from pipelines.tracking import mlmodel, registry
-from pipelines.tracking import store as tracking
 from pipelines.tracking.from_files import CompletedRun
 from pipelines.tracking.run import Identity
+from pipelines.tracking.store import open_store
 from tests.pipelines.opened_store import client
 from tests.servers import served_ui
 
@@ -84,17 +84,17 @@ def test_the_aliases_name_the_best_and_the_version_says_by_which_rule(reproduced
     }
     text = versions()[0].description
     assert (
-        "**champion**: vae has the lowest mean of `fid_classifier` over the training seeds (test "
-        "split), 3.5 (of 3, 4), among 2 models; then gan 4.5." in text
+        "**champion**: vae 3.5 has the lowest mean of `fid_classifier` over the training seeds "
+        "(test split; values 3, 4) among 2 models; next: gan 4.5." in text
     )
-    assert "among 1 model of family vae. Of its trainings this is the first seed" in text
+    assert "among 1 model of family vae. The version is the training with the model's first" in text
     assert "winner's curse" in text
 
 
 def test_a_second_publication_and_a_forced_repro_make_no_version(reproduced: Path) -> None:
     publish.publish()
     before = content(), [v.last_updated_timestamp for v in versions()]
-    tracking.open_store.cache_clear()
+    open_store.cache_clear()
     publish.publish()
     path = reproduced / "outputs/timing/train/vae.json"
     path.write_text(path.read_text().replace("12.5", "13.5"))
@@ -160,7 +160,7 @@ def test_it_is_rebuilt_from_the_files(reproduced: Path, database: Path) -> None:
     publish.publish()
     before = content()
     paths.MLFLOW_DB.write_bytes(database.read_bytes())
-    tracking.open_store.cache_clear()
+    open_store.cache_clear()
     publish.publish()
     assert content() == before
 
@@ -197,10 +197,10 @@ def test_a_server_elsewhere_gets_the_same_registry(
         publish.publish()
         before = content()
         publish.publish()
-        assert "are there, 0 of them written now" in capsys.readouterr().out
+        assert "runs are complete; nothing was missing" in capsys.readouterr().out
         assert content() == before
         assert aliases()["champion"] == ("vae", "0")
-        found = registry.find(tracking.open_store(), "champion")
+        found = registry.find(open_store(), "champion")
         assert found is not None
         assert found.folder is not None
         mlmodel.check(found.folder, found.tags, "champion", "no remedy")
@@ -210,7 +210,7 @@ def test_a_server_elsewhere_gets_the_same_registry(
 def test_a_store_that_goes_away_fails_nothing(
     reproduced: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = tracking.open_store()
+    store = open_store()
     paths.MLFLOW_DB.write_bytes(b"no database any more")
     registry.update(store, [], {}, {})
     assert registry.find(store, "champion") is None
@@ -235,8 +235,8 @@ def test_a_run_in_training_has_no_version_yet(
     reproduced: Path, fingerprints: dict[tuple[str, int], str]
 ) -> None:
     identity = Identity("vae", "vae", "vae", 0, fingerprints["vae", 0])
-    run = tracking.open_store().start_run(identity, {}, {})
-    tracking.open_store().drain()
+    run = open_store().start_run(identity, {}, {})
+    open_store().drain()
     run.set_tags({"host": "another"})
     publish.publish()
     assert [(v.tags["model"], int(v.tags["seed"])) for v in versions()] == RUNS[1:]

@@ -88,7 +88,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("vae", {"seed": [1], "image": [images(1)[0]]}, "has: seed, image"),
     ("vae", {"seed": [-1]}, "column seed: expected whole numbers from 0 to 9,223,372"),
     ("vae", {"seed": [0.5]}, "column seed: expected whole numbers"),
-    ("vae", {"seed": [1], "label": [1]}, "column label: the model is not told classes"),
+    ("vae", {"seed": [1], "label": [1]}, "column label: the model is not conditional"),
     (
         "conditional_gan",
         {"seed": [1], "label": [10]},

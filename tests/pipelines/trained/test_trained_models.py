@@ -105,7 +105,7 @@ def test_an_alias_that_nobody_set_is_refused_in_one_line(reproduced):
 def test_a_registry_that_is_away_is_told(store_home, monkeypatch, capsys):
     write_params()
     paths.MLFLOW_DB.write_text("this is no database")
-    with pytest.raises(UserError, match="alias 'champion': the registry does not answer"):
+    with pytest.raises(UserError, match="alias 'champion': the registry cannot be read"):
         trained_models.load("champion")
     assert "warning: tracking is off" in capsys.readouterr().err
 
