@@ -12,55 +12,53 @@ import jinja2
 from markupsafe import Markup
 
 from evaluation import metrics
-from evaluation.comparing import leaderboard as comparison
 from evaluation.comparing import reference_rows, tables, value_text, verdict
-from evaluation.comparing.leaderboard import Leaderboard
+from evaluation.comparing.leaderboard import Column, Leaderboard, leaderboard
 from pipelines.comparing import gates
-from pipelines.reporting import cards as report_cards
-from pipelines.reporting import inputs, panels, pictures, plots, settings_table
-from pipelines.reporting import tradeoffs as report_tradeoffs
+from pipelines.reporting import cards, inputs, panels, pictures, plots, settings_table, tradeoffs
 from pipelines.reporting.inputs import Results
 from pipelines.settings import command_line, escape, files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import ReportSettings
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
-#: A page that people send to one another; a larger one is written, too, but said to be large.
+#: Bytes of a page that is easy to send; a larger page is written with a hint.
 LARGE = 3_000_000
-#: Columns of the leaderboard beside the values, and what they count.
+#: Cost columns of the leaderboard: title and meaning.
 COSTS = {
-    "num_parameters": ("parameters", "Trained values, discriminator included"),
-    "multiply_adds_sample": ("sampling", "Multiply-adds to make one image"),
-    "multiply_adds_run": ("training", "Multiply-adds of one whole training"),
+    "num_parameters": ("parameters", "Trained parameters, discriminator included"),
+    "multiply_adds_sample": ("sampling", "Multiply-adds to sample one image"),
+    "multiply_adds_run": ("training", "Multiply-adds of one training"),
 }
 
 LIMITS = (
-    "Values in feature space belong to this extractor, this data and this number of images. "
-    "fid_classifier is not the Inception FID of papers: it is comparable neither with published "
-    "numbers nor across extractors, data sets or n.",
+    "Values in feature space are valid for this extractor, this data and this number of images. "
+    "fid_classifier is not the Inception FID of papers and is not comparable with published values "
+    "or with other extractors, data sets or numbers of images.",
     "The Fréchet distance of finite sets is biased upwards, about as 1/n, so even real images do "
-    "not score 0. Two models closer to each other than such rows vary should not be ranked.",
-    "Few training seeds say little: up to three a side, no permutation test can reach 0.05, "
-    "whatever the values. The interval is Student's, over training seeds, each the mean over its "
-    "sets of samples; the standard deviation is that of the seeds.",
-    "A conditional model draws the classes of the test images, row by row: it has the right share "
-    "of each class by construction, which any other model has to learn, and its distances can be "
-    "lower than those of real images drawn at random, which the held-out row is.",
-    "Discriminators of two models are not comparable: a low accuracy is a good generator or a bad "
-    "discriminator. Likelihoods compare only within one observation model, and those of images "
-    "given their classes (given_class in a column's name) not with those of images alone: telling "
-    "one of ten classes is worth up to ln 10 nats.",
-    "A distance to the test images rewards copies of the training images as much as new images of "
-    "the same quality.",
+    "not score 0. Do not rank two models whose difference is smaller than the variation of the "
+    "rows of real images.",
+    "With up to three training seeds per model, no difference is testable: no permutation test can "
+    "reach p = 0.05. The value of a seed is the mean over its sets of samples; standard deviation "
+    "and Student's interval are over the seeds.",
+    "A conditional model draws the classes of the test images, one by one. So it has the correct "
+    "share of each class by construction, which other models have to learn, and its distances can "
+    "be lower than those of the held-out row, which is drawn at random.",
+    "Discriminators of two models are not comparable: a low accuracy means a good generator or a "
+    "weak discriminator. Likelihoods are comparable only within one observation model, and "
+    "likelihoods given the class (given_class in the column's name) only with each other: one of "
+    "ten classes is worth up to ln 10 nats.",
+    "A distance to the test images rewards copies of training images as much as new images of the "
+    "same quality.",
 )
 
 
-def build(settings: ReportSettings, found: Results) -> dict[Path, str]:
+def build(settings: ReportSettings, results: Results) -> dict[Path, str]:
     """Renders the report.
 
     Args:
-        settings: Of the stage.
-        found: What the stages before have left.
+        settings: The settings of the stage.
+        results: The outputs of the other stages.
 
     Returns:
         For each file its text.
@@ -70,14 +68,14 @@ def build(settings: ReportSettings, found: Results) -> dict[Path, str]:
     """
     rank_by = settings.report.rank_by
     try:
-        board = comparison.leaderboard([model.row for model in found.models], found.references)
+        board = leaderboard([model.row for model in results.models], results.references)
     except ValueError as error:
-        raise UserError(f"{error}; `dvc repro` makes them anew") from None
+        raise UserError(f"{error}; `dvc repro` measures them again") from None
     try:
         board.ranked(rank_by)
     except ValueError as error:
         raise UserError(f"params.yaml: report.rank_by: {error}") from None
-    context = _context(settings, found, board)
+    context = _context(settings, results, board)
     templates = _environment()
     return {
         paths.REPORT: templates.get_template("index.html.j2").render(context),
@@ -100,17 +98,18 @@ def _environment() -> jinja2.Environment:
     environment.filters["code"] = escape.markdown_code
     environment.filters["markdown"] = escape.markdown
     environment.filters["count"] = value_text.count
+    environment.filters["rounded"] = value_text.rounded
     environment.globals["include_raw"] = lambda name: Markup((TEMPLATES / name).read_text("utf-8"))
     return environment
 
 
 def breakable(name: str) -> Markup:
-    """A name that may wrap behind each underscore."""
+    """A name that may wrap after each underscore."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def prose(text: str) -> Markup:
-    """A docstring's text: what stands between backticks is code."""
+    """The text of a docstring; text between backticks is code."""
     parts = text.split("`")
     return Markup().join(
         Markup("<code>{}</code>").format(part) if index % 2 else part
@@ -118,9 +117,9 @@ def prose(text: str) -> Markup:
     )
 
 
-def _context(settings: ReportSettings, found: Results, board: Leaderboard) -> dict[str, Any]:
+def _context(settings: ReportSettings, results: Results, board: Leaderboard) -> dict[str, Any]:
     rank_by, looks = settings.report.rank_by, plots.looks(board)
-    extractors = list(found.cards)
+    extractors = list(results.cards)
     return {
         "title": "Generative models compared",
         "board": board,
@@ -132,10 +131,10 @@ def _context(settings: ReportSettings, found: Results, board: Leaderboard) -> di
         "tables": tables.tables(board, rank_by),
         "empty_columns": tables.empty_columns(board),
         "references": tables.REFERENCE_NAMES,
-        "highlights": pictures.highlights(found, board, rank_by),
-        "galleries": pictures.galleries(found, board, rank_by, looks),
+        "highlights": pictures.highlights(results, board, rank_by),
+        "galleries": pictures.galleries(results, board, rank_by, looks),
         "panels": {
-            "tradeoffs": ("Trade-offs", report_tradeoffs.tradeoffs(board, rank_by, looks)),
+            "tradeoffs": ("Trade-offs", tradeoffs.tradeoffs(board, rank_by, looks)),
             "judges": (
                 "Discriminators and judges",
                 panels.judges(board, rank_by, extractors, looks),
@@ -145,11 +144,11 @@ def _context(settings: ReportSettings, found: Results, board: Leaderboard) -> di
                 panels.memorisation(board, rank_by, extractors, looks),
             ),
         },
-        "curves": plots.curves(found.models, looks),
-        "manifest": found.manifest,
-        "cards": [settings_table.facts(card) for card in found.cards.values()],
-        "model_cards": report_cards.cards(found, board, rank_by),
-        "warnings": [card["warning"] for card in found.cards.values() if card["warning"]],
+        "curves": plots.curves(results.models, looks),
+        "manifest": results.manifest,
+        "cards": [settings_table.facts(card) for card in results.cards.values()],
+        "model_cards": cards.cards(results, board, rank_by),
+        "warnings": [card["warning"] for card in results.cards.values() if card["warning"]],
         "remarks": [text for text in (_stability(board, rank_by), verdict.copies(board)) if text],
         "reference_rows": [
             {
@@ -157,10 +156,10 @@ def _context(settings: ReportSettings, found: Results, board: Leaderboard) -> di
                 "meaning": reference_rows.MEANING[name],
                 "uri": pictures.data_uri(png),
             }
-            for name, png in found.reference_pictures.items()
+            for name, png in results.reference_pictures.items()
         ],
-        "settings": settings_table.settings(found.models),
-        "studies": found.studies,
+        "settings": settings_table.settings(results.models),
+        "studies": results.studies,
         "definitions": _definitions(settings.definitions, board),
         "limits": LIMITS,
         "gates": gates.check_gates(
@@ -178,13 +177,13 @@ def _scores(board: Leaderboard, rank_by: str) -> dict[str, str]:
 
 
 def _stability(board: Leaderboard, rank_by: str) -> str:
-    """Whether the ranking is that of one training of the extractor."""
+    """How stable the ranking is when the extractor is retrained with other seeds."""
     least = board.rank_stability(board.column(rank_by))
     if least is None:
         return ""
     return (
-        f"Rank correlation (Spearman) of {rank_by} with the same distance under extractors "
-        f"trained from other seeds: at least {value_text.number(least, 3)}."
+        f"Rank correlation (Spearman) of {rank_by} with the same distance under extractors that "
+        f"were trained with other seeds: at least {value_text.number(least, 3)}."
     )
 
 
@@ -199,7 +198,7 @@ def _definitions(texts: Mapping[str, str], board: Leaderboard) -> list[dict[str,
     return groups
 
 
-def _matches(pattern: str, column: comparison.Column) -> bool:
+def _matches(pattern: str, column: Column) -> bool:
     before, placeholder, after = pattern.partition("{extractor}")
     if not placeholder:
         return column.metric == pattern
@@ -211,12 +210,12 @@ def main() -> None:
     """Runs the stage."""
     command_line.parser("report", __doc__).parse_args()
     settings = resolved.load(ReportSettings)
-    found = inputs.read(settings.selected, settings.seeds)
-    for path, text in build(settings, found).items():
+    results = inputs.read(settings.selected, settings.seeds)
+    for path, text in build(settings, results).items():
         files.write_text(path, text)
     size = paths.REPORT.stat().st_size
     hint = "; lower evaluate.grid_images to make it smaller" if size > LARGE else ""
-    print(f"reports/index.html: {len(found.models)} models, {size / 1e6:.1f} MB{hint}")
+    print(f"reports/index.html: {len(results.models)} models, {size / 1e6:.1f} MB{hint}")
 
 
 if __name__ == "__main__":

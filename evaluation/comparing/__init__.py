@@ -1,4 +1,4 @@
-"""Comparing: leaderboard, pairs, significance, verdict, reference rows, tables.
+"""Comparing: leaderboard, the one rule of significance, pairs, verdict, tables, printed values.
 
-Imports `measuring`; never `metrics`.
+Imports `measuring` and below; neither `metrics` nor `figures`.
 """

@@ -1,7 +1,7 @@
 """Models side by side: the leaderboard and the best of each column.
 
-Nothing here knows a metric by name. A column's unit, direction and ideal come from the records that
-fill it (`higher_is_better` None marks a diagnostic, which nobody wins).
+This module knows no metric by name. A column's unit, direction and ideal come from its records;
+`higher_is_better` None marks a diagnostic, which has no best model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from evaluation.comparing.significance import Difference, Sample
 
 RecordDict = Mapping[str, Any]
 
-#: Records of one column must agree on these; otherwise their values are not comparable.
+#: Records of one column have to agree on these keys; otherwise their values are not comparable.
 SAME = ("unit", "higher_is_better", "ideal", "n_real", "n_fake", "reference", "extractor")
 
 
@@ -49,9 +49,8 @@ class Column:
     Attributes:
         key: Unique name: the metric's, with the likelihood behind it where models differ.
         metric: Name of the metric.
-        observation: The likelihood that the column is restricted to (`protocols.LIKELIHOODS`), or
-            None.
-        protocol: The record of the first value, which stands for all (see `SAME`).
+        observation: The only likelihood of the column (`protocols.LIKELIHOODS`); None for any.
+        protocol: The record of the first value; the others agree with it on `SAME`.
     """
 
     key: str
@@ -66,7 +65,7 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """The direction as a sign: up, down, or towards the ideal; empty for a diagnostic."""
+        """The direction as a sign: up, down, or the ideal value; empty for a diagnostic."""
         if self.higher_is_better is not None:
             return "↑" if self.higher_is_better else "↓"
         ideal = self.protocol["ideal"]
@@ -85,7 +84,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Rows and columns of the comparison; models in the order given, references apart."""
+    """Rows and columns of the comparison; models in the user's order, references separate."""
 
     models: Sequence[Row]
     references: Sequence[Row]
@@ -95,7 +94,7 @@ class Leaderboard:
         """The column of that name.
 
         Raises:
-            ValueError: There is none; the names there are, are listed.
+            ValueError: There is no such column; the error lists the columns.
         """
         for column in self.columns:
             if column.key == key:
@@ -104,33 +103,33 @@ class Leaderboard:
         raise ValueError(f"{key!r} is not a measured metric with a direction; there are: {known}")
 
     def cell(self, row: Row, column: Column) -> Cell:
-        """What stands in a row of a column."""
-        found = row.summary.get(column.metric)
-        if found is None:
+        """The value of a row in a column."""
+        value = row.summary.get(column.metric)
+        if value is None:
             return Cell(None, None, 0, "not_measured")
         other = _observation(row, column.metric)
         if column.observation is not None and other not in {None, column.observation}:
             return Cell(None, None, 0, "other_likelihood")
-        reason = found.get("reason") if found["mean"] is None else None
-        return Cell(found["mean"], found["std"], found["n"], reason)
+        reason = value.get("reason") if value["mean"] is None else None
+        return Cell(value["mean"], value["std"], value["n"], reason)
 
     def values(self, row: Row, column: Column) -> list[float]:
-        """The values of the seeds, failed ones left out."""
+        """One value per seed; failed seeds are left out."""
         if self.cell(row, column).mean is None:
             return []
-        found = (_find(records, column.metric) for records in row.records.values())
-        return [r["value"] for r in found if r is not None and r["value"] is not None]
+        of_seeds = (_find(records, column.metric) for records in row.records.values())
+        return [r["value"] for r in of_seeds if r is not None and r["value"] is not None]
 
     def pairs_of_seeds(self, row: Row, x: Column, y: Column) -> list[tuple[float, float]]:
-        """(x, y) of each seed that has both."""
+        """(x, y) of each seed that has both values."""
         if self.cell(row, x).mean is None or self.cell(row, y).mean is None:
             return []
-        found = []
+        pairs = []
         for records in row.records.values():
             a, b = (_find(records, column.metric) for column in (x, y))
             if a and b and a["value"] is not None and b["value"] is not None:
-                found.append((a["value"], b["value"]))
-        return found
+                pairs.append((a["value"], b["value"]))
+        return pairs
 
     def pairs(self, column: Column) -> dict[tuple[str, str], Difference]:
         """Every two models with values of at least two seeds (`significance.all_pairs`)."""
@@ -173,19 +172,19 @@ class Leaderboard:
         )
 
     def rank_stability(self, column: Column) -> float | None:
-        """The least rank correlation (Spearman) of the models' means with a replica's means.
+        """The lowest rank correlation (Spearman) of the models' means with a replica's means.
 
-        None where the values have no replicas or fewer than three models have a value.
+        None if the values have no replicas or fewer than three models have a value.
         """
         own: list[float] = []
         others: list[list[float]] = []
         for row in self.models:
-            found = [_find(records, column.metric) for records in row.records.values()]
-            valued = [r for r in found if r is not None and r["value"] is not None]
+            of_seeds = [_find(records, column.metric) for records in row.records.values()]
+            valued = [r for r in of_seeds if r is not None and r["value"] is not None]
             replicas = [r["params"].get("replicas") or [] for r in valued]
             if not valued or not all(replicas) or any(None in values for values in replicas):
                 continue
-            # Replicas saw the first set of samples only.
+            # Replicas measure the first set of samples only.
             sets = (r["params"].get("sample_sets", [r["value"]]) for r in valued)
             own.append(fmean(values[0] for values in sets))
             others.append([fmean(values) for values in zip(*replicas, strict=True)])
@@ -195,7 +194,7 @@ class Leaderboard:
         return float(ranks.corr().iloc[0, 1:].min())
 
     def frame(self) -> pd.DataFrame:
-        """The table: a line a row, models first, full precision.
+        """The table: one line per row, models first, in full precision.
 
         For each column `_mean`, `_std`, `_low` and `_high` (Student's 95 % interval over the
         training seeds) and `_n`.
@@ -211,12 +210,12 @@ class Leaderboard:
                 line[f"{column.key}_n"] = cell.n
             rows.append(line | dict(row.cost))
         frame = pd.DataFrame(rows).set_index("model")
-        # A reference costs nothing: without this type its gap would turn the counts into floats.
+        # A reference has no cost; without this type the gap would turn the counts into floats.
         costs = dict.fromkeys(key for row in self.models for key in row.cost)
         return frame.astype(dict.fromkeys(costs, "Int64"))
 
     def ranked(self, key: str, family: str | None = None) -> list[Row]:
-        """The models from best to worst; those without a value stand last in both directions.
+        """The models from best to worst mean; those without a value are last.
 
         Raises:
             ValueError: No such column, or it has no direction.
@@ -231,7 +230,7 @@ class Leaderboard:
         return [rows[str(name)] for name in order.index]
 
     def champion(self, key: str) -> str | None:
-        """The model that `ranked` puts first; None where none has a value, or no such column."""
+        """The first model of `ranked`; None if no model has a value or there is no such column."""
         if key not in {column.key for column in self.columns}:
             return None
         first = self.ranked(key)[0]
@@ -240,19 +239,19 @@ class Leaderboard:
     def best(self, column: Column) -> set[str]:
         """The models with the best mean (several when they tie).
 
-        Nobody where more than half of them tie, for a diagnostic, and where the reference rows come
-        in the wrong order: such a column tells nothing about which model is better.
+        Empty if more than half of them tie, for a diagnostic, and if the column misorders the
+        reference rows: such a column does not show which model is better.
         """
         means = {row.name: self.cell(row, column).mean for row in self.models}
-        found = [mean for mean in means.values() if mean is not None]
-        if column.higher_is_better is None or not found or self.broken(column):
+        valued = [mean for mean in means.values() if mean is not None]
+        if column.higher_is_better is None or not valued or self.broken(column):
             return set()
-        top = max(found) if column.higher_is_better else min(found)
+        top = max(valued) if column.higher_is_better else min(valued)
         winners = {name for name, mean in means.items() if mean == top}
-        return winners if len(found) == 1 or len(winners) <= len(found) / 2 else set()
+        return winners if len(valued) == 1 or len(winners) <= len(valued) / 2 else set()
 
     def families(self, column: Column) -> set[str]:
-        """The families of which a model has a value in this column."""
+        """The families of the models that have a value in this column."""
         return {row.family for row in self.models if self.cell(row, column).mean is not None}
 
 
@@ -285,7 +284,7 @@ def _find(records: Sequence[RecordDict], metric: str) -> RecordDict | None:
 
 
 def _observation(row: Row, metric: str) -> str | None:
-    """Values of different likelihoods are not comparable; the records name theirs."""
+    """The likelihood of the values; those of different likelihoods are not comparable."""
     for records in row.records.values():
         record = _find(records, metric)
         if record is not None and record["value"] is not None:
@@ -294,17 +293,17 @@ def _observation(row: Row, metric: str) -> str | None:
 
 
 def _protocol(metric: str, rows: Sequence[Row]) -> RecordDict:
-    """The record that stands for a column: all of its values were made the same way."""
-    found = [
+    """The record that represents a column: all of its values have the same protocol."""
+    records_of = [
         (row.name, record)
         for row in rows
         for records in row.records.values()
         if (record := _find(records, metric)) is not None
     ]
-    valued = [(name, record) for name, record in found if record["value"] is not None]
-    if not found:
+    valued = [(name, record) for name, record in records_of if record["value"] is not None]
+    if not records_of:
         raise ValueError(f"{metric}: the summary has it, but there is no record of it")
-    first_name, first = (valued or found)[0]
+    first_name, first = (valued or records_of)[0]
     for name, record in valued[1:]:
         for key in SAME:
             if record[key] != first[key]:

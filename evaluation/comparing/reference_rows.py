@@ -1,8 +1,8 @@
-"""Image sets of known quality, scored like models: what every metric has to put in order.
+"""Image sets of known quality, measured like models: every metric has to order them correctly.
 
-A metric that ranks five of ten classes above all ten, or a blur above the data, measures something
-else than it is read for; its values of the models are then no better. Held-out real images
-are a column's floor.
+If a metric ranks five of ten classes above all ten, or blurred images above the data, it does not
+measure quality on this data, and its ranking of the models is misleading. Held-out real images are
+the floor of a column.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,12 +23,12 @@ COMPONENTS = 50
 
 @dataclass(frozen=True)
 class Sources:
-    """What rows are made of.
+    """The real images that the rows are made from.
 
     Attributes:
-        held_out: Real images that nothing was trained on and nothing is compared with.
-        train: The real images that the models were trained on.
-        num: Images of a row.
+        held_out: Real images outside the training data and outside the reference of the metrics.
+        train: The training images of the models.
+        num: Number of images of a row.
     """
 
     held_out: RealImages
@@ -36,11 +36,10 @@ class Sources:
     num: int
 
     def base(self) -> RealImages:
-        """What is spoilt.
+        """The held-out images that a row degrades.
 
         Raises:
-            UnavailableError: There are too few: at another n it would be another metric, whose bias
-                is about 1 / n.
+            UnavailableError: There are too few; with another n a metric has another bias.
         """
         if len(self.held_out.images) < self.num:
             raise UnavailableError("fewer_held_out_images")
@@ -83,15 +82,15 @@ def _blurred(sources: Sources, rng: torch.Generator) -> Row:
 
 
 def _dropped(half: bool) -> Recipe:
-    """Images without some of the classes, filled up with repetitions of the others."""
+    """Images without some of the classes; repetitions of the others fill the gap."""
 
     def make(sources: Sources, rng: torch.Generator) -> Row:
         base = sources.base()
         classes = _classes(base.labels)
         order = classes[torch.randperm(len(classes), generator=rng)]
-        gone = order[: len(classes) // 2 if half else 1]
-        assert base.labels is not None  # _classes has seen to it
-        kept = (~torch.isin(base.labels, gone)).nonzero().squeeze(1)
+        dropped = order[: len(classes) // 2 if half else 1]
+        assert base.labels is not None  # checked by _classes
+        kept = (~torch.isin(base.labels, dropped)).nonzero().squeeze(1)
         repeated = kept[torch.arange(sources.num) % len(kept)]
         return base.images[repeated], base.labels[repeated]
 
@@ -99,7 +98,7 @@ def _dropped(half: bool) -> Recipe:
 
 
 def _prototypes(sources: Sources, rng: torch.Generator) -> Row:
-    """Of each class the training image nearest to the mean of its class, in turn."""
+    """For each class the training image closest to the class mean, repeated in turn."""
     images, labels = sources.train.images, sources.train.labels
     nearest = []
     classes = _classes(labels)
@@ -133,16 +132,16 @@ def _uniform_noise(sources: Sources, rng: torch.Generator) -> Row:
 
 
 def _classes(labels: Tensor | None) -> Tensor:
-    """The classes that there are, at least two."""
+    """The classes of the images, at least two."""
     if labels is None:
         raise UnavailableError("no_labels")
-    found = labels.unique()
-    if len(found) < 2:
+    classes = labels.unique()
+    if len(classes) < 2:
         raise UnavailableError("one_class")
-    return found
+    return classes
 
 
-#: By name, from the best to the worst as far as that is fixed.
+#: By name, from the best to the worst as far as the order is fixed.
 ROWS: dict[str, Recipe] = {
     "held_out": _held_out,
     "train_copies": _train_copies,
@@ -158,11 +157,11 @@ ROWS: dict[str, Recipe] = {
 }
 
 FLOOR = "held_out"
-#: Made of training images and nothing else.
+#: Rows that consist of training images only.
 COPIES = ("train_copies", "prototypes")
-#: Worse than all others, but in no order between themselves.
+#: Worse than all other rows, without an order between them.
 WORST = ("mean_image", "uniform_noise")
-#: The first is better than the second.
+#: In each chain every row is better than the next one.
 _CHAINS = (
     ("held_out", "mild_noise", "strong_noise"),
     ("held_out", "mode_drop_light", "mode_drop_heavy"),
@@ -173,13 +172,13 @@ _CHAINS = (
 
 MEANING = {
     "held_out": "real images of the validation split: the floor",
-    "train_copies": "training images: what a model that copies would make",
+    "train_copies": "training images: the output of a model that copies",
     "mild_noise": f"real images with Gaussian noise of deviation {MILD}",
     "strong_noise": f"real images with Gaussian noise of deviation {STRONG}",
     "blur": "real images under a 3x3 binomial blur",
-    "mode_drop_light": "real images without one class, filled up with repetitions",
-    "mode_drop_heavy": "real images without half of the classes, filled up with repetitions",
-    "prototypes": "of each class the training image nearest to its mean, repeated",
+    "mode_drop_light": "real images without one class, repetitions fill the gap",
+    "mode_drop_heavy": "real images without half of the classes, repetitions fill the gap",
+    "prototypes": "for each class the training image closest to the class mean, repeated",
     "pca_gaussian": f"a Gaussian of {COMPONENTS} principal components of the training pixels",
     "mean_image": "the mean of the training images, repeated",
     "uniform_noise": "independent uniform pixels",
@@ -191,14 +190,14 @@ def make(name: str, sources: Sources, seed: int) -> Row:
 
     Args:
         name: A key of `ROWS`.
-        sources: What it is made of.
-        seed: Of its noise, its choice of classes and its draws.
+        sources: The real images.
+        seed: Seed of the noise, of the choice of classes and of the draws.
 
     Returns:
-        (num, C, H, W) float32 in [0, 1], and (num,) int64; None where a row has no classes.
+        (num, C, H, W) float32 in [0, 1], and (num,) int64; None for a row without classes.
 
     Raises:
-        UnavailableError: The data cannot give this row.
+        UnavailableError: This row is not possible with this data.
     """
     images, labels = ROWS[name](sources, torch.Generator().manual_seed(seed))
     return quantise(images), labels
@@ -210,8 +209,7 @@ def _pairs(present: Mapping[str, float], order: Order) -> Iterator[tuple[str, st
         yield from ((row, copies) for copies in COPIES for row in present if row not in COPIES)
         return
     for chain in _CHAINS:
-        found = [row for row in chain if row in present]
-        yield from pairwise(found)
+        yield from pairwise(row for row in chain if row in present)
     for worst in WORST:
         if worst in present:
             yield from ((row, worst) for row in present if row not in {*WORST, "train_copies"})
@@ -220,13 +218,13 @@ def _pairs(present: Mapping[str, float], order: Order) -> Iterator[tuple[str, st
 def broken_pairs(
     values: Mapping[str, float | None], higher_is_better: bool, order: Order = "quality"
 ) -> list[tuple[str, str]]:
-    """The pairs of rows (better, worse) that a metric puts in the wrong order or holds equal.
+    """The pairs of rows (better, worse) that a metric misorders or gives the same value.
 
     Args:
-        values: The metric's value of each row; a row without one is not compared.
+        values: The value of each row; a row without a value is not compared.
         higher_is_better: The metric's direction.
-        order: What is expected of it: `quality` puts the rows in the order above, with no fixed
-            place for copies of training images; `novelty` puts those behind all others.
+        order: The expected order: `quality` is the order of the rows above, in which copies of
+            training images have no fixed place; `novelty` has these copies after all others.
     """
     present = {row: value for row, value in values.items() if value is not None}
     sign = 1 if higher_is_better else -1

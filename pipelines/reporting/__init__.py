@@ -1,4 +1,4 @@
 """Reporting: the parts of the report page and its templates.
 
-Reads files that the stages wrote. Imports `training` and below; never `pictures`.
+Reads the files that the other stages write. Imports `settings` only.
 """

@@ -1,4 +1,4 @@
-"""Model cards (Mitchell et al. 2019, arXiv 1810.03993), made from what was measured alone."""
+"""Model cards (Mitchell et al. 2019, arXiv 1810.03993), from measured values only."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from evaluation.comparing.value_text import number
 from pipelines.reporting.inputs import ModelResult, Results
 from pipelines.settings.differing import text_of
 
-#: What a model can do, by a value that only such a model has.
-ABLE = {
+#: What a model can do, by a metric that only such a model has.
+ABILITIES = {
     "mse": "encodes images and reconstructs them",
     "elbo": "bounds the likelihood of an image",
-    "disc_auroc": "tells generated images from real ones",
+    "disc_auroc": "distinguishes generated images from real ones",
 }
-#: Of the even share: a class that is drawn less often is as good as missing.
+#: Fraction of an even share; a class that is drawn less often is practically missing.
 RARE = 0.2
-#: Of what held-out images reach: below it, most of the data is missing.
+#: Fraction of the value of held-out images; below it, most of the data is missing.
 LITTLE = 0.5
-#: Pooled deviations between training and test scores: a small effect (Cohen 1988).
+#: Difference of training and test scores in pooled deviations: a small effect (Cohen 1988).
 GAP = 0.2
 ARCHITECTURE = ("architecture", "width", "depth", "head_width", "head_depth", "latent_dim")
 OBJECTIVE = ("likelihood", "sigma", "binarize", "prior", "sampler", "beta", "loss", "penalties")
@@ -35,12 +35,12 @@ class Card:
     """One model's card.
 
     Attributes:
-        name: Of the model.
-        summary: What stands on the card while it is closed.
-        facts: Use, kind, architecture, data, training: name and text.
-        scores: One line a value with a direction: name, mean, interval, place.
+        name: Name of the model.
+        summary: The line that a closed card shows.
+        facts: Use, kind, architecture, data, training: label and text.
+        scores: For each metric with a direction: name, mean, interval, place.
         limits: Sentences.
-        commands: To make it again and to use it.
+        commands: Commands that retrain the model and use it.
     """
 
     name: str
@@ -51,36 +51,36 @@ class Card:
     commands: Sequence[str]
 
 
-def cards(found: Results, board: Leaderboard, rank_by: str) -> list[Card]:
-    """A card a model, from the best to the worst."""
-    models = {model.row.name: model for model in found.models}
+def cards(results: Results, board: Leaderboard, rank_by: str) -> list[Card]:
+    """One card per model, from the best to the worst."""
+    models = {model.row.name: model for model in results.models}
     ranks = {column.key: _ranks(board, column) for column in board.columns}
     measured = [column for column in board.columns if board.families(column)]
     groups = board.groups(board.column(rank_by))
-    made = []
+    ordered = []
     for row in board.ranked(rank_by):
         model, place = models[row.name], ranks[rank_by].get(row.name)
         rank = f"{place} of {len(ranks[rank_by])} by {rank_by}" if place else f"no {rank_by}"
         limits = list(_limits(board, row, model, measured, rank_by, groups))
-        made.append(
+        ordered.append(
             Card(
                 row.name,
                 rank,
-                _facts(model, found.manifest),
+                _facts(model, results.manifest),
                 _scores(board, row, measured, ranks),
                 limits,
                 _commands(row.name, model.settings),
             )
         )
-    return made
+    return ordered
 
 
 def _facts(model: ModelResult, manifest: Mapping[str, Any]) -> list[Line]:
     row, settings = model.row, model.settings
     shape = " × ".join(map(str, manifest["image_shape"]))
     draws = f"draws images of {shape} pixels like those of {manifest['dataset']}"
-    told = ", of a class that it is told" if settings.get("conditional") else ""
-    able = [text for name, text in ABLE.items() if _mean(row, name) is not None]
+    conditional = ", of a given class" if settings.get("conditional") else ""
+    abilities = [text for name, text in ABILITIES.items() if _mean(row, name) is not None]
     splits = ", ".join(f"{name} {split['count']:,}" for name, split in manifest["splits"].items())
     steps, batch = settings["num_steps"], settings["batch_size"]
     epochs = steps * batch / manifest["splits"]["train"]["count"]
@@ -89,8 +89,8 @@ def _facts(model: ModelResult, manifest: Mapping[str, Any]) -> list[Line]:
     decay = f", weight decay {settings['weight_decay']:g}" if settings["weight_decay"] else ""
     costs = {key: value_text.count(value) for key, value in row.cost.items()}
     return [
-        ("use", "; ".join([draws + told, *able])),
-        ("not for", "anything but images like these: nothing else was measured"),
+        ("use", "; ".join([draws + conditional, *abilities])),
+        ("not for", "images of another kind: the model was only measured on these"),
         ("kind", f"{row.kind} ({row.family.upper()})"),
         ("architecture", _some(settings, ARCHITECTURE)),
         ("objective", _some(settings, OBJECTIVE)),
@@ -106,14 +106,14 @@ def _facts(model: ModelResult, manifest: Mapping[str, Any]) -> list[Line]:
 
 
 def _some(settings: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """Of the settings those that the model has, in words."""
-    found = [(key.replace("_", " "), settings[key]) for key in keys if key in settings]
-    return ", ".join(f"{name} {text_of(value)}" for name, value in found if value is not None)
+    """The settings of `keys` that the model has, in words."""
+    values = [(key.replace("_", " "), settings[key]) for key in keys if key in settings]
+    return ", ".join(f"{name} {text_of(value)}" for name, value in values if value is not None)
 
 
 def _mean(row: Row, metric: str) -> float | None:
-    found: float | None = row.summary.get(metric, {}).get("mean")
-    return found
+    mean: float | None = row.summary.get(metric, {}).get("mean")
+    return mean
 
 
 def _ranks(board: Leaderboard, column: Column) -> dict[str, int]:
@@ -152,7 +152,7 @@ def _limits(
     rank_by: str,
     groups: Mapping[str, str],
 ) -> Iterator[str]:
-    """What the measurements warn of, one sentence each."""
+    """Warnings that follow from the measurements, one sentence each."""
     yield from _copying(board, row)
     yield from _collapse(board, row, columns)
     yield from _posterior_collapse(row, model.settings)
@@ -160,44 +160,44 @@ def _limits(
     yield from _uncertainty(board, row, rank_by, groups)
     broken = [c.key for c in columns if board.cell(row, c).mean is not None and board.broken(c)]
     if broken:
-        yield f"In the wrong order on reference rows, so misleading here: {', '.join(broken)}."
+        yield f"Misleading here, because they misorder the reference rows: {', '.join(broken)}."
     missing: dict[str, list[str]] = {}
     for column in board.columns:
         cell = board.cell(row, column)
         if cell.mean is None:
             missing.setdefault(tables.in_words(cell.reason), []).append(column.key)
     for reason, names in missing.items():
-        yield f"Not known: {', '.join(names)} ({reason})."
+        yield f"Missing values: {', '.join(names)} ({reason})."
 
 
 def _copying(board: Leaderboard, row: Row) -> Iterator[str]:
     near = [c.key for c, value in verdict.nearness(board, row) if value < verdict.COPY_BELOW]
     if verdict.is_copy(board, row):
-        yield f"Its samples are copies of training images, by {' and '.join(near)}."
+        yield f"The samples are copies of training images, by {' and '.join(near)}."
     elif near:
         limit = number(verdict.COPY_BELOW, 0)
         yield (
-            f"Nearer to the training images than held-out images are, by {', '.join(near)} below "
-            f"{limit}, but not in every space: a likeness or a blur rather than copies."
+            f"Closer to the training images than held-out images are ({', '.join(near)} below "
+            f"{limit}), but not in every space: similar or blurred images rather than copies."
         )
 
 
 def _collapse(board: Leaderboard, row: Row, columns: Sequence[Column]) -> Iterator[str]:
-    """Classes that it hardly draws, and data that it does not reach."""
+    """Classes that the model rarely draws, and low recall or coverage."""
     shares = [
         record["params"].get("first_set", {}).get("class_shares")
         for records in row.records.values()
         for record in records
         if record["name"].startswith("is_") and record["value"] is not None
     ]
-    told = [found for found in shares if found]
-    if told:
-        means = [fmean(values) for values in zip(*told, strict=True)]
+    known = [of_seed for of_seed in shares if of_seed]
+    if known:
+        means = [fmean(values) for values in zip(*known, strict=True)]
         rare = [str(i) for i, share in enumerate(means) if share < RARE / len(means)]
         if rare:
             yield (
-                f"Hardly draws class {', '.join(rare)}: less than {RARE:.0%} of an even share, as "
-                "the classifier sees its samples."
+                f"Rarely draws class {', '.join(rare)}: less than {RARE:.0%} of an even share, "
+                "according to the classifier."
             )
     floor = next((r for r in board.references if r.name == FLOOR), None)
     for column in columns:
@@ -206,8 +206,8 @@ def _collapse(board: Leaderboard, row: Row, columns: Sequence[Column]) -> Iterat
         value, real = (board.cell(r, column).mean for r in (row, floor))
         if value is not None and real is not None and value < LITTLE * real:
             yield (
-                f"Misses much of the data: {column.key} {number(value, 2)}, of held-out images "
-                f"{number(real, 2)}."
+                f"Misses much of the data: {column.key} is {number(value, 2)}; held-out images "
+                f"have {number(real, 2)}."
             )
 
 
@@ -215,8 +215,8 @@ def _posterior_collapse(row: Row, settings: Mapping[str, Any]) -> Iterator[str]:
     active = _mean(row, "active_units")
     if active is not None and active < settings["latent_dim"]:
         yield (
-            f"Uses {active:g} of {settings['latent_dim']} latent dimensions, the mean of the "
-            "seeds: the others tell nothing about an image (posterior collapse)."
+            f"Uses {active:g} of {settings['latent_dim']} latent dimensions (mean of the seeds); "
+            "the others carry no information about an image (posterior collapse)."
         )
 
 
@@ -224,8 +224,8 @@ def _overfitting(row: Row) -> Iterator[str]:
     gap = _mean(row, "disc_gap")
     if gap is not None and gap >= GAP:
         yield (
-            f"Its discriminator scores training images {number(gap, 2)} deviations above test "
-            "images: it has begun to know them."
+            f"The discriminator scores training images {number(gap, 2)} standard deviations above "
+            "test images: it overfits."
         )
 
 
@@ -236,17 +236,18 @@ def _uncertainty(
     seeds = len(row.records)
     failed = [c.key for c in board.columns if 0 < board.cell(row, c).n < seeds]
     if failed:
-        yield f"Not every seed has a value: {', '.join(failed)}."
+        yield f"Some seeds have no value: {', '.join(failed)}."
     if not groups:
         if len(board.values(row, column)) and len(board.models) > 1:
-            yield f"{seeds} seed{'s' * (seeds != 1)}: too few to test a difference in {rank_by}."
+            plural = "s" if seeds != 1 else ""
+            yield f"Differences in {rank_by} are not testable with {seeds} seed{plural}."
         return
     others = [
         name for name, letters in groups.items()
         if name != row.name and set(letters) & set(groups.get(row.name, ""))
     ]  # fmt: skip
     if others:
-        yield f"Not told apart by {rank_by} from {', '.join(others)}."
+        yield f"Not distinguishable by {rank_by} from {', '.join(others)}."
 
 
 def _commands(name: str, settings: Mapping[str, Any]) -> list[str]:

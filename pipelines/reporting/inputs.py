@@ -1,4 +1,4 @@
-"""What the stages before the report have left behind, read back and checked for completeness."""
+"""The inputs of the report: the outputs of the other stages, read and checked for completeness."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class ModelResult:
     """One model.
 
     Attributes:
-        row: Its place in the comparison.
-        settings: What it was trained with: its flat entry of params.yaml.
-        histories: For each seed the training curves, one row an epoch.
-        pictures: PNG files of the first seed by name; a model has those it is capable of.
-        latents: What its latents.json of the first seed says; None where it has none.
+        row: Its values.
+        settings: The settings of its training: its resolved entry of params.yaml.
+        histories: For each seed the training curves, one row per epoch.
+        pictures: PNG files of the first seed by name; which ones depends on the kind of model.
+        latents: The content of latents.json of the first seed; None if there is no such file.
     """
 
     row: Row
@@ -46,12 +46,12 @@ class Results:
     """Everything the report shows.
 
     Attributes:
-        models: The selected ones, in the order of params.yaml.
-        references: Image sets of known quality to read the models against.
-        reference_pictures: PNG files of their first images.
-        manifest: What `prepare` says about the data.
-        cards: What `features` says about each extractor.
-        studies: What `pipelines.tune` says of each study that was run to its end.
+        models: The selected models, in the order of params.yaml.
+        references: Image sets of known quality to compare the models with.
+        reference_pictures: PNG files of the first images of each set.
+        manifest: The description of the data that `prepare` writes.
+        cards: The description of each extractor that `features` writes.
+        studies: The summary of each finished study that `tune` writes.
     """
 
     models: list[ModelResult]
@@ -63,9 +63,7 @@ class Results:
 
 
 def read(selected: Sequence[str], seeds: Sequence[int]) -> Results:
-    """Reads the outs of all stages.
-
-    A folder that an earlier setting has left behind is ignored.
+    """Reads the outputs of all stages; the folders of models that are not selected are ignored.
 
     Args:
         selected: The models, in the order of the report.
@@ -77,23 +75,23 @@ def read(selected: Sequence[str], seeds: Sequence[int]) -> Results:
     manifest = files.read_json(paths.PREPARE / "manifest.json", "dvc repro prepare")
     cards = files.read_json(paths.FEATURES / "card.json", "dvc repro features")
     made_by = "dvc repro references"
-    found = files.read_json(paths.REFERENCES / "rows.json", made_by)
+    references = files.read_json(paths.REFERENCES / "rows.json", made_by)
     models = [_model(name, seeds) for name in selected]
-    drawn = {name: paths.REFERENCES / f"{name}.png" for name in found["rows"]}
+    drawn = {name: paths.REFERENCES / f"{name}.png" for name in references["rows"]}
     pictures = {name: path.read_bytes() for name, path in drawn.items() if path.is_file()}
     summaries = sorted(paths.STUDY_SUMMARIES.glob("*.json"))
-    told = [files.read_json(path, f"make tune STUDY={path.stem}") for path in summaries]
-    return Results(models, _references(found), pictures, manifest, cards, told)
+    studies = [files.read_json(path, f"make tune STUDY={path.stem}") for path in summaries]
+    return Results(models, _references(references), pictures, manifest, cards, studies)
 
 
-def _references(found: Mapping[str, Any]) -> list[Row]:
-    """The measured rows, then what theory expects of two sets of real images."""
+def _references(stored: Mapping[str, Any]) -> list[Row]:
+    """The measured rows, then the values that theory predicts for two sets of real images."""
     measured = []
-    for name, row in found["rows"].items():
+    for name, row in stored["rows"].items():
         records = list(row["records"].values())
         values = {record["name"]: (record["value"], record["reason"]) for record in records}
         measured.append(_reference(name, values, records))
-    expected = {key: (value, "not_supported") for key, value in found["expected_floor"].items()}
+    expected = {key: (value, "not_supported") for key, value in stored["expected_floor"].items()}
     return [*measured, _reference("expected_floor", expected, [])]
 
 
@@ -102,7 +100,7 @@ def _reference(
     values: Mapping[str, tuple[float | None, str | None]],
     records: Sequence[Mapping[str, Any]],
 ) -> Row:
-    """A reference is drawn once: its values have no spread."""
+    """A reference is drawn once, so its values have no spread."""
     summary = {
         key: {"mean": value, "std": None, "n": int(value is not None), "reason": reason}
         for key, (value, reason) in values.items()
@@ -111,12 +109,12 @@ def _reference(
 
 
 def read_row(name: str, seeds: Sequence[int], settings: Mapping[str, Any] | None = None) -> Row:
-    """A model's place in the comparison.
+    """The values of a model.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         seeds: The training seeds.
-        settings: What it was trained with, where that is known already.
+        settings: The settings of its training, if they were read already.
 
     Raises:
         UserError: A file is missing, broken or from other seeds; the stage to run is named.
@@ -128,7 +126,7 @@ def read_row(name: str, seeds: Sequence[int], settings: Mapping[str, Any] | None
     if set(records) != set(wanted):
         raise UserError(
             f"{records_path}: holds seeds {', '.join(records)}, params.yaml asks for "
-            f"{', '.join(wanted)}; `{evaluate}` makes it anew"
+            f"{', '.join(wanted)}; run `{evaluate}`"
         )
     cost, settings = summary["cost"], settings or _trained_with(name, seeds[0])
     num_images = settings["num_steps"] * settings["batch_size"]
@@ -165,15 +163,15 @@ def _read_history(path: Path, made_by: str) -> pd.DataFrame:
     try:
         return pd.read_csv(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; `{made_by}` makes it") from None
+        raise UserError(f"{path}: no such file; run `{made_by}`") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise UserError(f"{path}: not a table ({error}); `{made_by}` makes it anew") from None
+        raise UserError(f"{path}: not a table ({error}); run `{made_by}` again") from None
 
 
 def _of_first_seed(folder: Path, made_by: str) -> tuple[dict[str, bytes], dict[str, Any] | None]:
-    """The pictures, and what is known about the latents."""
+    """The pictures and the content of latents.json."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; `{made_by}` makes it")
+        raise UserError(f"{folder}: no such folder; run `{made_by}`")
     found = {picture: folder / f"{picture}.png" for picture in PICTURES}
     pictures = {picture: path.read_bytes() for picture, path in found.items() if path.is_file()}
     path = folder / "latents.json"

@@ -1,4 +1,4 @@
-"""The panels of the report: what discriminators and judges say, and what looks memorised."""
+"""Panels of the report: discriminators, independent judges, memorisation."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from evaluation.figures.dots import Axis, Dots, Level
 from evaluation.figures.planes import Marks, Points
 from pipelines.reporting.plots import Look, Plots
 
-#: Series of a plot, by the metric they show.
+#: Series of a plot, by metric.
 SHARES = {
     "disc_acc_real_train": "real, train split",
     "disc_acc_real_test": "real, test split",
@@ -21,17 +21,17 @@ SHARES = {
 }
 AREAS = ("real test over generated", "real train over real test")
 FRACTION = (0.0, 1.0)
-CHANCE = Level(0.5, "a coin")
+CHANCE = Level(0.5, "chance")
 SEEDS = (
-    "Large mark: mean of the seeds, small marks: the seeds, line: Student's 95 % interval of the "
-    "mean over training seeds."
+    "Large mark: mean over training seeds; small marks: the seeds; line: Student's 95 % interval "
+    "of the mean."
 )
 
 
 def judges(
     board: Leaderboard, rank_by: str, extractors: Sequence[str], marks: Mapping[str, Look]
 ) -> list[Plots]:
-    """What each GAN's own discriminator tells, and what judges say that no model was trained with.
+    """The discriminator of each GAN, and judges that no model was trained against.
 
     Args:
         board: The comparison.
@@ -44,10 +44,10 @@ def judges(
 
 def _discriminators(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> list[Plots]:
     none, areas = Level(0.0, "none"), {"disc_auroc": AREAS[0], "disc_membership_auroc": AREAS[1]}
-    gap = Axis("real train minus real test, in deviations", [none])
+    gap = Axis("real train minus real test, in standard deviations", [none])
     drawn = [
-        _dots(board, rank_by, SHARES, "Images told right", Axis("share", [CHANCE], FRACTION)),
-        _dots(board, rank_by, areas, "Images put in order", Axis("AUROC", [CHANCE], FRACTION)),
+        _dots(board, rank_by, SHARES, "Accuracy", Axis("share", [CHANCE], FRACTION)),
+        _dots(board, rank_by, areas, "AUROC", Axis("AUROC", [CHANCE], FRACTION)),
         _dots(board, rank_by, {"disc_gap": "gap"}, "Overfitting gap", gap),
         _dots(
             board,
@@ -62,27 +62,30 @@ def _discriminators(board: Leaderboard, rank_by: str, marks: Mapping[str, Look])
     if not plots:
         return []
     caption = (
-        "A discriminator that knows its training images scores them above test images: it is right "
-        "about them more often, its gap is above 0, and train over test is above a coin. Of "
-        "generated images half told right is a good generator or a weak discriminator, so these "
-        "numbers do not rank models. A critic's scores are no probabilities: it has an AUROC and a "
-        "gap only. Reliability: on the diagonal its probabilities are right; a course steeper than "
-        "that is less sure than it could be, a flatter one too sure; a mark's area is its share of "
-        f"the images, all seeds. {SEEDS}"
+        "An overfitted discriminator scores training images above test images: higher accuracy on "
+        "training images, gap above 0, AUROC of train over test above 0.5. An accuracy of 0.5 on "
+        "generated images means a good generator or a weak discriminator, so these values do not "
+        "rank models. A critic's scores are not probabilities: it has an AUROC and a gap only. "
+        "Reliability: on the diagonal the probabilities are correct; steeper than the diagonal is "
+        "under-confident, flatter is over-confident; the area of a mark is its share of the "
+        f"images, all seeds pooled. {SEEDS}"
     )
     return [Plots("The models' own discriminators", caption, [], plots)]
 
 
 def _reliability(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> str:
-    """How the probabilities of the discriminators are to be read, half real and half generated."""
+    """Reliability of the discriminators' probabilities, on half real and half generated images."""
     models = []
     for row in board.ranked(rank_by):
-        told = [
-            r["params"] for found in row.records.values() for r in found if r["name"] == "disc_ece"
+        calibrations = [
+            record["params"]
+            for records in row.records.values()
+            for record in records
+            if record["name"] == "disc_ece"
         ]
-        # Of several sets of samples the by-products are those of the first.
-        seeds = [params.get("first_set", params).get("reliability") for params in told]
-        if bins := [found for found in seeds if found]:
+        # With several sets of samples, the by-products belong to the first set.
+        seeds = [params.get("first_set", params).get("reliability") for params in calibrations]
+        if bins := [of_seed for of_seed in seeds if of_seed]:
             models.append(Reliability(row.name, marks[row.name].style, pooled(bins)))
     return reliability_plot(models, "Reliability") if models else ""
 
@@ -92,11 +95,11 @@ def _independent(board: Leaderboard, rank_by: str, extractors: Sequence[str]) ->
     series |= {f"c2st_{name}": f"linear judge, {name} features" for name in extractors}
     series |= {f"nn1_{name}": f"nearest neighbour, {name} features" for name in extractors}
     axis = Axis("accuracy", [CHANCE], FRACTION)
-    plot = _dots(board, rank_by, series, "Told apart by an independent judge", axis, True)
+    plot = _dots(board, rank_by, series, "Accuracy of independent judges", axis, True)
     caption = (
-        "Judges that were trained for this comparison alone, on real and generated images, and "
-        "asked about others: 0.5 is a model whose images nobody tells from real ones. A nearest "
-        f"neighbour below 0.5 points to copies. {SEEDS}"
+        "Classifiers of real against generated images, trained for this comparison only and tested "
+        "on other images. 0.5: the images of the model are not distinguishable from real ones. A "
+        f"nearest-neighbour accuracy below 0.5 indicates copies. {SEEDS}"
     )
     return [Plots("Independent judges", caption, [], [plot])] if plot else []
 
@@ -104,11 +107,11 @@ def _independent(board: Leaderboard, rank_by: str, extractors: Sequence[str]) ->
 def memorisation(
     board: Leaderboard, rank_by: str, extractors: Sequence[str], marks: Mapping[str, Look]
 ) -> list[Plots]:
-    """Whether samples are training images, in pixels and in features, beside held-out images."""
+    """Whether samples are copies of training images, in pixels and in features."""
     plots = [_copies(board, name, marks) for name in extractors]
     spaces = ("pixel", *extractors)
     for metric, title, label, log_from in (
-        ("authpct", "Authentic images", "share of images that keep their distance", None),
+        ("authpct", "Authentic images", "share of images that are not near-copies", None),
         ("copy_share", "Suspiciously close images", "share closer than 99 % of held-out", 0.01),
     ):
         series = {f"{metric}_{space}": _space(space) for space in spaces}
@@ -119,17 +122,18 @@ def memorisation(
         ]
         axis = Axis(label, levels, FRACTION, log_from)
         plots.append(_dots(board, rank_by, series, title, axis, True))
-    found = [plot for plot in plots if plot]
-    if not found:
+    drawn = [plot for plot in plots if plot]
+    if not drawn:
         return []
     caption = (
-        "C_T compares the distances to the training images with those of held-out images: 0 is "
-        f"like held-out images, below {number(COPY_BELOW, 0)} is nearer by more than chance. "
-        "Nearer in pixels alone is a blur, in features alone a plain likeness; copies are nearer "
-        "in both, the shaded corner. Fewer authentic images or more close ones than of held-out "
-        f"images point the same way. Hollow marks: reference rows. {SEEDS}"
+        "C_T compares the distances of samples to the training images with those of held-out "
+        f"images: 0 is like held-out images, below {number(COPY_BELOW, 0)} is closer by more than "
+        "chance. Closer in pixels only means blurred images, in features only similar images; "
+        "copies are closer in both (shaded corner). Fewer authentic images, or more suspiciously "
+        "close ones, than among held-out images also indicate copies. Hollow marks: reference "
+        f"rows. {SEEDS}"
     )
-    return [Plots("Copies of training images", caption, [], found)]
+    return [Plots("Copies of training images", caption, [], drawn)]
 
 
 def _copies(board: Leaderboard, extractor: str, marks: Mapping[str, Look]) -> str:
@@ -160,16 +164,16 @@ def _dots(
     axis: Axis,
     references: bool = False,
 ) -> str:
-    """A plot of some metrics; empty where no model has a value of any of them."""
+    """A plot of some metrics; empty if no model has a value of any of them."""
     columns = _columns(board)
 
     def dots(row: Row) -> Dots:
-        found = {
+        values = {
             name: board.values(row, columns[metric])
             for metric, name in series.items()
             if metric in columns
         }
-        return Dots(_name(row), found)
+        return Dots(_name(row), values)
 
     rows = [dots(row) for row in board.ranked(rank_by)]
     if not any(any(row.series.values()) for row in rows):
@@ -183,7 +187,7 @@ def _columns(board: Leaderboard) -> dict[str, Column]:
 
 
 def _held_out(board: Leaderboard, metric: str) -> float | None:
-    """What held-out images score against the training images: the same beside every model."""
+    """The value of held-out images against the training images; the same for every model."""
     for row in board.models:
         for records in row.records.values():
             for record in records:

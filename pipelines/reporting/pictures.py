@@ -1,4 +1,4 @@
-"""The pictures of the report: samples, reconstructions, neighbours, latents, model by model."""
+"""Pictures of the report: samples, reconstructions, neighbours, latents, model by model."""
 
 import base64
 import io
@@ -9,69 +9,69 @@ from PIL import Image
 
 from evaluation.comparing.leaderboard import Leaderboard
 from evaluation.figures import grids
-from pipelines.reporting import plots as report_plots
+from pipelines.reporting import plots
 from pipelines.reporting.inputs import Results
 from pipelines.reporting.plots import Look
 
 CAPTIONS = {
     "samples": (
         "Samples",
-        "Drawn from the same sampling seed for every model, not picked. Grey pictures have 16 "
-        "levels on this page and 256 in outputs/evaluate/.",
+        "Uncurated samples, drawn with the same seed for every model. Grey pictures have 16 levels "
+        "on this page and 256 in outputs/evaluate/.",
     ),
     "classes": (
         "Classes",
-        "Samples of the conditional models: a class a row, the same latent codes in every row.",
+        "Samples of the conditional models: one class per row, the same latent codes in all rows.",
     ),
     "reconstructions": (
         "Reconstructions",
-        "The same test images for every model: each row of originals stands above the row of "
-        "their reconstructions. Models without an encoder have none.",
+        "The same test images for every model: each row of originals is above the row of their "
+        "reconstructions. Models without an encoder have none.",
     ),
     "nearest": (
         "Nearest training images",
-        "Of all samples those that lie nearest to a training image, in pixels: each row of samples "
-        "stands above the row of their neighbours. Copies would be alike to the last pixel.",
+        "The samples closest to a training image, in pixels: each row of samples is above the row "
+        "of their neighbours. A copy would equal its neighbour in every pixel.",
     ),
     "interpolations": (
         "Interpolations",
-        "From one latent code to another, in equal steps; a conditional model keeps the class of "
-        "a row.",
+        "From one latent code to another in equal steps; with a conditional model, each row keeps "
+        "its class.",
     ),
     "traversals": (
         "Traversals",
-        "A latent dimension a row, the largest rate first, at most 16: from -2.5 to 2.5, with the "
-        "other dimensions at 0. A row in which nothing changes is a dimension that the model does "
-        "not use. Of an autoencoder and a VampPrior, which have no such rates: the largest "
-        "variance of the code first, and 2.5 standard deviations to either side of its mean, over "
-        "the test images. A conditional model keeps the class of the first test image.",
+        "One latent dimension per row, the largest rate first, at most 16: from -2.5 to 2.5, with "
+        "the other dimensions at 0. If nothing changes in a row, the model does not use this "
+        "dimension. An autoencoder and a VampPrior have no rates: the largest variance of the code "
+        "first, and 2.5 standard deviations to either side of its mean over the test images. A "
+        "conditional model keeps the class of the first test image.",
     ),
     "rates": (
         "Rate of each dimension",
-        "What a latent dimension tells about an image on average, KL(q(z|x) || p(z)) on the test "
-        "split; together they are the rate of the table. A hollow, crossed bar is a dimension that "
-        "is not active: its mean varies by less than 0.01 over the images. Many of them are "
-        "posterior collapse.",
+        "The average information of a latent dimension about an image, KL(q(z|x) || p(z)) on the "
+        "test split; the sum is the rate of the table. A hollow, crossed bar is an inactive "
+        "dimension: its mean varies by less than 0.01 over the images. Many inactive dimensions "
+        "mean posterior collapse.",
     ),
     "plane": (
         "Latent plane",
-        "Models of two latent dimensions: images at the quantiles of the prior, evenly spaced in "
+        "Models with two latent dimensions: images at the quantiles of the prior, evenly spaced in "
         "probability, z_0 to the right and z_1 upwards, and the codes of test images. The images "
         "of a conditional model have the class of the first test image.",
     ),
 }
 
-#: The picture of a gallery where it is called otherwise.
+#: The picture of a gallery if its name differs.
 PICTURES = {"plane": "manifold"}
 
-#: Of the greys on the page; more are hardly seen and double its size.
+#: Grey levels of pictures on the page; more would be hardly visible and double its size.
 LEVELS = 16
 
 
 def data_uri(png: bytes) -> str:
-    """A picture as part of the page: one pixel a pixel, which the page enlarges itself; 16 greys.
+    """A picture as part of the page, one pixel per image pixel; the page enlarges it.
 
-    Colours are kept.
+    A grey picture gets 16 levels; colours are kept.
     """
     small = grids.undoubled(png)
     with Image.open(io.BytesIO(small)) as opened:
@@ -90,9 +90,9 @@ def _few_greys(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def highlights(found: Results, board: Leaderboard, rank_by: str) -> list[dict[str, str]]:
+def highlights(results: Results, board: Leaderboard, rank_by: str) -> list[dict[str, str]]:
     """The samples of the best model of each family, the best family first."""
-    shown = {model.row.name: model.pictures for model in found.models}
+    shown = {model.row.name: model.pictures for model in results.models}
     chosen: dict[str, dict[str, str]] = {}
     for row in board.ranked(rank_by):
         if row.family not in chosen and "samples" in shown[row.name]:
@@ -102,25 +102,25 @@ def highlights(found: Results, board: Leaderboard, rank_by: str) -> list[dict[st
 
 
 def galleries(
-    found: Results, board: Leaderboard, rank_by: str, looks: Mapping[str, Look]
+    results: Results, board: Leaderboard, rank_by: str, looks: Mapping[str, Look]
 ) -> list[dict[str, Any]]:
-    """For each sort of picture those of all models that have it, as `uri` or as `plot`, by rank."""
-    plots = {
-        "rates": report_plots.rates(found.models, looks),
-        "plane": report_plots.planes(found.models, found.manifest["class_names"] or []),
+    """For each type of picture, those of all models that have it, by rank: `uri` or `plot`."""
+    drawn = {
+        "rates": plots.rates(results.models, looks),
+        "plane": plots.planes(results.models, results.manifest["class_names"] or []),
     }
-    drawn = {model.row.name: model.pictures for model in found.models}
+    stored = {model.row.name: model.pictures for model in results.models}
     ranked = [row.name for row in board.ranked(rank_by)]
-    found_galleries = []
+    filled = []
     for key, (title, caption) in CAPTIONS.items():
         picture = PICTURES.get(key, key)
         shown = []
         for name in ranked:
-            if picture in drawn[name]:
-                shown.append({"name": name, "uri": data_uri(drawn[name][picture])})
-            if name in plots.get(key, {}):
-                shown.append({"name": name, "plot": plots[key][name]})
+            if picture in stored[name]:
+                shown.append({"name": name, "uri": data_uri(stored[name][picture])})
+            if name in drawn.get(key, {}):
+                shown.append({"name": name, "plot": drawn[key][name]})
         if shown:
             gallery = {"key": key, "title": title, "caption": caption, "pictures": shown}
-            found_galleries.append(gallery)
-    return found_galleries
+            filled.append(gallery)
+    return filled

@@ -1,4 +1,4 @@
-"""The plots of single models and of their training: curves, rates, latent planes."""
+"""Plots of single models and of their training: curves, rates, latent planes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from evaluation.comparing.leaderboard import Leaderboard
 from evaluation.figures import latent, svg
 from pipelines.reporting.inputs import ModelResult
+from pipelines.settings.differing import text_of
 
-#: The marks of `figures.MARKERS` as characters, for the names beside the plots.
+#: The markers of `figures.svg.MARKERS` as characters, for the names beside the plots.
 GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "◀", "▶", "⬟")
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a model is marked all over the page; `style` is its number for `figures.svg`."""
+    """The mark of a model on the whole page; `style` is its number for `figures.svg`."""
 
     style: int
     colour: str
@@ -22,7 +23,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Plots:
-    """Plots that share a heading and a key: SVG elements and the names of the models in them."""
+    """Plots with one heading and one key: SVG elements and the names of their models."""
 
     title: str
     caption: str
@@ -31,7 +32,7 @@ class Plots:
 
 
 def looks(board: Leaderboard) -> dict[str, Look]:
-    """Each model's mark, by its place in params.yaml."""
+    """Each model's mark, by its position in params.yaml."""
     return {
         row.name: Look(i, svg.COLOURS[i % len(svg.COLOURS)], GLYPHS[i % len(svg.MARKERS)])
         for i, row in enumerate(board.models)
@@ -39,29 +40,34 @@ def looks(board: Leaderboard) -> dict[str, Look]:
 
 
 def curves(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> list[Plots]:
-    """What was watched on the validation split, the models of one family over each other.
+    """The validation curves, one plot per value and family.
 
-    Likelihood models that model different data (`likelihood`, `sigma`, `binarize`) stand apart,
-    because nats of one are not comparable with nats of the other.
+    Models with different likelihoods (`likelihood`, `sigma`, `binarize`) have separate plots,
+    because their nats are not comparable.
     """
     groups: dict[tuple[str, str], list[ModelResult]] = {}
     for model in models:
         keys = ("likelihood", "sigma", "binarize")
-        told = [
-            f"{key} {model.settings[key]}" for key in keys if model.settings.get(key) is not None
+        settings = [
+            f"{key} {text_of(model.settings[key])}"
+            for key in keys
+            if model.settings.get(key) is not None
         ]
-        groups.setdefault((model.row.family, ", ".join(told)), []).append(model)
-    return [_curve_group(family, told, found, marks) for (family, told), found in groups.items()]
+        groups.setdefault((model.row.family, ", ".join(settings)), []).append(model)
+    return [
+        _curve_group(family, likelihood, members, marks)
+        for (family, likelihood), members in groups.items()
+    ]
 
 
 def _curve_group(
-    family: str, told: str, models: Sequence[ModelResult], marks: Mapping[str, Look]
+    family: str, likelihood: str, models: Sequence[ModelResult], marks: Mapping[str, Look]
 ) -> Plots:
     names = dict.fromkeys(
         name
         for model in models
         for history in model.histories.values()
-        for name in reversed(history.columns)  # the headline stands last in the file
+        for name in reversed(history.columns)  # the headline is the last column of the file
         if name.startswith("valid/")
     )
     plots = []
@@ -77,13 +83,13 @@ def _curve_group(
             if all(name in history for history in model.histories.values())
         ]
         plots.append(svg.curve_plot(lines, name, "epoch"))
-    title = f"{family.upper()}s" + (f": {told}" if told else "")
+    title = f"{family.upper()}s" + (f": {likelihood}" if likelihood else "")
     caption = "Validation split; line: mean of the seeds, band: their range."
     return Plots(title, caption, [model.row.name for model in models], plots)
 
 
 def rates(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> dict[str, str]:
-    """By model the rate of each latent dimension, where there is one, as an SVG element."""
+    """For each model with rates, the rate of each latent dimension as an SVG element."""
     plots = {}
     for model in models:
         if model.latents and model.latents["rate"]:
@@ -95,7 +101,7 @@ def rates(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> dict[str,
 
 
 def planes(models: Sequence[ModelResult], class_names: Sequence[str]) -> dict[str, str]:
-    """By model of two latents where test images lie, coloured by class, as an SVG element."""
+    """For each model with two latents, the codes of test images by class as an SVG element."""
     plots = {}
     for model in models:
         if model.latents and "plane" in model.latents:

@@ -1,4 +1,4 @@
-"""The trade-offs of the report: rate against distortion, quality against cost."""
+"""Trade-offs of the report: rate against distortion, quality against cost."""
 
 from collections.abc import Mapping, Sequence
 from math import log, nan
@@ -14,8 +14,8 @@ COSTS = {
     "multiply_adds_run": ("training", "multiply-adds spent in training"),
     "num_parameters": ("size", "parameters, discriminator included"),
 }
-SEEDS = "Large mark: mean of the seeds, small marks: the seeds."
-FRONTIER = "no model beats those on the line in both"
+SEEDS = "Large mark: mean over training seeds; small marks: the seeds."
+FRONTIER = "no model has better means in both than the models on the line"
 
 
 def tradeoffs(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> list[Plots]:
@@ -28,10 +28,10 @@ def tradeoffs(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> li
     costs = [row.cost["multiply_adds_run"] for row in board.models]
     least, most = (value_text.count(pick(costs)) for pick in (min, max))
     caption = (
-        "Whether good reconstructions make good samples, and whether a costly training does. "
-        f"{SEEDS} Beside the reconstructions the area of a mark grows with the logarithm of what "
-        f"its training cost, from {least} to {most} multiply-adds, and models that do not "
-        "reconstruct stand in the strip on the right. "
+        "Shows whether good reconstructions or a costly training come with good samples. "
+        f"{SEEDS} In the plot of reconstructions, the area of a mark grows with the logarithm of "
+        f"the training cost, from {least} to {most} multiply-adds, and models that do not "
+        "reconstruct are in the strip on the right. "
         f"Solid line: {FRONTIER}."
     )
     named = [row.name for row in board.models if board.values(row, ranking)]
@@ -39,7 +39,7 @@ def tradeoffs(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> li
 
 
 def _rate_distortion(board: Leaderboard, marks: Mapping[str, Look]) -> list[Plots]:
-    """A plane for each likelihood: nats of one are no nats of another."""
+    """One plane per likelihood: nats of different likelihoods are not comparable."""
     plots: list[str] = []
     names: list[str] = []
     rates, distortions = (
@@ -63,17 +63,17 @@ def _rate_distortion(board: Leaderboard, marks: Mapping[str, Look]) -> list[Plot
         )
         plots.append(plot)
     caption = (
-        "What the code tells about an image, and what remains untold. Dotted lines join equal sums "
-        "of the two, which is minus the ELBO: nearer the lower left corner is a tighter bound; "
-        f"along a line, nats move between the code and the decoder. Solid line: {FRONTIER}. "
-        f"{SEEDS} Only models of one likelihood share a plane: one observation model, and the "
-        "class given to all of them or to none."
+        "Rate is the information of the code about an image, distortion the information that the "
+        "decoder still needs. Dotted lines join equal sums of the two, which are minus the ELBO: "
+        "closer to the lower left corner is a tighter bound; along a line, nats move between code "
+        f"and decoder. Solid line: {FRONTIER}. {SEEDS} A plane shows models of one likelihood "
+        "only: the same observation model, all conditional or none."
     )
     return [Plots("Rate-distortion plane", caption, names, plots)] if plots else []
 
 
 def _reconstruction(board: Leaderboard, ranking: Column, marks: Mapping[str, Look]) -> list[str]:
-    """Samples against reconstructions, with the cost as the area; GANs stand beside."""
+    """Samples against reconstructions, with the cost as the area; GANs in a strip beside."""
     x = next((column for column in board.columns if column.metric == "mse"), None)
     if x is None or all(board.cell(row, x).mean is None for row in board.models):
         return []
@@ -109,7 +109,7 @@ def _costs(board: Leaderboard, ranking: Column, marks: Mapping[str, Look]) -> li
 
 
 def _weights(costs: Mapping[str, int]) -> dict[str, float]:
-    """By model from 0 to 1, how far on the way from the least to the greatest cost, in logs."""
+    """For each model its position between the least cost (0) and the greatest (1), in logs."""
     low, high = log(min(costs.values())), log(max(costs.values()))
     return {name: (log(cost) - low) / (high - low or 1) for name, cost in costs.items()}
 

@@ -236,7 +236,7 @@ def test_a_metric_that_misorders_the_reference_rows_is_marked(before_report: Pat
     report.main()
     complaint = "blur no worse than held-out real images"
     assert complaint in paths.REPORT.read_text("utf-8")
-    assert f"`kid_classifier` puts reference rows in the wrong order: {complaint}" in (
+    assert f"`kid_classifier` misorders reference rows: {complaint}" in (
         paths.COMPARISON.read_text("utf-8")
     )
 
@@ -253,7 +253,7 @@ def test_values_under_other_trainings_of_the_extractor_tell_how_stable_the_ranki
                     record["params"]["replicas"] = [2 * record["value"], -record["value"]]
         write_json(paths.EVALUATE / name / "records.json", records)
     report.main()
-    assert "trained from other seeds: at least −1.000" in paths.REPORT.read_text("utf-8")
+    assert "trained with other seeds: at least −1.000" in paths.REPORT.read_text("utf-8")
 
 
 def test_the_first_screen_names_the_best_and_shows_its_samples(page: str) -> None:

@@ -100,7 +100,7 @@ def test_two_folders_need_no_pipeline(checkout, tmp_path, monkeypatch, capsys) -
     command = [str(one), "--reference", str(other), "--metric", "nearest_neighbour"]
     run(monkeypatch, *command, "fid")
     printed = capsys.readouterr().out
-    assert "the pipeline's classifier knows the prepared data only" in printed
+    assert "the pipeline's classifier is trained on the prepared data only" in printed
     assert "20 images on each side; reference photos folder" in printed
 
 

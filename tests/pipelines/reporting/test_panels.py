@@ -1,4 +1,4 @@
-"""What the sections of the report show, and which of them are left out."""
+"""The sections of the report, and which of them are left out."""
 
 import csv
 import json
@@ -12,8 +12,7 @@ import pytest
 from evaluation.comparing import value_text
 from evaluation.comparing.leaderboard import leaderboard
 from pipelines import report
-from pipelines.reporting import plots as report_plots
-from pipelines.reporting import tradeoffs as report_tradeoffs
+from pipelines.reporting import plots, tradeoffs
 from pipelines.settings import paths
 from tests.evaluation.comparing.test_leaderboard import make_row
 from tests.pipelines.report_project import (
@@ -107,7 +106,7 @@ def test_models_that_are_told_the_class_have_a_plane_of_their_own() -> None:
     ]
     board = leaderboard(rows, [])
     ranking = next(column.key for column in board.columns if column.metric == "mse")
-    planes = report_tradeoffs.tradeoffs(board, ranking, report_plots.looks(board))[0]
+    planes = tradeoffs.tradeoffs(board, ranking, plots.looks(board))[0]
     assert planes.names == ["alone", "told"]
     for svg, title, name in zip(
         planes.plots, ("gaussian", "gaussian_given_class"), planes.names, strict=True
@@ -130,7 +129,7 @@ def test_quality_stands_against_reconstruction_and_the_cost_of_the_whole_trainin
 
 
 def test_the_discriminators_values_are_those_of_the_records(page: str) -> None:
-    told = label_of(page, "Images told right")
+    told = label_of(page, "Accuracy")
     for name in ("gan", "gan_r1"):
         train, test, fake = (
             mean_of(f"disc_acc_{key}", name) for key in ("real_train", "real_test", "fake")
@@ -184,10 +183,10 @@ def test_copies_are_told_in_the_panel_and_on_the_card(before_report: Path) -> No
     section = gallery(page, "memorisation")
     assert "vae pixels 0.4, classifier features 0.4" in label_of(section, "Authentic images")
     assert "held-out images, pixels" in section
-    copies = "Its samples are copies of training images, by ct_pixel and ct_classifier."
+    copies = "The samples are copies of training images, by ct_pixel and ct_classifier."
     assert copies in card(page, "vae")
     assert copies not in card(page, "gan")
-    assert "by ct_pixel below −3, but not in every space" in card(page, "gan")
+    assert "(ct_pixel below −3), but not in every space" in card(page, "gan")
 
 
 def test_every_model_has_a_card_with_its_values_limits_and_commands(page: str) -> None:
@@ -200,14 +199,14 @@ def test_every_model_has_a_card_with_its_values_limits_and_commands(page: str) -
         assert f"{value_text.count(cost_of(name))} multiply-adds a seed" in text
     vae, gan = card(page, "vae"), card(page, "gan")
     assert "encodes images and reconstructs them" in vae
-    assert "tells generated images from real ones" in gan
+    assert "distinguishes generated images from real ones" in gan
     assert "8.67 ± 0.37" in vae
     assert "3 of 4" in vae
-    assert "Not every seed has a value: disc_acc_fake." in gan
+    assert "Some seeds have no value: disc_acc_fake." in gan
     assert "deviations above test images" in gan
     assert "deviations above test images" not in card(page, "gan_r1")  # 0.055 is little
     assert "(the model cannot do what this metric needs)" in vae
-    assert "2 seeds: too few to test a difference in fid_classifier." in vae
+    assert "Differences in fid_classifier are not testable with 2 seeds." in vae
 
 
 def test_the_gates_stand_in_the_page_with_what_is_broken(page: str) -> None:
