@@ -252,10 +252,10 @@ PATCHED_MAIN = """
 import pathlib, sys
 from pipelines import report
 from pipelines.settings import paths
-root = paths.ROOT
+root, other = paths.ROOT, pathlib.Path(sys.argv.pop())
 for name, value in list(vars(paths).items()):
     if isinstance(value, pathlib.Path) and value.is_relative_to(root):
-        setattr(paths, name, pathlib.Path(sys.argv[1]) / value.relative_to(root))
+        setattr(paths, name, other / value.relative_to(root))
 report.main()
 """
 
