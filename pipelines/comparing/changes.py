@@ -7,7 +7,7 @@ from typing import Any
 from evaluation.comparing.leaderboard import Cell
 from evaluation.comparing.significance import Difference, Sample, differences
 from pipelines.comparing.commits import INPUTS, SECTIONS, Metrics, Results
-from pipelines.settings.differing import Setting, differing
+from pipelines.reporting.differing import Setting, differing
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from evaluation.comparing import verdict
 from evaluation.comparing.leaderboard import Row
 from evaluation.comparing.pairs import Comparison, Line
 from pipelines.comparing.sources import Compared
-from pipelines.settings.differing import differing
+from pipelines.reporting.differing import differing
 
 
 def as_data(comparison: Comparison, models: Sequence[Compared]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from evaluation.comparing.pairs import Comparison, Line, Side
 from evaluation.comparing.value_text import decimals, interval, mean_and_sd, signed
 from pipelines.comparing.sources import Compared
 from pipelines.comparing.text_table import GAP, cut, settings_table, text_table, width_of
-from pipelines.settings.differing import differing
+from pipelines.reporting.differing import differing
 
 
 def as_text(

@@ -16,8 +16,8 @@ from typing import Any
 
 from evaluation.comparing.leaderboard import Row
 from evaluation.measuring.records import summarise
+from pipelines.reporting.differing import flatten
 from pipelines.settings import files, paths
-from pipelines.settings.differing import flatten
 from pipelines.settings.errors import UserError
 from pipelines.settings.escape import mlflow_text
 from pipelines.settings.refusals import suggest

@@ -4,7 +4,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from pipelines.settings.differing import Setting
+from pipelines.reporting.differing import Setting
 
 #: Width of output that goes into a file or through a pipe.
 PIPED = 100

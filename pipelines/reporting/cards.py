@@ -9,8 +9,8 @@ from evaluation.comparing import significance, tables, value_text, verdict
 from evaluation.comparing.leaderboard import Column, Leaderboard, Row
 from evaluation.comparing.reference_rows import FLOOR
 from evaluation.comparing.value_text import number
+from pipelines.reporting.differing import text_of
 from pipelines.reporting.inputs import ModelResult, Results
-from pipelines.settings.differing import text_of
 
 #: What a model can do, by a metric that only such a model has.
 ABILITIES = {

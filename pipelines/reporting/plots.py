@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from evaluation.comparing.leaderboard import Leaderboard
 from evaluation.figures import latent, svg
+from pipelines.reporting.differing import text_of
 from pipelines.reporting.inputs import ModelResult
-from pipelines.settings.differing import text_of
 
 #: The markers of `figures.svg.MARKERS` as characters, for the names beside the plots.
 GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "◀", "▶", "⬟")

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.comparing.value_text import rounded
+from pipelines.reporting.differing import side_by_side
 from pipelines.reporting.inputs import ModelResult
-from pipelines.settings.differing import side_by_side
 
 
 def facts(card: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

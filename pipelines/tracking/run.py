@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipelines.settings.differing import flatten
+from pipelines.reporting.differing import flatten
 from pipelines.settings.escape import mlflow_key
 from pipelines.tracking import origin
 

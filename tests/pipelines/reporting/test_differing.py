@@ -1,6 +1,6 @@
 """Which settings differ."""
 
-from pipelines.settings.differing import differing, flatten, side_by_side
+from pipelines.reporting.differing import differing, flatten, side_by_side
 
 
 def test_settings_are_flat_and_their_values_are_json_but_for_strings() -> None:
