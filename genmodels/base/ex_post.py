@@ -1,4 +1,4 @@
-"""Samplers chosen after the training: the same networks with another density of the codes."""
+"""Other samplers for a trained model: the same networks with another density of the codes."""
 
 from typing import Self
 
@@ -11,13 +11,13 @@ from genmodels.base.seeding import generator
 
 
 class ExPostModel(LikelihoodModel):
-    """A model of codes (N, latent_dim) whose sampler can be chosen after the training.
+    """A model with codes (N, latent_dim) whose sampler can be replaced after training.
 
     Ghosh et al. 2020 (arXiv 1903.12436), table 1.
     """
 
     def with_normal_codes(self) -> "NormalCodes":
-        """A sampler that decodes draws from N(0, I), whatever this model's own sampler is."""
+        """A sampler that decodes draws from N(0, I) instead of this model's own sampler."""
         return NormalCodes(self)
 
     def with_mixture(
@@ -26,9 +26,9 @@ class ExPostModel(LikelihoodModel):
         """This model with a Gaussian mixture fitted to codes as its sampler.
 
         Args:
-            num_components: Of the mixture, of each class where the model is conditional.
+            num_components: Components of the mixture; in a conditional model, per class.
             x: (N, C, H, W) in [0, 1], the training images.
-            seed: The training seed, as of the mixture that is fitted after the training.
+            seed: Training seed; the mixture of sampler `gmm` has the same seed.
             labels: (N,) classes, for a conditional model.
         """
         changes: dict[str, int | str] = {"gmm_components": num_components}
