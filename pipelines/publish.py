@@ -67,10 +67,11 @@ def publish() -> None:
         registry.update(store, completed, run_ids, choices)
     _write_tracking(completed, report_hash)
     if store.is_on:
-        _print_summary(runs, changes, choices, rank_by)
+        _print_summary(store, runs, changes, choices, rank_by)
 
 
 def _print_summary(
+    store: Store,
     runs: Sequence[Run],
     changes: Counter[str],
     choices: Mapping[str, registry.Choice],
@@ -84,9 +85,8 @@ def _print_summary(
         f"{', '.join(written) or 'nothing was missing'}"
     )
     for run in training.values():
-        print(
-            f"{run.name} is still in training on {run.tags['host']}; repeat this command afterwards"
-        )
+        host = run.tags["host"]
+        print(f"{run.name} is still in training on {host}; {store.completion} afterwards")
     named = [
         f"{alias} {'waits for' if choice.fingerprint in training else 'is'} {choice.name}"
         for alias, choice in choices.items()

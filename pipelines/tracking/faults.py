@@ -1,4 +1,4 @@
-"""Why the MLflow store cannot be used, and what helps: one sentence a cause."""
+"""Why the MLflow store cannot be used, and what helps: one sentence per cause."""
 
 import re
 import sqlite3
@@ -10,7 +10,22 @@ from pipelines.tracking.address import hide_password, is_remote, sqlite_path
 
 #: How MLflow and Alembic name the schema of a database that this MLflow cannot open.
 _REVISION = re.compile(r"found version (\w+), but expected|revision identified by '(\w+)'")
-_MAX_REASON = 160
+_MAX_REASON, _PROBE_TIMEOUT_S = 160, 5
+
+
+def probe(uri: str) -> None:
+    """Fails at once if there is no connection; MLflow would retry for minutes."""
+    import requests  # noqa: PLC0415
+    import sqlalchemy  # noqa: PLC0415
+
+    if uri.startswith("http"):
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S)
+    elif not is_remote(uri):
+        engine = sqlalchemy.create_engine(uri)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
 
 
 def explain(error: BaseException, uri: str) -> tuple[str, str]:

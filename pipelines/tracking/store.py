@@ -8,6 +8,7 @@ lacks are in files below outputs/; `python -m pipelines.publish` adds them later
 import functools
 import gc
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ IS_CURRENT = "tags.current = 'true'"
 #: Tags that say what a run holds; the others say what it is of.
 ABOUT_VALUES = ("evaluated", "snapshots", "non_finite")
 
-_LOCK_TIMEOUT_S, _PROBE_TIMEOUT_S = 60, 5
+_LOCK_TIMEOUT_S = 60
 _MAX_RUNS = 50_000  # MLflow's limit for one search
 
 
@@ -48,8 +49,7 @@ class Store:
     Attributes:
         uri: Its address.
         entities: The module `mlflow.entities`; None if tracking is off.
-        is_publishing: Whether the command adds the missing values itself, for the advice of a
-            warning.
+        is_publishing: Whether this command adds the values that the store lacks.
     """
 
     def __init__(self) -> None:
@@ -83,6 +83,12 @@ class Store:
         """Whether the store can be opened and no call has failed."""
         return self._connected() is not None
 
+    @property
+    def completion(self) -> str:
+        """Advice on how to add the missing values; DVC does not repeat its stage `publish`."""
+        is_direct = self.is_publishing and "DVC_STAGE" not in os.environ
+        return "repeat this command" if is_direct else "`make publish` completes it"
+
     def _connected(self) -> Any:
         with self._opening:
             if self._client is None and not self._off.is_set():
@@ -99,7 +105,7 @@ class Store:
         # Two processes that create the store at once would disturb each other.
         with self._lock(), without_collector():
             if path is None:
-                _probe(self.uri)
+                faults.probe(self.uri)
             elif message := sqlite_file.ensure(path, paths.MLFLOW_ARTIFACTS.absolute()):
                 advice = "this command" if self.is_publishing else "`make publish`"
                 print(f"warning: {message}; {advice} fills it from the files", file=sys.stderr)
@@ -141,8 +147,7 @@ class Store:
             return
         self._off.set()
         what, remedy = faults.explain(error, self.uri)
-        advice = "repeat this command" if self.is_publishing else "`make publish` completes it"
-        advice = f"{remedy}, then {advice}" if remedy else f"{advice} later"
+        advice = f"{remedy}, then {self.completion}" if remedy else f"{self.completion} later"
         print(f"warning: tracking is off, {what}; {advice}", file=sys.stderr)
 
     def attempt(self, action: Callable[[Any], T], otherwise: T) -> T:
@@ -309,21 +314,6 @@ class Store:
 def open_store() -> Store:
     """The store of this process, which the first call opens or creates."""
     return Store()
-
-
-def _probe(uri: str) -> None:
-    """Fails at once if there is no connection; MLflow would retry for minutes."""
-    import requests  # noqa: PLC0415
-    import sqlalchemy  # noqa: PLC0415
-
-    if uri.startswith("http"):
-        requests.get(f"{uri.rstrip('/')}/health", timeout=_PROBE_TIMEOUT_S)
-    elif not is_remote(uri):
-        engine = sqlalchemy.create_engine(uri)
-        try:
-            engine.connect().close()
-        finally:
-            engine.dispose()
 
 
 @contextmanager

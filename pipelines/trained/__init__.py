@@ -1,4 +1,5 @@
-"""Trained models: found by preset, run or alias, read and served.
+"""Trained models, named by preset or by an alias of the registry.
 
-Imports `tracking` and below; never `comparing`.
+The wing reads them, checks published ones against their SHA-256, and serves them to MLflow. It may
+import `tracking` and everything below it, but not `comparing`.
 """

@@ -398,6 +398,10 @@ def test_a_server_that_is_down_is_asked_once_and_costs_one_warning(
     assert captured.err.endswith("; repeat this command later\n")
     assert captured.out == ""
     assert paths.TRACKING.is_file()
+    monkeypatch.setenv("DVC_STAGE", "publish")  # `dvc repro` would not run it again
+    open_store.cache_clear()
+    publish.publish()
+    assert capsys.readouterr().err.endswith("; `make publish` completes it later\n")
     # The server is back.
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     open_store.cache_clear()
