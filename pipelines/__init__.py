@@ -1,8 +1,8 @@
-"""The stages of the pipeline: the only code that knows params.yaml, DVC, MLflow and paths.
+"""The stages and commands: the only package that knows params.yaml, DVC, MLflow, Optuna and paths.
 
-The environment is prepared here because every command is `python -m pipelines.<stage>`, and these
-variables count only if they stand before torch or mlflow is imported. A value that the user has
-set wins.
+Each module of this folder is one stage or command: `genmodels --help` lists them. The wings below
+hold the parts. This file sets environment variables, because torch and MLflow read them when they
+are imported. A variable that is already set keeps its value.
 """
 
 import atexit
@@ -10,22 +10,21 @@ import gc
 import os
 
 for name, value in {
-    # libgomp's waiting threads spin: on a busy machine that is an eleven-fold slowdown.
+    # Waiting threads of libgomp spin otherwise, which is eleven times slower on a busy machine.
     "OMP_WAIT_POLICY": "PASSIVE",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    # One retry: the default of seven blocks a training for four minutes when a server is away.
+    # The default of seven retries blocks a training for four minutes if the server is down.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    # A busy server may need long for a thousand points; whether one answers at all is asked before.
+    # Seconds: a busy server is slow with a thousand points. Whether it answers is checked before.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    # Two lines a run between the progress bars, and a bar for files that are small.
+    # MLflow would print two lines per run into the progress display, and a bar for small files.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(name, value)
 
-# Of what a process leaves at its end nothing needs to be found: among the objects of torch, pandas
-# and MLflow the search takes a second.
+# No garbage collection at exit: it takes a second with the objects of torch, pandas and MLflow.
 atexit.register(gc.freeze)

@@ -1,6 +1,6 @@
-"""Reads a folder of pictures as they are, whoever made them, to be scored.
+"""Reads a folder of pictures of any program, for the command `score`.
 
-Nothing is resized, cropped or turned from colour to grey: that would measure something else.
+Pictures are not resized, cropped or converted to grey, which would change the measured values.
 """
 
 import sys
@@ -17,29 +17,29 @@ from pipelines.settings.errors import UserError
 
 
 def read_folder(name: str, option: str, seed: int, most: int | None = None) -> torch.Tensor:
-    """Pictures in a folder and below it, in random order: a folder is often sorted by class.
+    """The pictures of a folder and its subfolders in random order, as folders are often sorted.
 
     Args:
         name: The folder.
-        option: The option that names it, for an error.
-        seed: Of the order.
-        most: At most so many are read; None for all.
+        option: The option or argument, for an error.
+        seed: Seed of the order.
+        most: Largest number of pictures; None for all.
 
     Returns:
         (N, C, H, W) in [0, 1].
 
     Raises:
-        UserError: There is no such folder or no picture in it, or they differ in shape.
+        UserError: The folder is missing or has no picture, or the pictures differ in shape.
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise UserError(f"{option}: {name}: no such folder")
-    found = sorted(path for path in folder.rglob("*") if datasets.is_picture(path, folder))
-    if not found:
+    pictures = sorted(path for path in folder.rglob("*") if datasets.is_picture(path, folder))
+    if not pictures:
         allowed = ", ".join(sorted(datasets.SUFFIXES))
         raise UserError(f"{option}: {name}: no picture in it ({allowed})")
-    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))
-    chosen = [found[index] for index in order[:most].tolist()]
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
+    chosen = [pictures[index] for index in order[:most].tolist()]
     bar = tqdm(chosen, desc=f"reading {name}", unit="file", disable=not sys.stderr.isatty())
     arrays: list[npt.NDArray[np.uint8]] = []
     for path in bar:
@@ -47,13 +47,13 @@ def read_folder(name: str, option: str, seed: int, most: int | None = None) -> t
         if arrays and array.shape != arrays[0].shape:
             raise UserError(
                 f"{path}: {shape_text(array.shape)}, but {chosen[0].name} is "
-                f"{shape_text(arrays[0].shape)}; all pictures of a folder have to have one shape"
+                f"{shape_text(arrays[0].shape)}; all pictures of a folder need the same shape"
             )
         arrays.append(array)
     return torch.from_numpy(np.stack(arrays)).to(torch.float32).div_(255)
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """A shape (C, H, W) as people write it: `28x28 grey`."""
+    """A shape (C, H, W) as text: `28x28 grey`."""
     channels, height, width = shape
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"

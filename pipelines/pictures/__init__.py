@@ -1,4 +1,4 @@
-"""Pictures: what is drawn of one model (samples, reconstructions, its latent space).
+"""Pictures of one model: its samples, its reconstructions and its latent space.
 
-Imports `training` and below; never `reporting`, which shows several models side by side.
+Imports `training` and the wings below it; never `reporting`, which compares several models.
 """

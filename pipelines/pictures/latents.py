@@ -1,8 +1,8 @@
-"""Pictures of a latent space, drawn by `evaluate` of every model that encodes images as vectors.
+"""Pictures of the latent space of a model that encodes images as vectors.
 
-`traversals.png` has a row for each dimension: the images on the way along it. `latents.json` says
-how much each dimension carries and which are idle. Of two dimensions `manifold.png` shows the whole
-plane. The models without them: a GAN has no encoder, and the codes of a VQ-VAE are no vectors.
+`traversals.png` has one row per dimension: images along it. `latents.json` has the rate and the
+variance of each dimension, and which are active. With two dimensions `manifold.png` shows the whole
+plane. GANs (no encoder) and VQ-VAEs (discrete codes) have none of these files.
 """
 
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ from genmodels.base.vae import ACTIVE_ABOVE, VAEBase
 from genmodels.objectives.divergences import kl_to_standard_normal
 from pipelines.settings import files
 
-#: Rows of the traversals, the dimensions that carry most; and images along each.
+#: Rows of the traversals (the dimensions with the highest rate), and images per row.
 TRAVERSED, TRAVERSAL_STEPS = 16, 11
-#: How far a traversal goes to either side, in standard deviations.
+#: End of a traversal on both sides, in standard deviations.
 REACH = 2.5
 MANIFOLD_SIDE = 20
-#: Of so many test images the codes are kept, where they lie in a plane.
+#: Number of test images whose codes are written, for two dimensions.
 PLANE_CODES = 500
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What a model makes of images.
+    """The codes of images and their statistics.
 
     Attributes:
-        mean: (N, d) of the posterior; of a model without one the codes.
-        centre: (d,) of the prior N(0, I): 0; with any other or no prior the mean of the codes.
-        spread: (d,) the standard deviation around it: 1, or that of the codes.
-        rate: (d,) the mean over the images of KL(q(z_d | x) || p(z_d)), nats; None without a
-            posterior, and of a prior whose dimensions depend on one another.
-        active: (d,) whether the mean varies over the images, by ACTIVE_ABOVE (Burda et al. 2016,
-            section 5.2); None without a posterior.
+        mean: (N, d) means of the posterior, or the codes of a model without a posterior.
+        centre: (d,) 0 with the prior N(0, I), else the mean of the codes.
+        spread: (d,) standard deviation: 1 with the prior N(0, I), else that of the codes.
+        rate: (d,) mean over the images of KL(q(z_d | x) || p(z_d)), nats; None without a posterior
+            or if the dimensions of the prior are dependent.
+        active: (d,) whether the variance of the mean over the images is above ACTIVE_ABOVE (Burda
+            et al. 2016, section 5.2); None without a posterior.
     """
 
     mean: Tensor
@@ -50,47 +50,47 @@ class Latents:
 
     @property
     def variance(self) -> Tensor:
-        """(d,) of the means over the images."""
+        """(d,) variance of the means over the images."""
         return self.mean.var(0)
 
     @property
     def order(self) -> Tensor:
-        """(d,) the dimensions, those first that carry most: by rate, or else by variance."""
+        """(d,) the dimensions by decreasing rate, or by variance where there is no rate."""
         carried = self.variance if self.rate is None else self.rate
         return carried.argsort(descending=True, stable=True)
 
 
 def draw(model: object, test: Images, seed: int, folder: Path) -> None:
-    """Writes the pictures and latents.json; of a model without such codes, nothing.
+    """Writes the pictures and latents.json; nothing for a model without vector codes.
 
     Args:
         model: In evaluation mode.
-        test: The test images; of a single one, which has no variance, nothing is written.
-        seed: Of the binarisation: that of the metric `rate`, so that the rates sum up to it.
-        folder: Where they go.
+        test: The test images; nothing is written for a single one, which has no variance.
+        seed: Seed of the binarisation, that of the metric `rate`, so that the rates sum up to it.
+        folder: Folder for the files.
     """
     if not isinstance(model, LikelihoodModel) or len(test.x) < 2:
         return
-    found = encode(model, test, seed)
-    if found is None:
+    latents = encode(model, test, seed)
+    if latents is None:
         return
     label = test.y[:1] if test.y is not None else None
-    along = traverse(model, found, label)
+    along = traverse(model, latents, label)
     grids.save_png(grids.image_grid(along, TRAVERSAL_STEPS), folder / "traversals.png")
-    files.write_json(folder / "latents.json", describe(found, test.y))
-    if found.mean.shape[1] == 2 and found.rate is not None:
+    files.write_json(folder / "latents.json", describe(latents, test.y))
+    if latents.mean.shape[1] == 2 and latents.rate is not None:
         # One large image instead of a grid of small ones: the plane has no seams.
         plane = grids.image_grid(manifold(model, label), 1, scale=1)
         grids.save_png(plane, folder / "manifold.png")
 
 
 def encode(model: LikelihoodModel, images: Images, seed: int) -> Latents | None:
-    """Encodes images as the model was trained to see them, binarised where that is asked for.
+    """Encodes images in the form that the model was trained on, such as binarised.
 
     Args:
         model: In evaluation mode.
         images: (N, C, H, W), N at least 2; with classes for a conditional model.
-        seed: Of the binarisation.
+        seed: Seed of the binarisation.
 
     Returns:
         None if the model has no encoder to vectors.
@@ -102,11 +102,11 @@ def encode(model: LikelihoodModel, images: Images, seed: int) -> Latents | None:
     x = images.x.to(model.device)
     y = None if images.y is None else images.y.to(model.device)
     seen = Images(model.observe(x, model.pixel_noise(x, rng)), y)
-    found = [to_codes(*seen.at(rows)) for rows in scoring_batches(len(x))]
+    batches = [to_codes(*seen.at(rows)) for rows in scoring_batches(len(x))]
     if isinstance(model, VAEBase):
-        mean, logvar = (torch.cat(part) for part in zip(*found, strict=True))
+        mean, logvar = (torch.cat(part) for part in zip(*batches, strict=True))
         return _of_posterior(model, mean, logvar)
-    codes = torch.cat(found)
+    codes = torch.cat(batches)
     if codes.dim() != 2 or not codes.is_floating_point():
         return None
     return Latents(codes, codes.mean(0), codes.std(0), None, None)
@@ -121,26 +121,26 @@ def _of_posterior(model: VAEBase, mean: Tensor, logvar: Tensor) -> Latents:
     return Latents(mean, mean.mean(0), spread, None, active)
 
 
-def traverse(model: LikelihoodModel, found: Latents, label: Tensor | None) -> Tensor:
-    """Images along each dimension while the others stay at the centre, row by row.
+def traverse(model: LikelihoodModel, latents: Latents, label: Tensor | None) -> Tensor:
+    """Images along each dimension while the others stay at the centre, one dimension per row.
 
-    The centre shows more of a dimension than the code of an image does, which pins what the picture
-    is of, and it favours no image.
+    The centre depends on no single image, and a dimension changes more there than at the code of an
+    image, whose other dimensions fix the content.
 
     Args:
         model: In evaluation mode.
-        found: Of `encode`.
+        latents: The result of `encode`.
         label: (1,) the class, for a conditional model.
 
     Returns:
-        (rows * TRAVERSAL_STEPS, C, H, W) in [0, 1], a row for each dimension in their order, at
-        most TRAVERSED; from REACH standard deviations below the centre to as many above.
+        (rows * TRAVERSAL_STEPS, C, H, W) in [0, 1]: at most TRAVERSED rows, in the order of the
+        dimensions, from -REACH to REACH standard deviations around the centre.
     """
-    rows = found.order[:TRAVERSED]
-    steps = torch.linspace(-REACH, REACH, TRAVERSAL_STEPS, device=found.mean.device)
-    z = found.centre.repeat(len(rows), TRAVERSAL_STEPS, 1)
+    rows = latents.order[:TRAVERSED]
+    steps = torch.linspace(-REACH, REACH, TRAVERSAL_STEPS, device=latents.mean.device)
+    z = latents.centre.repeat(len(rows), TRAVERSAL_STEPS, 1)
     for row, dimension in enumerate(rows):
-        z[row, :, dimension] += found.spread[dimension] * steps
+        z[row, :, dimension] += latents.spread[dimension] * steps
     return _decode(model, z.flatten(0, 1), label)
 
 
@@ -171,26 +171,26 @@ def _decode(model: LikelihoodModel, z: Tensor, label: Tensor | None) -> Tensor:
     return torch.cat(parts)
 
 
-def describe(found: Latents, labels: Tensor | None) -> dict[str, Any]:
-    """What latents.json says, dimension by dimension in their order.
+def describe(latents: Latents, labels: Tensor | None) -> dict[str, Any]:
+    """The content of latents.json; lists are in the order of the dimensions.
 
     Args:
-        found: Of `encode`.
+        latents: The result of `encode`.
         labels: (N,) the classes of the images, or None.
     """
-    order = found.order
+    order = latents.order
     card: dict[str, Any] = {
-        "num_images": len(found.mean),
+        "num_images": len(latents.mean),
         "dimensions": order.tolist(),
-        "rate": None if found.rate is None else _numbers(found.rate[order]),
-        "variance": _numbers(found.variance[order]),
-        "active": None if found.active is None else found.active[order].tolist(),
-        "active_units": None if found.active is None else int(found.active.sum()),
+        "rate": None if latents.rate is None else _numbers(latents.rate[order]),
+        "variance": _numbers(latents.variance[order]),
+        "active": None if latents.active is None else latents.active[order].tolist(),
+        "active_units": None if latents.active is None else int(latents.active.sum()),
     }
-    if found.mean.shape[1] == 2:
+    if latents.mean.shape[1] == 2:
         kept = slice(PLANE_CODES)
         classes = None if labels is None else labels[kept].tolist()
-        card["plane"] = {"codes": [_numbers(z) for z in found.mean[kept]], "labels": classes}
+        card["plane"] = {"codes": [_numbers(z) for z in latents.mean[kept]], "labels": classes}
     return card
 
 

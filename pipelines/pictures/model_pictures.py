@@ -30,32 +30,32 @@ def draw(model: GenerativeModel, samples: Tensor, test: Split, seed: int, folder
         model: In evaluation mode.
         samples: (N, C, H, W) in [0, 1].
         test: The test split.
-        seed: Of the latents that are interpolated, the same for every model.
-        folder: Where they go.
+        seed: Seed of the interpolated latents, the same for every model.
+        folder: Folder for the pictures.
     """
     drawn = {"samples": grids.image_grid(samples, GRID_COLUMNS)}
     if model.conditional:
         drawn["classes"] = grids.image_grid(sample_classes(model, seed), GRID_COLUMNS)
     drawn["interpolations"] = grids.image_grid(interpolate(model, seed), INTERPOLATION_STEPS)
     if isinstance(model, Reconstructor):
-        x, told = test.images[:RECONSTRUCTIONS], dict[str, Any]()
+        x, condition = test.images[:RECONSTRUCTIONS], dict[str, Any]()
         if model.conditional:
-            assert test.labels is not None  # of such data no conditional model is trained
-            told["labels"] = test.labels[:RECONSTRUCTIONS].to(model.device)
-        x_hat = model.reconstruct(x.to(model.device), **told).cpu()
+            assert test.labels is not None  # a conditional model cannot be trained without labels
+            condition["labels"] = test.labels[:RECONSTRUCTIONS].to(model.device)
+        x_hat = model.reconstruct(x.to(model.device), **condition).cpu()
         drawn["reconstructions"] = grids.reconstruction_grid(x, x_hat, GRID_COLUMNS)
     for name, picture in drawn.items():
         grids.save_png(picture, folder / f"{name}.png")
 
 
 def sample_classes(model: GenerativeModel, seed: int) -> Tensor:
-    """Samples of a conditional model, a class a row, the same latents in every row.
+    """Samples of a conditional model: one class per row, the same latents in every row.
 
     Returns:
-        (rows * GRID_COLUMNS, C, H, W) in [0, 1], one row a class, at most MAX_CLASSES.
+        (rows * GRID_COLUMNS, C, H, W) in [0, 1], at most MAX_CLASSES rows.
     """
     rows = [
-        # Each row draws anew from the same seed: a prior may depend on the class.
+        # Latents are drawn for each row from the same seed: a prior may depend on the class.
         model.sample(GRID_COLUMNS, generator(seed, "classes"), torch.full((GRID_COLUMNS,), label))
         for label in range(min(model.num_classes, MAX_CLASSES))
     ]
@@ -63,10 +63,10 @@ def sample_classes(model: GenerativeModel, seed: int) -> Tensor:
 
 
 def interpolate(model: GenerativeModel, seed: int) -> Tensor:
-    """Images along great circles between latents, row by row; a conditional model's have one class.
+    """Images along great circles between latents, one pair (and class) per row.
 
-    A straight line between two Gaussian draws passes through latents far shorter than either; on
-    the great circle (White 2016, arXiv 1609.04468) the length goes evenly from one to the other.
+    A straight line between two Gaussian latents passes through latents of much smaller norm. On the
+    great circle (White 2016, arXiv 1609.04468) the norm changes linearly.
 
     Returns:
         (INTERPOLATIONS * INTERPOLATION_STEPS, C, H, W) in [0, 1].
@@ -82,7 +82,7 @@ def interpolate(model: GenerativeModel, seed: int) -> Tensor:
 
 
 def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Points between two vectors: the direction turns evenly, the length changes evenly.
+    """Points between two vectors: angle and norm change linearly.
 
     Args:
         begin: (..., 1, d).
@@ -90,8 +90,8 @@ def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:
         share: (..., T, 1) in [0, 1].
 
     Returns:
-        (..., T, d). Nearly opposite vectors, which many great circles join (in one dimension none
-        does), are joined by a straight line.
+        (..., T, d). Nearly opposite vectors are joined by a straight line, because their great
+        circle is not unique (and does not exist in one dimension).
     """
     first, last = (vector.norm(dim=-1, keepdim=True) for vector in (begin, end))
     a, b = begin / first, end / last
@@ -103,12 +103,12 @@ def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def draw_nearest(samples: Tensor, train: Tensor, path: Path) -> None:
-    """Draws the samples that lie nearest to training images, each above its neighbour.
+    """Draws the samples nearest to training images, each above its nearest training image.
 
     Args:
         samples: (N, C, H, W) in [0, 1].
         train: (M, C, H, W) in [0, 1].
-        path: The file.
+        path: PNG file.
     """
     pairs = nearest_pairs(quantise(samples), train)
     grid = grids.reconstruction_grid(samples[pairs.generated], train[pairs.train], GRID_COLUMNS)
@@ -116,11 +116,11 @@ def draw_nearest(samples: Tensor, train: Tensor, path: Path) -> None:
 
 
 def draw_training(trained: Path, folder: Path) -> None:
-    """Draws the samples of fixed latents that a training kept on its way.
+    """Draws the samples of fixed latents at several steps of the training.
 
     Args:
-        trained: The folder of the training.
-        folder: Where the pictures go.
+        trained: Output folder of the training.
+        folder: Folder for the pictures.
 
     Raises:
         UserError: The file of samples is damaged.
