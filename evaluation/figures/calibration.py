@@ -49,10 +49,7 @@ def reliability_plot(models: Sequence[Reliability], title: str) -> str:
     """
     description = "; ".join(
         f"{model.name} "
-        + ", ".join(
-            f"probability {probability:.2g}, share {real:.2g}"
-            for probability, real, _ in model.bins
-        )
+        + ", ".join(f"{real:.2g} real at {probability:.2g}" for probability, real, _ in model.bins)
         for model in models
     )
 

@@ -1,8 +1,8 @@
-"""Frechet distances of samples whose codes come from another density than the model's own.
+"""Frechet distances of samples whose codes come from a density fitted after the training.
 
-The decoder stays; the codes come from N(0, I), from one Gaussian or from a mixture of ten, both
-fitted to the codes of the training images (Ghosh et al. 2020, arXiv 1903.12436, table 1). Samples
-and distance are those of `fid`.
+The decoder is the model's own. The codes come from N(0, I), from one Gaussian or from a mixture of
+ten Gaussians, fitted to the codes of the training images (Ghosh et al. 2020, arXiv 1903.12436,
+table 1). Samples and distance are computed as in `fid`.
 """
 
 import functools
@@ -15,7 +15,7 @@ from evaluation.measuring.records import UnavailableError
 from evaluation.metrics import fid
 
 NORMAL = "fid_standard_normal_{extractor}"
-#: By value the components of its mixture.
+#: Number of mixture components by value name.
 MIXTURES = {"fid_gmm_1_{extractor}": 1, "fid_gmm_10_{extractor}": 10}
 
 

@@ -3,13 +3,13 @@
 log q(z | x) - log p(z) is the sum of `mutual_information` (log q(z | x) - log q(z)),
 `total_correlation` (log q(z) - sum_d log q(z_d)) and `dimension_wise_kl` (sum_d log q(z_d) -
 log p(z)), with q(z) the mixture of the posteriors of all training images (Chen et al. 2018, arXiv
-1802.04942, Eq. 2). q(z) is estimated from blocks of at most 1,000 codes: the code's own posterior
-weighs 1/N, each other one (N - 1) / (N (B - 1)). The estimate is biased where codes are few: the
-mutual information cannot exceed the log of the number of training images. All are diagnostics.
+1802.04942, Eq. 2). q(z) is estimated from blocks of at most 1,000 codes: the posterior of the code
+itself has weight 1/N, every other one (N - 1) / (N (B - 1)). The estimate is biased for few codes:
+the mutual information cannot exceed the log of the number of training images. All are diagnostics.
 
 `gaussian_total_correlation` is the total correlation of a normal distribution with the covariance
-of the codes, as in disentanglement_lib (Locatello et al. 2019, arXiv 1811.12359): it sees linear
-dependence alone, without that limit.
+of the codes, as in disentanglement_lib (Locatello et al. 2019, arXiv 1811.12359). It measures only
+linear dependence and does not have that limit.
 """
 
 import math
@@ -24,6 +24,7 @@ from evaluation.measuring.protocols import GaussianCodes
 from evaluation.measuring.records import UnavailableError
 from evaluation.measuring.seeding import generator
 
+#: Codes per block.
 BLOCK = 1000
 PARTS = ("mutual_information", "total_correlation", "dimension_wise_kl")
 GAUSSIAN = "gaussian_total_correlation"
@@ -33,9 +34,9 @@ def parts(mean: Tensor, logvar: Tensor, z: Tensor, log_prior: Tensor, num_train:
     """The parts of the rate of one block of codes, (3, B) nats in the order of `PARTS`.
 
     Args:
-        mean: (B, d) of q(z | x).
-        logvar: (B, d).
-        z: (B, d), row i drawn from q(z | x_i).
+        mean: (B, d) means of q(z | x).
+        logvar: (B, d) log variances of q(z | x).
+        z: (B, d) codes, row i drawn from q(z | x_i).
         log_prior: (B,) log p(z), nats.
         num_train: N, the number of training images.
     """
@@ -43,7 +44,7 @@ def parts(mean: Tensor, logvar: Tensor, z: Tensor, log_prior: Tensor, num_train:
     log_weights = torch.full(
         (size, size), math.log((num_train - 1) / (num_train * (size - 1))), device=z.device
     ).fill_diagonal_(-math.log(num_train))
-    # log q(z_id | x_j) as (d, i, j): the sums over j run over contiguous memory.
+    # log q(z_id | x_j) as (d, i, j), so that the sums over j run over contiguous memory.
     at, mean, logvar = (part.T.contiguous() for part in (z, mean, logvar))
     squares = (at[:, :, None] - mean[:, None]).square()
     constant = logvar[:, None] + math.log(2 * math.pi)

@@ -167,7 +167,7 @@ def test_a_calibrated_discriminator_is_on_the_diagonal(before_report: Path, sets
     page = paths.REPORT.read_text("utf-8")
     assert "gan error 0.1" in label_of(page, "Calibration")
     said = label_of(page, "Reliability")
-    assert "gan of 0.2 told 0.3, of 0.9 told 0.8" in said
+    assert "gan 0.3 real at 0.2, 0.8 real at 0.9" in said
     assert "gan_r1" not in said
 
 
