@@ -67,7 +67,7 @@ class Context:
         return replace(self, extractor=extractor, seeds=seeds)
 
     def of(self, model: object) -> "Context":
-        """Another model under the same conditions."""
+        """The context of another model: same images, extractor and seeds, and an empty cache."""
         return replace(self, model=model, _cache={})
 
     @property
@@ -206,7 +206,7 @@ class Context:
         """The extractor.
 
         Raises:
-            UnavailableError: There is none.
+            UnavailableError: There is no extractor.
         """
         if isinstance(self.extractor, MissingExtractor):
             raise UnavailableError(self.extractor.reason)

@@ -167,14 +167,14 @@ class GaussianCodes(Protocol):
 
 @runtime_checkable
 class ExPostSampler(Protocol):
-    """Samples from another density of its codes, chosen after the training."""
+    """Samples with codes from a density that is fitted after the training."""
 
     def with_normal_codes(self) -> Sampler:
         """The same decoder with codes from N(0, I)."""
         ...
 
     def with_mixture(self, num_components: int, x: Tensor, seed: int) -> Sampler:
-        """The same decoder with codes from a Gaussian mixture fitted to those of images x."""
+        """The same decoder with codes from a Gaussian mixture fitted to the codes of images x."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Generators for one purpose: metrics that draw different noise do not share a stream."""
+"""Random generators with one stream per purpose, so that metrics draw independent noise."""
 
 import hashlib
 
@@ -9,8 +9,8 @@ def generator(seed: int, purpose: str) -> torch.Generator:
     """A generator on the CPU, seeded with a hash of the seed and the purpose.
 
     Args:
-        seed: Such as `Seeds.sample`.
-        purpose: The kind of noise, such as `codes`.
+        seed: For example `Seeds.sample`.
+        purpose: Kind of noise, for example `codes`.
     """
     digest = hashlib.blake2b(f"{seed}:{purpose}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
