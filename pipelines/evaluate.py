@@ -1,10 +1,11 @@
-"""Stage `evaluate`: one model, all its seeds, measured on the test split, with pictures.
+"""Stage `evaluate`: metrics and pictures of one model on the test split, for all its seeds.
 
-`python -m pipelines.evaluate vae` judges what `outputs/train/vae/` holds. Writes
-`outputs/evaluate/<model>/` (records.json and per seed samples.png, nearest.png, interpolations.png,
-training/step_*.png and, of a model that is capable of it, classes.png, reconstructions.png and what
-`pipelines.pictures.latents` draws), the summary over seeds `reports/metrics/<model>.json` and
-`outputs/timing/evaluate/<model>.json`.
+`genmodels evaluate vae` evaluates the models in `outputs/train/vae/`.
+
+Writes `outputs/evaluate/<model>/` (records.json and, for each seed, samples.png, nearest.png,
+interpolations.png, training/step_*.png and, if the model supports it, classes.png,
+reconstructions.png and the files of `pipelines.pictures.latents`), the summary over seeds
+`reports/metrics/<model>.json` and `outputs/timing/evaluate/<model>.json`.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""All presets side by side: `python -m pipelines.presets [model ...]`.
+"""All presets side by side.
 
 Trains and measures every entry of `models:` with three seeds or more on the prepared data, which
 takes hours, and takes from the pipeline what that has trained with the same settings and the same

@@ -1,4 +1,4 @@
-"""Published results again: `python -m pipelines.reproduce [study ...]`.
+"""Published results again.
 
 A study is a file of `reproductions/`: the data, complete settings of every model, what is measured
 and what is claimed. All of them are made where none is named. What is finished is not made again,

@@ -1,8 +1,9 @@
-"""Stage `train`: one model, all its seeds, resumable, with progress and live curves.
+"""Stage `train`: training of one model with all its seeds; resumable, with live curves.
 
-`python -m pipelines.train vae` trains the entry `models.vae`. This process coordinates: it shows
-the progress and talks to MLflow, so that a slow store slows no training. Each seed is a process of
-its own. Writes `outputs/train/<model>/<seed>/` (weights.safetensors, config.json, history.csv,
+`genmodels train vae` trains the entry `models.vae`, one process per seed. The main process shows
+the progress and writes to MLflow, so that a slow store does not delay the training.
+
+Writes `outputs/train/<model>/<seed>/` (weights.safetensors, config.json, history.csv,
 snapshots.safetensors), `reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
 """
 

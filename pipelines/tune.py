@@ -1,4 +1,4 @@
-"""Tuning: studies of tune.yaml, run, shown and applied. `python -m pipelines.tune --help`."""
+"""Runs the Optuna studies of tune.yaml, and shows and applies their results."""
 
 import argparse
 import os

@@ -16,7 +16,7 @@ def import_closure(*modules: str) -> set[str]:
         if path is None or path in found:
             continue
         found.add(path)
-        waiting += _imports(path)
+        waiting += imports(path)
         # Importing a.b.c runs a/__init__.py and a/b/__init__.py first.
         waiting += [".".join(p.parts) for p in path.parents if p.parts]
     return {str(path) for path in found}
@@ -32,7 +32,8 @@ def _path(module: str) -> Path | None:
     return None
 
 
-def _imports(path: Path) -> Iterator[str]:
+def imports(path: Path) -> Iterator[str]:
+    """What a file imports, inside its functions too; its path is that from the root."""
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,6 +1,6 @@
 """Gates: bounds in params.yaml on the values of the models.
 
-`python -m pipelines.gate` ends with exit code 1 if a gate is broken; the report shows all gates. A
+`genmodels gate` ends with exit code 1 if a gate is broken; the report shows all gates. A
 bound is a constant, so a gate needs no test of a difference.
 """
 

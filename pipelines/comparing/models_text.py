@@ -1,4 +1,4 @@
-"""What `python -m pipelines.compare` prints: tables and sentences within a width."""
+"""What `genmodels compare` prints: tables and sentences within a width."""
 
 import textwrap
 from collections.abc import Sequence

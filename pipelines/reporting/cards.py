@@ -253,8 +253,8 @@ def _uncertainty(
 def _commands(name: str, settings: Mapping[str, Any]) -> list[str]:
     lines = [
         f"dvc repro evaluate@{name}",
-        f"python -m pipelines.sample {name} --num 64 --out {name}.png",
+        f"genmodels sample {name} --num 64 --out {name}.png",
     ]
     if settings.get("conditional"):
-        lines.append(f"python -m pipelines.sample {name} --class 0 --out {name}_0.png")
+        lines.append(f"genmodels sample {name} --class 0 --out {name}_0.png")
     return lines

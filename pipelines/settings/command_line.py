@@ -21,12 +21,12 @@ def parser(name: str, description: str | None, examples: str = "") -> Parser:
     """The parser of a stage or command, without any argument yet.
 
     Args:
-        name: The module in `pipelines`, such as `sample` or, in a wing, `tracking.store`.
+        name: The module in `pipelines`, such as `sample`.
         description: What the command does and writes, such as the docstring of its module.
         examples: Text below the options.
     """
     return Parser(
-        prog=f"python -m pipelines.{name}" if "." in name else f"genmodels {name}",
+        prog=f"genmodels {name}",
         description=description,
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,7 +1,7 @@
 """The registered model of the MLflow store: a version per training, aliases for the best ones.
 
 Only `publish` writes it, from files, so that it can be rebuilt. A version is looked up by the
-fingerprint of its training before one is created. `python -m pipelines.sample champion` and
+fingerprint of its training before one is created. `genmodels sample champion` and
 `mlflow.pyfunc.load_model("models:/genmodels@champion")` read it.
 """
 

@@ -2,7 +2,7 @@
 
 A run is looked up by its fingerprint before one is created. Nothing here raises: if the store
 fails, one line says so, and tracking is off for the rest of the process. The values that the store
-lacks are in files below outputs/; `python -m pipelines.publish` adds them later.
+lacks are in files below outputs/; `genmodels publish` adds them later.
 """
 
 import functools

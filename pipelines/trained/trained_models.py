@@ -128,7 +128,7 @@ def _of_alias(alias: str) -> TrainedModel:
 def _made_by(name: str, settings: Params) -> str:
     """The command that trains a model: DVC knows the selected ones."""
     selected = name in settings.selected
-    return f"{MADE_BY} train@{name}" if selected else f"python -m pipelines.train {name}"
+    return f"{MADE_BY} train@{name}" if selected else f"genmodels train {name}"
 
 
 def _title(name: str, seed: int | str) -> str:

@@ -1,4 +1,4 @@
-"""Cost of tracking: time of `python -m pipelines.train` with the store on and off.
+"""Cost of tracking: time of `genmodels train` with the store on and off.
 
 `python -m tests.bench.tracking` trains a shipped model with all seeds in a clone, with the store on
 and off in alternation, and prints the ratios of wall time and of processor time (all processes).

@@ -1,4 +1,4 @@
-"""The contract of every module that can be run: stages, commands, and those in the wings."""
+"""The contract of every module that can be run: the stages and commands."""
 
 import importlib
 import os
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.closure import ROOT
+from pipelines import __main__ as script
+from tests.closure import ROOT, imports
 from tests.pipelines.tiny_model import write_params
 
 MODULES = sorted(
@@ -21,6 +22,13 @@ WITH_MODEL = [
     for name in MODULES
     if name.rpartition(".")[2] in {"train", "evaluate", "sample", "reconstruct", "compare"}
 ]
+
+
+#: Stages and commands that run another one, and which.
+RUN_BY = {
+    "pipelines.ui": {"pipelines.publish"},  # completes the store before it is shown
+    "pipelines.reproduce": {"pipelines.prepare", "pipelines.features"},  # on other data
+}
 
 
 @pytest.fixture
@@ -43,22 +51,23 @@ def files(folder: Path) -> list[str]:
     return [str(Path(base, name)) for base, _, names in os.walk(folder) for name in names]
 
 
-def program(name: str) -> str:
-    short = name.removeprefix("pipelines.")
-    return f"python -m {name}" if "." in short else f"genmodels {short}"
+@pytest.mark.parametrize("name", MODULES)
+def test_no_stage_or_command_imports_another_one(name):
+    imported = set(imports(Path(*name.split(".")).with_suffix(".py")))
+    assert imported & set(MODULES) <= RUN_BY.get(name, set())
 
 
-def test_all_that_can_be_run_is_here():
-    assert {"pipelines.prepare", "pipelines.tune", "pipelines.tracking.store"} <= set(MODULES)
+def test_what_can_be_run_is_what_genmodels_lists():
+    assert {f"pipelines.{name}" for name in script.descriptions()} == set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_help_needs_no_params_and_changes_no_file(folder, monkeypatch, capsys, name):
     assert run(name, monkeypatch, "--help") == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"usage: {program(name)} ")
+    assert out.startswith(f"usage: genmodels {name.removeprefix('pipelines.')} ")
     assert err == ""
-    assert "python -m pipelines.prepare" not in out
+    assert "python -m pipelines." not in out
     assert files(folder) == []
 
 
@@ -69,7 +78,7 @@ def test_an_unknown_option_is_a_usage_line_and_an_error_line_and_changes_no_file
     assert run(name, monkeypatch, "--no-such-option") == 2
     out, err = capsys.readouterr()
     usage, error = err.splitlines()
-    assert usage.startswith(f"usage: {program(name)} ")
+    assert usage.startswith(f"usage: genmodels {name.removeprefix('pipelines.')} ")
     assert error.startswith("error: ")
     assert out == ""
     assert files(folder) == []

@@ -1,4 +1,4 @@
-"""`python -m pipelines.compare`: on files, and on an MLflow store."""
+"""`genmodels compare`: on files, and on an MLflow store."""
 
 import json
 import sys

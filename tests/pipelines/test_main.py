@@ -51,7 +51,7 @@ def test_an_unknown_command_is_one_line_with_the_nearest_name(name, hint):
 
 def test_a_command_gets_the_rest_of_the_line():
     done = run("sample", "vae", "--out", "grid.jpg")
-    line = "error: --out grid.jpg: only .png is written, without loss\n"
+    line = "error: --out grid.jpg: the name of the file has to end in .png\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 

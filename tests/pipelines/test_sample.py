@@ -120,7 +120,7 @@ def test_a_model_that_was_not_trained_is_told_with_the_command_that_does(checkou
     assert f"outputs/train/vae/{seed}/weights.safetensors: no such file" in message
     assert "; `dvc repro train@vae` makes it" in message
     # DVC knows the selected ones alone.
-    assert "`python -m pipelines.train vae_2d` makes it" in refused(monkeypatch, "vae_2d")
+    assert "`genmodels train vae_2d` makes it" in refused(monkeypatch, "vae_2d")
 
 
 def test_damaged_weights_are_refused_in_one_line(checkout_with, monkeypatch):

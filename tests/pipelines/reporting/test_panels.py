@@ -194,7 +194,7 @@ def test_every_model_has_a_card_with_its_values_limits_and_commands(page: str) -
     for name in MODELS:
         text = card(page, name)
         assert f"dvc repro evaluate@{name}" in text
-        assert f"python -m pipelines.sample {name} " in text
+        assert f"genmodels sample {name} " in text
         assert f'href="#card-{name}"' in page
         assert f"{value_text.count(cost_of(name))} multiply-adds a seed" in text
     vae, gan = card(page, "vae"), card(page, "gan")
