@@ -1,22 +1,22 @@
-"""Scores of a folder of pictures as lines of text, each beside its floor where there is one."""
+"""The scores of a folder of pictures as lines of text, each with its floor."""
 
 from collections.abc import Mapping, Sequence
 
 from evaluation.comparing.leaderboard import SAME
 from evaluation.comparing.reference_rows import FLOOR
 from evaluation.comparing.tables import in_words
-from evaluation.comparing.value_text import number
+from evaluation.comparing.value_text import interval, number
 from evaluation.measuring.records import Record
 from pipelines.settings import files, paths
 
 FLOORS = (
-    "held-out: real images of the validation split, scored likewise; by theory: as many real "
-    "images as these, on average"
+    "held-out: real images of the validation split, with the same protocol; by theory: expected "
+    "value of the same number of real images"
 )
 
 
 def held_out(records: Sequence[Record]) -> dict[str, float]:
-    """Values of held-out real images, by name: those that `references` measured likewise."""
+    """By metric the value of held-out real images, if it was measured with the same protocol."""
     path = paths.REFERENCES / "rows.json"
     if not path.is_file():
         return {}
@@ -31,7 +31,7 @@ def held_out(records: Sequence[Record]) -> dict[str, float]:
 
 
 def table(records: Sequence[Record], floors: Mapping[str, float]) -> str:
-    """A line for each value: its direction, its floors, its interval or its reason.
+    """One line per value: direction, value, floors, then interval or reason.
 
     Args:
         records: At least one.
@@ -61,8 +61,8 @@ def _line(record: Record, width: int, floors: Mapping[str, float]) -> str:
     if record.reason:
         parts.append(in_words(record.reason))
     elif record.params.get("rank_deficient"):
-        parts.append("fewer images than features: mostly bias")
+        parts.append("fewer images than features: the value is mostly bias")
     elif record.interval:
-        low, high = (number(record.interval[key], 4) for key in ("low", "high"))
-        parts.append(f"{low} to {high} ({record.interval['method']})")
+        bounds = interval((record.interval["low"], record.interval["high"]), 4)
+        parts.append(f"{bounds} ({record.interval['method']})")
     return "  ".join(parts)

@@ -74,7 +74,7 @@ def test_a_distance_stands_beside_that_of_two_sets_of_real_images(
     assert record["params"]["iid_floor"] == pytest.approx(floor, rel=1e-6)
     printed = capsys.readouterr().out
     assert f"by theory {floor:.4f}" in printed
-    assert "by theory: as many real images as these, on average" in printed
+    assert "by theory: expected value of the same number of real images" in printed
 
 
 def test_real_pictures_score_better_than_noise(checkout, tmp_path, monkeypatch) -> None:
@@ -187,7 +187,7 @@ def test_as_many_pictures_as_asked_for_are_compared_with_statistics_and_few_are_
     run(monkeypatch, pictures, "--reference", str(path), "--max-samples", "3")
     printed = capsys.readouterr().out
     assert "3 images against statistics" in printed
-    assert "fewer images than features: mostly bias" in printed
+    assert "fewer images than features: the value is mostly bias" in printed
 
 
 def test_statistics_that_no_data_has_are_one_line(checkout, tmp_path, monkeypatch) -> None:
