@@ -255,7 +255,7 @@ def test_pictures_that_are_too_small_for_a_judge_are_null_with_the_reason(
         Image.fromarray(np.full((3, 3), index, np.uint8)).save(tmp_path / "tiny" / f"{index}.png")
     tiny = str(tmp_path / "tiny")
     run(monkeypatch, tiny, "--reference", tiny, "--metric", "c2st_pixel")
-    assert "too small for the network that judges them" in capsys.readouterr().out
+    assert "too small for the judge" in capsys.readouterr().out
 
 
 def test_a_folder_to_write_to_is_refused_before_anything_is_scored(
