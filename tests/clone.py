@@ -55,9 +55,9 @@ class Clone:
             self.settings["features"]["replicas"] = 0
             self.settings["evaluate"] |= {"metrics": FEW_METRICS, "sample_sets": 1}
             self.settings["report"]["gates"] = []  # which judge the others
-        models = self.settings["models"]
+        models, kinds = self.settings["models"], self.settings["selected"]
         self.settings["models"] = {name: models[name] | SMALL_MODEL for name in PRESETS}
-        self.settings["selected"] = {name: models[name]["kind"] for name in selected}
+        self.settings["selected"] = {name: kinds[name] for name in selected}
         self.write_params()
         # `dvc exp run` commits, too, and the machine's own settings may name nobody.
         self._git("config", "user.name", "t")

@@ -19,6 +19,7 @@ from tests.clone import TRAIN_ONE_STEP, Clone, wait_for
 pytestmark = pytest.mark.slow
 
 ALL = [
+    "resolve",
     "prepare",
     "features",
     "references",
@@ -135,7 +136,7 @@ def test_a_changed_beta_runs_that_model_only_and_changing_it_back_runs_nothing_a
     own = clone.settings["models"]["vae"]["beta"]
     clone.settings["models"]["vae"]["beta"] = 2 * own
     clone.write_params()
-    assert set(clone.repro()) == {"train@vae", "evaluate@vae", *AFTER}
+    assert set(clone.repro()) == {"resolve", "train@vae", "evaluate@vae", *AFTER}
     assert outs(clone) != before
     clone.settings["models"]["vae"]["beta"] = own
     clone.write_params()
@@ -150,19 +151,19 @@ def test_a_preset_runs_its_own_stages_when_it_is_selected_and_none_before(clone)
     page = (clone.folder / "reports/index.html").read_bytes()
     clone.settings["models"]["vae_two"] = dict(clone.settings["models"]["vae"], latent_dim=2)
     clone.write_params()
-    assert clone.repro() == []
+    assert clone.repro() == ["resolve"]
     clone.settings["selected"]["vae_two"] = "vae"
     clone.write_params()
-    assert set(clone.repro()) == {"train@vae_two", "evaluate@vae_two", *AFTER}
+    assert set(clone.repro()) == {"resolve", "train@vae_two", "evaluate@vae_two", *AFTER}
     assert b"vae_two" in (clone.folder / "reports/index.html").read_bytes()
     del clone.settings["selected"]["vae_two"]
     clone.write_params()
-    assert set(clone.repro()) <= AFTER
+    assert set(clone.repro()) <= {"resolve", *AFTER}
     assert (clone.folder / "outputs/train/vae_two").is_dir()
     assert (clone.folder / "reports/index.html").read_bytes() == page
     del clone.settings["models"]["vae_two"]
     clone.write_params()
-    assert clone.repro() == []
+    assert set(clone.repro()) <= {"resolve"}
     remove(clone, "vae_two")
 
 
@@ -197,7 +198,7 @@ def test_a_selected_name_that_does_not_exist_ends_in_one_line(clone):
     clone.settings["selected"]["gan_r2"] = "gan"
     clone.write_params()
     try:
-        done = clone.run(sys.executable, "-m", "pipelines.settings.params")
+        done = clone.run(sys.executable, "-m", "pipelines.resolve")
         assert done.returncode == 1
         assert done.stderr.startswith("error: params.yaml: selected.gan_r2: no such model, did you")
     finally:
@@ -208,13 +209,15 @@ def test_a_selected_name_that_does_not_exist_ends_in_one_line(clone):
 def test_an_edit_of_one_kind_runs_no_stage_of_another(clone):
     path = clone.folder / "genmodels/models/gan.py"
     before = path.read_bytes()
-    path.write_bytes(before + b"\n# edited\n")
     try:
-        # And no report: a comment changes no weights.
+        path.write_bytes(before + b"\n# edited\n")
+        assert clone.repro() == ["resolve"]
+        path.write_bytes(before + b"\nEDITED = 1\n")
+        assert clone.repro("resolve") == ["resolve"]
         assert clone.would_run() == {"train@gan_r1", "evaluate@gan_r1"}
     finally:
         path.write_bytes(before)
-    assert clone.repro() == []
+    assert set(clone.repro()) <= {"resolve"}
 
 
 def test_a_forced_repro_gives_the_same_bytes_and_no_second_run(clone):
@@ -228,7 +231,7 @@ def test_a_killed_training_resumes_to_the_same_bytes_in_the_same_runs(clone):
     before, own = outs(clone), clone.settings["models"]["vae"]["learning_rate"]
     clone.settings["models"]["vae"]["learning_rate"] = 2 * own
     clone.write_params()
-    assert set(clone.repro()) == {"train@vae", "evaluate@vae", *AFTER}
+    assert set(clone.repro()) == {"resolve", "train@vae", "evaluate@vae", *AFTER}
     uninterrupted, known = outs(clone), runs(clone)
     # The same once more, without its cached results and its MLflow runs, and killed half-way.
     for path in clone.folder.glob("mlflow.db*"):
