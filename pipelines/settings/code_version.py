@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.settings import files, paths
+from pipelines.settings import files
 
+#: Where the running code lies; a test that moves the checkout leaves it.
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pipelines", "genmodels", "evaluation")
 #: Modules that decide no result: they check settings, place files, name runs, show progress or
 #: print a plan. A change of them reruns nothing. A name covers what lies below it.
@@ -44,7 +46,7 @@ def code_version(module: str, by_name: Iterable[str] = ()) -> str:
     code = closure(module, *by_name, ignored=ignored)
     parts = [[name, _read(path).meaning] for name, path in sorted(code.items())]
     if module in DATA_OF:
-        folder = paths.ROOT / DATA_OF[module]
+        folder = ROOT / DATA_OF[module]
         parts += [[path.name, files.md5(path)] for path in sorted(folder.iterdir())]
     return _digest(parts)
 
@@ -81,7 +83,7 @@ def _in(name: str, prefixes: Iterable[str]) -> bool:
 def _file(module: str) -> Path | None:
     if not _in(module, PACKAGES):
         return None
-    relative = paths.ROOT.joinpath(*module.split("."))
+    relative = ROOT.joinpath(*module.split("."))
     candidates = (relative.with_suffix(".py"), relative / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
 

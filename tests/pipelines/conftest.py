@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import hashlib
 import json
 import shutil
 import sys
@@ -161,7 +162,7 @@ def reproduced(store_home: Path) -> Path:
 
 
 def write_outputs(root: Path) -> None:
-    write_params_and_lock(root)
+    write_settings_and_lock(root)
     write_json(root / "outputs/prepare/manifest.json", {"dataset": "mnist5k"})
     for position, model in enumerate(MODELS):
         for seed in SEEDS:
@@ -172,27 +173,25 @@ def write_outputs(root: Path) -> None:
     (root / "reports/leaderboard.csv").write_text("model,fid\nvae,3\n")
 
 
-def write_params_and_lock(root: Path) -> None:
-    models, stages = {}, {"prepare": {"outs": [{"path": "outputs/prepare", "md5": f"{7:032}.dir"}]}}
-    for model, kind in MODELS.items():
-        entry = {"kind": kind, "beta": 1.0, "widths": [8, 16], "sigma": None}
-        models[model] = entry
-        settings = {f"models.{model}": entry, "seeds": list(SEEDS), "train": {"threads": 1}}
+def write_settings_and_lock(root: Path) -> None:
+    stages = {"prepare": {"outs": [{"path": "outputs/prepare", "md5": f"{7:032}.dir"}]}}
+    for model in MODELS:
+        deps = [f"outputs/resolve/train/{model}.json", "outputs/resolve/seeds.json"]
+        deps += [f"outputs/prepare/{name}" for name in fingerprint.DATA]
         stages[f"train@{model}"] = {
-            "deps": [{"path": f"genmodels/models/{kind}.py", "md5": "0" * 32}],
-            "params": {"params.yaml": settings},
+            "deps": [
+                {"path": path, "md5": hashlib.md5(path.encode()).hexdigest()} for path in deps
+            ],
             "outs": [{"path": f"outputs/train/{model}", "md5": f"{8:032}.dir"}],
         }
     # JSON is YAML.
     write_json(root / "dvc.lock", {"schema": "2.0", "stages": stages})
-    # Another preset that is not selected is nobody's business.
-    models["unselected"] = {"kind": "vae"}
     settings = {
-        "selected": MODELS,
-        "models": models,
+        "code": "1",
+        "selected": list(MODELS),
         "report": {"rank_by": "fid_classifier", "gates": []},
     }
-    write_json(root / "params.yaml", settings)
+    write_json(root / "outputs/resolve/publish.json", settings)
 
 
 @functools.cache
@@ -205,7 +204,7 @@ def trained(model: str, seed: int) -> GenerativeModel:
 
 def write_run(root: Path, model: str, seed: int, position: int) -> None:
     folder = root / f"outputs/train/{model}/{seed}"
-    card = {"model": model, "family": model, "seed": seed}
+    card = {"model": model, "family": model, "seed": seed, "train": {"threads": 1}}
     drawn = trained(model, seed)
     write_model(folder, drawn, drawn.config.model_dump(), card)
     phase = "vae" if model == "vae" else "generator"

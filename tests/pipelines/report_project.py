@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from evaluation.figures import grids
-from pipelines.settings import params, paths
+from pipelines.settings import params, paths, resolving
+from pipelines.settings.resolved import ReportSettings
 from tests.clone import HANGING_S
 
 SEEDS = (0, 1)
@@ -245,6 +246,11 @@ def write_project(root: Path) -> None:
     entries = json.loads((root / "params.yaml").read_text())["models"]
     for position, name in enumerate(MODELS):
         write_model(root, position, name, entries[name])
+
+
+def report_settings() -> ReportSettings:
+    """The settings of the stage, from the params.yaml of the checkout that `paths` point to."""
+    return resolving.resolve(params.load(), ReportSettings)
 
 
 #: The stage in a process of its own, on the folder named behind it.

@@ -31,9 +31,9 @@ def test_a_missing_output_is_one_line_that_names_dvc_repro(
 
 
 def test_a_model_that_was_never_trained_is_named(reproduced: Path) -> None:
-    settings = json.loads(paths.PARAMS.read_text())
-    settings["selected"]["iwae"] = "iwae"
-    paths.PARAMS.write_text(json.dumps(settings))
+    path = paths.RESOLVE / "publish.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"selected": ["vae", "iwae"]}))
     with pytest.raises(UserError, match=r"model iwae is not in it; `dvc repro`"):
         publish.publish()
 
@@ -41,18 +41,14 @@ def test_a_model_that_was_never_trained_is_named(reproduced: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "value", "message"),
     [
-        (
-            "selected",
-            {},
-            r"^params.yaml: selected: \{\} is not allowed: dictionary should have at l",
-        ),
-        ("report", {}, r"^params.yaml: report.rank_by: this key is missing"),
+        ("selected", {}, r"^publish.json: selected: \{\} is not allowed"),
+        ("report", {}, r"^publish.json: report.rank_by: this key is missing"),
     ],
 )
 def test_what_it_reads_of_the_settings_is_checked(
     reproduced: Path, section: str, value: object, message: str
 ) -> None:
-    settings = json.loads(paths.PARAMS.read_text())
-    paths.PARAMS.write_text(json.dumps(settings | {section: value}))
+    path = paths.RESOLVE / "publish.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {section: value}))
     with pytest.raises(UserError, match=message):
         publish.publish()

@@ -18,13 +18,14 @@ from PIL import Image
 from evaluation.comparing import leaderboard, value_text
 from pipelines import report
 from pipelines.reporting import inputs
-from pipelines.settings import params, paths
+from pipelines.settings import paths
 from tests.pipelines.report_project import (
     CHECKOUT,
     MODELS,
     REFERENCES,
     VALUES,
     make_record,
+    report_settings,
     run_stage,
     write_json,
 )
@@ -88,8 +89,8 @@ def test_no_id_of_the_page_stands_for_two_different_things(page: str) -> None:
 
 
 def test_a_name_with_markup_is_shown_as_text(before_report: Path) -> None:
-    settings = params.load()
-    found = inputs.read(settings)
+    settings = report_settings()
+    found = inputs.read(settings.selected, settings.seeds)
     bad = "<b>&x"
     first = found.models[0]
     row = leaderboard.Row(bad, **{k: v for k, v in vars(first.row).items() if k != "name"})

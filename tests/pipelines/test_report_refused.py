@@ -1,15 +1,14 @@
 """Results that the report does not take: one line each."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from pipelines import report
 from pipelines.reporting import inputs
-from pipelines.settings import params, paths, sections
+from pipelines.settings import paths, sections
 from pipelines.settings.errors import UserError
-from tests.pipelines.report_project import SHA, write_json
+from tests.pipelines.report_project import MODELS, SHA, report_settings
 
 
 @pytest.mark.parametrize(
@@ -38,10 +37,8 @@ def test_a_missing_file_is_one_line_with_the_command(
 
 
 def test_results_of_other_seeds_are_refused(before_report: Path) -> None:
-    raw = json.loads(paths.PARAMS.read_text())
-    write_json(paths.PARAMS, {**raw, "seeds": [0, 1, 2]})
     with pytest.raises(UserError, match=r"holds seeds 0, 1, params.yaml asks for 0, 1, 2"):
-        inputs.read(params.load())
+        inputs.read(list(MODELS), [0, 1, 2])
 
 
 @pytest.mark.parametrize("rank_by", ["fid_clasifier", "rate"])
@@ -49,16 +46,16 @@ def test_ranking_by_an_unknown_value_or_a_diagnostic_is_refused(
     before_report: Path, rank_by: str
 ) -> None:
     # Behind the check of params.yaml, which knows the metrics but not what the models could do.
-    settings = params.load().model_copy(
+    settings = report_settings().model_copy(
         update={"report": sections.Report(rank_by=rank_by, gates=[])}
     )
     with pytest.raises(UserError, match=f"report.rank_by: '{rank_by}'"):
-        report.build(settings, inputs.read(settings))
+        report.build(settings, inputs.read(settings.selected, settings.seeds))
 
 
 def test_values_of_two_extractors_are_refused(before_report: Path) -> None:
     path = paths.EVALUATE / "gan_r1" / "records.json"
     path.write_text(path.read_text().replace(SHA, "0000" * 16))
-    settings = params.load()
+    settings = report_settings()
     with pytest.raises(UserError, match="fid_classifier: vae and gan_r1 are not comparable: extra"):
-        report.build(settings, inputs.read(settings))
+        report.build(settings, inputs.read(settings.selected, settings.seeds))

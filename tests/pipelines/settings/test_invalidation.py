@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from genmodels.build import kinds
-from pipelines.settings import params, paths, resolved, resolving
+from pipelines.settings import code_version, params, paths, resolved, resolving
 from pipelines.settings.code_version import DECIDES_NOTHING, TRACKING, closure
 
 ROOT = paths.ROOT
@@ -31,7 +31,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(code_version, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "PARAMS", tmp_path / "params.yaml")
     return tmp_path
 

@@ -10,7 +10,7 @@ from pipelines.tracking import mlmodel
 from pipelines.trained import trained_models
 from pipelines.training.weights import read_model
 from tests.conftest import presets, small_model
-from tests.pipelines.conftest import write_json, write_params_and_lock
+from tests.pipelines.conftest import write_json, write_settings_and_lock
 from tests.pipelines.opened_store import client
 from tests.pipelines.tiny_model import save_trained, write_params
 
@@ -68,7 +68,7 @@ def test_the_advice_for_a_file_that_was_tampered_with_helps(reproduced):
     ):
         trained_models.load("champion")
     client().delete_run(re.search(r"run (\w+) in", str(error.value))[1])
-    write_params_and_lock(reproduced)
+    write_settings_and_lock(reproduced)
     published()
     trained_models.load("champion")
 
@@ -95,7 +95,7 @@ def test_an_alias_that_nobody_set_is_refused_in_one_line(reproduced):
     message = r"no alias 'champion' in the registry; `make publish` sets it"
     with pytest.raises(UserError, match=message):
         trained_models.load("champion")
-    write_params_and_lock(reproduced)
+    write_settings_and_lock(reproduced)
     published()
     client().delete_registered_model_alias("genmodels", "champion")
     with pytest.raises(UserError, match=message):
