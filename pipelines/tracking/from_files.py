@@ -129,6 +129,7 @@ def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:
     Raises:
         UserError: A file is missing, or dvc.lock does not hold the model.
     """
+    fingerprint.train_stage(model, lock)
     records = files.read_json(paths.EVALUATE / model / "records.json", MADE_BY)["seeds"]
     summary = files.read_json(paths.METRICS / f"{model}.json", MADE_BY)
     timing = {stage: _timing(stage, model) for stage in ("train", "evaluate")}

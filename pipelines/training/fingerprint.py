@@ -56,11 +56,21 @@ def from_lock(model: str, seed: int, lock: Mapping[str, Any] | None = None) -> s
     Raises:
         UserError: dvc.lock does not hold this model.
     """
-    stage = (read_lock() if lock is None else lock).get(f"train@{model}")
-    if stage is None:
-        raise UserError(f"{paths.DVC_LOCK.name}: model {model} is not in it; `{MADE_BY}` trains it")
+    stage = train_stage(model, read_lock() if lock is None else lock)
     hashes = {dep["path"]: dep["md5"] for dep in stage["deps"]}
     return _fingerprint({_relative(f): hashes.get(_relative(f)) for f in run_files(model)}, seed)
+
+
+def train_stage(model: str, lock: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The stage that trained a model, as dvc.lock has it.
+
+    Raises:
+        UserError: dvc.lock does not hold this model.
+    """
+    stage: Mapping[str, Any] | None = lock.get(f"train@{model}")
+    if stage is None:
+        raise UserError(f"{paths.DVC_LOCK.name}: model {model} is not in it; `{MADE_BY}` trains it")
+    return stage
 
 
 def _relative(file: Path) -> str:

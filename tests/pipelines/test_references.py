@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from evaluation.comparing import reference_rows
-from pipelines import references
+from pipelines import features, references
 from pipelines.data import extractors
 from pipelines.settings import paths, sections
+from pipelines.settings.resolved import ReferencesSettings
 from tests.pipelines.test_features import SETTINGS, prepare
 
 METRICS = ["fid", "mse", "discriminator"]
@@ -20,25 +21,12 @@ def made(checkout: Path, settings) -> dict:
 
 @pytest.fixture
 def settings(checkout: Path):
-    from pipelines import features
-
-    class Settings:
-        features = SETTINGS
-        train = sections.Train(
-            device="cpu", precision="fp32", threads=1, num_snapshots=1, snapshot_images=1
-        )
-        evaluate = sections.Evaluate(
-            metrics=METRICS,
-            max_samples=30,
-            sample_sets=2,
-            sample_seed=0,
-            metric_seed=0,
-            grid_images=1,
-        )
-
+    evaluate = sections.Evaluate(
+        metrics=METRICS, max_samples=30, sample_sets=2, sample_seed=0, metric_seed=0, grid_images=1
+    )
     prepare(labelled=True)
     features.make(SETTINGS)
-    return Settings
+    return ReferencesSettings(code="1", evaluate=evaluate, features=SETTINGS, threads=1)
 
 
 def test_every_row_is_measured_by_what_images_alone_can_have(made) -> None:
@@ -70,7 +58,8 @@ def test_theory_expects_a_floor_for_each_extractor(made, settings) -> None:
 
 
 def test_a_row_that_the_data_cannot_give_says_why(settings) -> None:
-    settings.evaluate = settings.evaluate.model_copy(update={"max_samples": 45})
+    evaluate = settings.evaluate.model_copy(update={"max_samples": 45})
+    settings = settings.model_copy(update={"evaluate": evaluate})
     made = references.make(settings)  # 40 held-out images for 45 of the test split
     assert made["held_out"] == {"records": {}, "reason": "fewer_held_out_images"}
     assert made["train_copies"]["reason"] is None
