@@ -12,9 +12,10 @@ from markdown_it import MarkdownIt
 from evaluation.comparing import leaderboard
 from pipelines import report
 from pipelines.reporting import inputs
-from pipelines.settings import params, paths
+from pipelines.settings import paths
 from pipelines.tracking import from_files
 from pipelines.tracking.run import Identity
+from tests.pipelines.report_project import report_settings
 
 NAMES = [
     "price_$5_to_$10",
@@ -52,8 +53,8 @@ def test_class_folders_may_have_any_name(before_report: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a|b", "`x` | y", "<b>&x", "*a*_b_", "[x](y)"])
 def test_a_model_may_have_any_name(name: str, before_report: Path) -> None:
-    settings = params.load()
-    results = inputs.read(settings)
+    settings = report_settings()
+    results = inputs.read(settings.selected, settings.seeds)
     before = table(report.build(settings, results)[paths.COMPARISON])
     first = results.models[0]
     row = leaderboard.Row(name, **{k: v for k, v in vars(first.row).items() if k != "name"})

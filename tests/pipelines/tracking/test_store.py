@@ -235,7 +235,7 @@ def test_processes_that_meet_a_fresh_store_at_once_all_get_it(tmp_path: Path) ->
     code = (
         "import sys; from pipelines.tracking.run import Identity;"
         "from pipelines.tracking.store import open_store;"
-        # No training: that would not wait for long beside three others.
+        "from pipelines.tracking import live_run; live_run.MAX_WAIT_S = 600;"
         "store = open_store(); assert store.is_on;"
         "run = store.start_run("
         "    Identity('vae', 'vae', 'vae', 0, sys.argv[1] * 64), {'beta': 1}, {});"
