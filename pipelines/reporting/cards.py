@@ -11,6 +11,7 @@ from evaluation.comparing.reference_rows import FLOOR
 from evaluation.comparing.value_text import number
 from pipelines.reporting.differing import text_of
 from pipelines.reporting.inputs import ModelResult, Results
+from pipelines.settings.escape import shell
 
 #: What a model can do, by a metric that only such a model has.
 ABILITIES = {
@@ -252,9 +253,9 @@ def _uncertainty(
 
 def _commands(name: str, settings: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"dvc repro evaluate@{name}",
-        f"genmodels sample {name} --num 64 --out {name}.png",
+        shell("dvc", "repro", f"evaluate@{name}"),
+        shell("genmodels", "sample", name, "--num", 64, "--out", f"{name}.png"),
     ]
     if settings.get("conditional"):
-        lines.append(f"genmodels sample {name} --class 0 --out {name}_0.png")
+        lines.append(shell("genmodels", "sample", name, "--class", 0, "--out", f"{name}_0.png"))
     return lines
