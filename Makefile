@@ -65,12 +65,11 @@ reproduce: $(READY) ## published figures on all of MNIST, into reports/reproduct
 smoke: $(READY) ## all stages on tiny data, in a temporary clone
 	pytest -q tests/test_smoke.py
 
-# Those that bound seconds need the cores for themselves.
+# A slow test starts processes of its own and a file of slow tests shares one clone: two at a time.
 XDIST := --numprocesses logical --dist loadgroup --maxprocesses
 test: lint ## every check and every test
 	OMP_NUM_THREADS=1 pytest -q -m "not slow" $(XDIST) 4
-	OMP_NUM_THREADS=1 pytest -q -m "slow and not timed" $(XDIST) 2
-	pytest -q -m timed
+	OMP_NUM_THREADS=1 pytest -q -m slow $(XDIST) 2
 
 check: lint ## lint, dvc.yaml against the code, README, contracts of kinds and metrics
 	pytest -q tests/pipelines/test_dvc_yaml.py tests/test_readme.py \
