@@ -1,6 +1,6 @@
 """Which stages the next `dvc repro` runs, and why.
 
-Runs the stage `resolve` first (about three seconds), because the other stages depend on what it
+Runs the stage `resolve` first, because the other stages depend on what it
 writes. `dvc status` alone compares with the files that `resolve` wrote last time.
 """
 
@@ -25,53 +25,48 @@ def stages_to_run(repo: Repo) -> dict[str, str]:
 
     A stage behind one that runs is listed, too: it runs if the outs of that stage change.
     """
-    reasons = {
-        name: "; ".join(_reasons(repo, name, changes))
-        for name, changes in repo.status(targets=[paths.DVC_YAML.name]).items()
-    }
-    order = [stage.addressing for stage in reversed(list(_sorted(repo)))]
-    upstream = {
-        stage.addressing: [other.addressing for other in repo.index.graph.successors(stage)]
-        for stage in repo.index.graph
-    }
-    for name in order:
-        running = [other for other in upstream[name] if other in reasons]
-        if name not in reasons and running:
-            reasons[name] = f"if the outs of {', '.join(sorted(running))} change"
-    return {name: reasons[name] for name in order if name in reasons}
+    changes = repo.status(targets=[paths.DVC_YAML.name])
+    lock = read_yaml(paths.DVC_LOCK)["stages"]
+    reasons: dict[str, str] = {}
+    for name, upstream in _stages(repo).items():
+        if name in changes:
+            reasons[name] = "; ".join(_reasons(repo, lock.get(name), changes[name]))
+        elif running := [other for other in upstream if other in reasons]:
+            reasons[name] = f"if the outs of {', '.join(running)} change"
+    return reasons
 
 
-def _sorted(repo: Repo) -> Iterator[Any]:
-    """Every stage of the pipeline, a stage before those it depends on."""
-    import networkx  # noqa: PLC0415  (DVC's graphs)
-
-    ours = [s for s in repo.index.graph if Path(s.path_in_repo).name == s.path_in_repo]
-    yield from networkx.lexicographical_topological_sort(
-        repo.index.graph.subgraph(ours), key=lambda stage: stage.addressing
-    )
+def _stages(repo: Repo) -> dict[str, list[str]]:
+    """By stage of dvc.yaml the stages that it depends on, a stage behind these."""
+    graph = repo.index.graph
+    ours = {s.addressing: s for s in graph if Path(s.path_in_repo) == Path(paths.DVC_YAML.name)}
+    upstream = {n: [o.addressing for o in graph.successors(s)] for n, s in ours.items()}
+    return {name: upstream[name] for name in graphlib.TopologicalSorter(upstream).static_order()}
 
 
-def _reasons(repo: Repo, stage: str, changes: list[Any]) -> Iterator[str]:
+def _reasons(repo: Repo, locked: Mapping[str, Any] | None, changes: list[Any]) -> Iterator[str]:
+    if locked is None:
+        yield "it has not run yet"
+        return
+    hashes = {dep["path"]: dep["md5"] for dep in locked["deps"]}
     for change in changes:
         if isinstance(change, str):
             yield change
             continue
-        for paths_ in change.values():
-            for path, state in paths_.items():
-                is_settings = path.startswith("outputs/resolve/") and state == "modified"
-                yield _difference(repo, stage, path) if is_settings else f"{path} is {state}"
+        for path, state in (pair for group in change.values() for pair in group.items()):
+            if path.startswith("outputs/resolve/") and path in hashes and state == "modified":
+                yield _difference(Path(repo.cache.local.oid_to_path(hashes[path])), path)
+            else:
+                yield f"{path} is {state}"
 
 
-def _difference(repo: Repo, stage: str, path: str) -> str:
-    """What differs between the settings that a stage ran with and those of now."""
-    deps = read_yaml(paths.DVC_LOCK)["stages"][stage]["deps"]
-    md5 = next((dep["md5"] for dep in deps if dep["path"] == path), "")
-    before = Path(repo.cache.local.oid_to_path(md5)) if md5 else paths.ROOT / "none"
+def _difference(before: Path, path: str) -> str:
+    """What differs between the settings that a stage ran with, in the cache, and those of now."""
     if not before.is_file():
         return "its settings or its code changed"
     old, new = (_flat(json.loads(file.read_text())) for file in (before, paths.ROOT / path))
     lines = [
-        f"{key} {old.get(key)} -> {new.get(key)}" if key != "code" else "its code changed"
+        "its code changed" if key == "code" else f"{key} {old.get(key)} -> {new.get(key)}"
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     ]
@@ -90,9 +85,11 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def main() -> None:
     """Prints one line a stage."""
     command_line.parser("status", __doc__).parse_args()
+    resolve = [sys.executable, "-m", "dvc", "repro", "--quiet", "resolve"]
+    if subprocess.run(resolve, cwd=paths.ROOT, stdout=subprocess.PIPE, check=False).returncode:
+        sys.exit(1)  # the stage has printed the reason
     try:
         with Repo(str(paths.ROOT)) as repo:
-            repo.reproduce("resolve")
             reasons = stages_to_run(repo)
     except DvcException as error:
         raise UserError(str(error)) from None
