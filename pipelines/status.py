@@ -4,7 +4,10 @@ Runs the stage `resolve` first, because the other stages depend on what it
 writes. `dvc status` alone compares with the files that `resolve` wrote last time.
 """
 
+import graphlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
