@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro ui publish report gate tune tune-dashboard presets reproduce smoke test check lint bench peers dag clean
+.PHONY: help setup repro status ui publish report gate tune tune-dashboard presets reproduce smoke test check lint bench peers dag clean
 
 help: ## this text
 	@echo "make repro runs the pipeline, make ui shows its runs, make test checks the code."
@@ -32,6 +32,9 @@ repro: $(READY) ## the whole pipeline: data, features, training, evaluation, rep
 	@echo "report: $(CURDIR)/reports/index.html"
 	@echo "runs:   make ui"
 
+status: $(READY) ## the stages that the next `dvc repro` runs, with the reason of each
+	@python -m pipelines.status
+
 ui: $(READY) ## the MLflow UI on 127.0.0.1 (PORT=5000), with a store that is complete
 	@python -m pipelines.ui --port $(PORT)
 
@@ -41,11 +44,11 @@ publish: $(READY) ## complete the MLflow store from the files
 report: $(READY) ## the report and what it needs
 	dvc repro report
 
-gate: $(READY) ## hold the results against the gates of params.yaml; fails where one is broken
+gate: $(READY) ## check the results against the gates of params.yaml; exit code 1 if one is broken
 	@python -m pipelines.gate
 
 STUDY ?=
-tune: $(READY) ## a study of params.yaml: make tune STUDY=vae_beta, about five minutes on 2 cores
+tune: $(READY) ## a study of tune.yaml: make tune STUDY=vae_beta, about five minutes on 2 cores
 	@test -n "$(STUDY)" || { echo "name one: make tune STUDY=vae_beta"; exit 1; }
 	dvc repro pipelines/tuning/dvc.yaml:tune@$(STUDY)
 	@echo "page: $(CURDIR)/outputs/tune/$(STUDY)/index.html"
