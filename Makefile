@@ -59,10 +59,13 @@ tune-dashboard: $(READY) ## Optuna's own pages of the studies on 127.0.0.1 (DASH
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,dashboard]'
 	@optuna-dashboard --host 127.0.0.1 --port $(DASHBOARD_PORT) "$(OPTUNA_STORAGE)"
 
-presets: $(READY) ## every preset, three seeds each, into reports/presets.md: about 70 CPU-minutes
-	python -m pipelines.presets
+SELECTED = from pipelines.settings import params; \
+	print(*("-S ++selected.%s=%s" % (name, entry["kind"]) for name, entry in params.load().models.items()))
+presets: $(READY) ## every preset, three seeds each, as the DVC experiment `presets`: about 2 CPU-hours
+	dvc exp run --temp --name presets -S 'seeds=[0,1,2]' $$(python -c '$(SELECTED)')
+	@echo "report and leaderboard: dvc exp apply presets"
 
-reproduce: $(READY) ## published figures on all of MNIST, into reports/reproductions.md: about two hours
+reproduce: $(READY) ## published results on all of MNIST, into reports/reproductions.md: about two hours
 	python -m pipelines.reproduce
 
 smoke: $(READY) ## all stages on tiny data, in a temporary clone

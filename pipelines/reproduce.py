@@ -1,240 +1,268 @@
-"""Published results again.
+"""Published results, reproduced and compared with their claims.
 
-A study is a file of `reproductions/`: the data, complete settings of every model, what is measured
-and what is claimed. All of them are made where none is named. What is finished is not made again,
-and what was interrupted goes on. The models stay in `outputs/studies/`, the numbers in
-`reports/reproductions/<study>.json`, and the page is `reports/reproductions.md`.
+A file of `reproductions/` is a params.yaml plus claims. Keys that it does not set have the values
+of params.yaml, and the `base:` of a model is another model of the file or of params.yaml. Finished
+models are kept, interrupted ones resume. The models are written to `outputs/reproductions/<name>/`,
+the numbers to `reports/reproductions/<name>.json`, and the page is `reports/reproductions.md`.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 
-from pipelines import features, prepare, reproduction_page, studies
+from pipelines import features, prepare
 from pipelines.data import splits
 from pipelines.data.prepared import Prepared
-from pipelines.settings import command_line, files, paths, presets, sections, yaml_files
-from pipelines.settings.code_version import training_version
+from pipelines.reporting import reproductions
+from pipelines.settings import command_line, files, params, paths, presets
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.refusals import check, suggest
-from pipelines.settings.sections import Name, Section, Seed
-from pipelines.studies import Job
-from pipelines.study_measures import Measures
+from pipelines.settings.sections import Evaluate, Features, Name, Prepare, Section, Seeds, Train
+from pipelines.settings.yaml_files import read_yaml
 from pipelines.training import fingerprint
+from pipelines.training.rows import Rows
+
+#: Sections whose missing keys are those of params.yaml.
+SECTIONS = ("prepare", "features", "train", "evaluate")
 
 
-class Measured(Section):
-    """One value of one row.
+class Value(Section):
+    """One value of one model."""
 
-    Attributes:
-        row: The row.
-        value: The value's name.
-    """
-
-    row: Name
+    model: Name
     value: Name
 
 
 class Along(Section):
-    """A value between rows: the polyline through them, read where another value is equal.
+    """A value between models: the polyline through them, read where another value is equal.
 
     Attributes:
-        rows: At least two.
-        value: What is read.
+        models: At least two.
+        value: The value that is read.
         equal: The value in which the other side of the comparison and the polyline agree.
     """
 
-    rows: Annotated[list[Name], Field(min_length=2)]
+    models: Annotated[list[Name], Field(min_length=2)]
     value: Name
     equal: Name
 
 
 class Claim(Section):
-    """What a paper or a repository says, and how far off it still counts as found again.
+    """A published statement, and the range in which a result agrees with it.
 
     Attributes:
-        text: The claim.
-        form: Of `of` by itself, or of `of` minus or divided by `against`, seed by seed.
-        of: What is claimed to have a value.
-        against: What it is compared with; null for form `value`.
-        published: The published value of the form, or null where only a direction is.
-        low: The least value that agrees with the claim; null for no limit.
+        text: The statement.
+        form: `of` alone, or `of` minus or divided by `against`, seed by seed.
+        of: The value that the statement is about.
+        against: The other side; null for form `value`.
+        published: The published value; null if only a direction is published.
+        low: The smallest value that agrees; null for no limit.
         high: The largest.
     """
 
     text: str
     form: Literal["value", "difference", "ratio"]
-    of: Measured
-    against: Measured | Along | None
-    published: float | None
-    low: float | None
-    high: float | None
+    of: Value
+    against: Value | Along | None = None
+    published: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
-class Study(Section):
-    """A file of `reproductions/`.
+class Reproduction(Section):
+    """A file of `reproductions/`, with the settings of params.yaml that it does not set.
 
     Attributes:
-        title: Of its part of the page.
-        published: What is published, where, and under which conditions.
-        deviations: What is done otherwise here.
-        seeds: Of the trainings.
-        prepare: The data, as section `prepare` of params.yaml.
-        features: The extractor; null where nothing needs one.
-        train: As section `train` of params.yaml.
-        measures: What is measured.
-        rows: Complete settings of each model, as an entry of `models:`.
-        claims: What the values are held against; empty where nothing is settled.
+        title: Title of its part of the page.
+        published: The publication, its values and its conditions.
+        deviations: Differences from these conditions.
+        features: None if no metric needs an extractor.
+        models: By name all settings of a model.
+        claims: Empty if nothing is claimed.
     """
 
     title: str
     published: str
     deviations: list[str]
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    prepare: sections.Prepare
-    features: sections.Features | None
-    train: sections.Train
-    measures: Measures
-    rows: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    seeds: Seeds
+    prepare: Prepare
+    features: Features | None
+    train: Train
+    evaluate: Evaluate
+    models: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     claims: list[Claim]
 
 
 def names() -> list[str]:
-    """All studies, by name."""
+    """The names of all reproductions."""
     return sorted(path.stem for path in paths.REPRODUCTIONS.glob("*.yaml"))
 
 
-def read(name: str) -> Study:
-    """Reads and checks a study.
+def read(name: str) -> Reproduction:
+    """Reads, resolves and checks a reproduction.
 
     Raises:
-        UserError: There is no such study, or its first mistake in one line.
+        UserError: There is no such file, or its first mistake.
     """
     known = names()
     if name not in known:
         raise UserError(
-            f"no study {name!r}{suggest(name, known)}; reproductions/ has {', '.join(known)}"
+            f"no reproduction {name!r}{suggest(name, known)}; reproductions/ has {', '.join(known)}"
         )
     path = paths.REPRODUCTIONS / f"{name}.yaml"
     where = f"{path.parent.name}/{path.name}"
-    raw = yaml_files.read_yaml(path)
-    study = check(functools.partial(Study.model_validate, raw), Study, where)
-    if len(set(study.seeds)) != len(study.seeds):
-        raise UserError(f"{where}: seeds: {study.seeds} names a seed twice")
-    for row, entry in study.rows.items():
-        presets.check_entry(entry, f"{where}: rows.{row}")
+    raw = resolve(read_yaml(path), read_yaml(paths.PARAMS), where)
+    reproduction = check(functools.partial(Reproduction.model_validate, raw), Reproduction, where)
+    if len(set(reproduction.seeds)) != len(reproduction.seeds):
+        raise UserError(f"{where}: seeds: {reproduction.seeds} names a seed twice")
+    assert reproduction.features is not None  # section of params.yaml
+    extractors = reproduction.features.extractors
     try:
-        needed = study.measures.need_features
+        values = list(params.measured(reproduction.evaluate.metrics, extractors))
+        needed = params.needs_extractor(reproduction.evaluate.metrics)
     except ValueError as error:
-        raise UserError(f"{where}: measures.metrics: {error}") from None
-    if needed and study.features is None:
-        raise UserError(f"{where}: features: null, but measures need an extractor")
-    for claim in study.claims:
-        _check_claim(claim, study, f"{where}: claims: {claim.text!r}")
-    return study
+        raise UserError(f"{where}: evaluate.metrics: {error}") from None
+    for claim in reproduction.claims:
+        _check_claim(claim, list(reproduction.models), values, f"{where}: claims: {claim.text!r}")
+    return reproduction if needed else reproduction.model_copy(update={"features": None})
 
 
-def _check_claim(claim: Claim, study: Study, where: str) -> None:
+def resolve(own: Any, shipped: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The content of a reproduction with what it takes from params.yaml.
+
+    Args:
+        own: The content of its file.
+        shipped: The content of params.yaml.
+        where: The file, for an error.
+
+    Raises:
+        UserError: The file is no mapping, or a model is refused.
+    """
+    if not isinstance(own, dict) or not isinstance(own.get("models"), dict):
+        raise UserError(f"{where}: expected sections, models: among them")
+    sections = {}
+    for key in SECTIONS:
+        section = own.get(key, {})
+        sections[key] = shipped[key] | section if isinstance(section, dict) else section
+    models = presets.resolve(shipped["models"] | own["models"], f"{where}: models")
+    resolved = {name: models[name] for name in own["models"]}
+    return {"seeds": shipped["seeds"], **own, **sections, "models": resolved}
+
+
+def _check_claim(claim: Claim, models: Sequence[str], values: Sequence[str], where: str) -> None:
     if (claim.form == "value") != (claim.against is None):
-        raise UserError(f"{where}: form {claim.form!r} and against {claim.against!r} contradict")
+        needs = "no against" if claim.form == "value" else "against"
+        raise UserError(f"{where}: form {claim.form!r} needs {needs}")
     if claim.low is None and claim.high is None:
-        raise UserError(f"{where}: low and high are both null, so everything would agree")
-    sides = [side for side in (claim.of, claim.against) if side is not None]
-    for row in [r for s in sides for r in (s.rows if isinstance(s, Along) else [s.row])]:
-        if row not in study.rows:
-            raise UserError(f"{where}: no row {row!r}; there are {', '.join(study.rows)}")
+        raise UserError(f"{where}: neither low nor high, so every value agrees")
+    sides: list[Value | Along] = [claim.of, *([] if claim.against is None else [claim.against])]
+    for side in sides:
+        for model in side.models if isinstance(side, Along) else [side.model]:
+            if model not in models:
+                raise UserError(f"{where}: {presets.no_such_model(model, models)}")
+        for value in [side.value, side.equal] if isinstance(side, Along) else [side.value]:
+            if value not in values:
+                raise UserError(
+                    f"{where}: {value!r} is not measured{suggest(value, values)}; "
+                    f"evaluate.metrics gives {', '.join(values)}"
+                )
 
 
-def prepared(study: Study) -> Prepared:
-    """The data of a study and its extractor, made where they are not there yet.
+def prepared(reproduction: Reproduction) -> Prepared:
+    """The data of a reproduction and its extractor; what is missing is made.
 
-    They lie in a folder that is named after their settings, so that studies share them.
+    Their folders are named after their settings, so that reproductions share them.
 
     Raises:
-        UserError: The data cannot be had.
+        UserError: The data is not available.
     """
-    data = fingerprint.digest(study.prepare.model_dump())[:12]
-    folder = paths.STUDIES / ".data" / data
+    data = fingerprint.digest(reproduction.prepare.model_dump())[:12]
+    folder = paths.REPRODUCTION_MODELS / ".data" / data
     if not (folder / "manifest.json").is_file():
-        prepare.make(study.prepare, folder)
-    if study.features is None:
+        prepare.make(reproduction.prepare, folder)
+    if reproduction.features is None:
         return Prepared(folder, None, None)
-    extractor = fingerprint.digest([study.features.model_dump(), data])[:12]
-    made = paths.STUDIES / ".data" / f"{data}-features-{extractor}"
-    if not (made / "card.json").is_file():
-        torch.set_num_threads(study.train.threads)
-        features.make(study.features, folder, made)
-    return Prepared(folder, made, study.features)
+    extractor = fingerprint.digest([reproduction.features.model_dump(), data])[:12]
+    extractors = folder.with_name(f"{data}-features-{extractor}")
+    if not (extractors / "card.json").is_file():
+        torch.set_num_threads(reproduction.train.threads)
+        features.make(reproduction.features, folder, extractors)
+    return Prepared(folder, extractors, reproduction.features)
 
 
-def jobs(name: str, study: Study) -> list[Job]:
-    """What is to be trained and measured."""
-    data = prepared(study)
-    return [
-        Job(
-            study=name,
-            row=row,
-            seed=seed,
-            entry=entry,
-            train=study.train,
-            data=data,
-            measures=study.measures,
-            code=training_version(entry["kind"]),
-        )
-        for row, entry in study.rows.items()
-        for seed in study.seeds
-    ]
+def rows(name: str, reproduction: Reproduction) -> Rows:
+    """The models of a reproduction."""
+    return Rows(
+        title=name,
+        folder=paths.REPRODUCTION_MODELS / name,
+        entries=reproduction.models,
+        seeds=reproduction.seeds,
+        train=reproduction.train,
+        data=prepared(reproduction),
+        evaluate=reproduction.evaluate,
+        where=f"reproductions/{name}.yaml: models",
+    )
 
 
-def reproduce(name: str, study: Study, *, force: bool, at_once: int | None) -> None:
-    """Does what is left of a study and writes its numbers.
+def reproduce(name: str, reproduction: Reproduction, *, force: bool, at_once: int | None) -> Path:
+    """Trains and measures what is missing; returns the file of the numbers.
 
     Raises:
-        UserError: A training failed, or the data cannot be had.
+        UserError: A training failed, or the data is not available.
     """
-    todo = jobs(name, study)
-    results = studies.run(todo, force=force, at_once=at_once)
-    data, card = todo[0].data, None
-    if data.features is not None:
-        card = files.read_json(data.features / "card.json", "the study")
-    counts = splits.load_manifest(data.folder)["splits"]
+    models = rows(name, reproduction)
+    results = models.run(force=force, at_once=at_once)
+    accuracy = None
+    if reproduction.features is not None:
+        card = models.data.content["features"].get("classifier") or {}
+        accuracy = card.get("accuracy", {}).get("test")
+    parts = splits.load_manifest(models.data.folder)["splits"]
     document = {
         "name": name,
-        "study": study.model_dump(),
-        "splits": {split: part["count"] for split, part in counts.items()},
-        "accuracy": card and card["classifier"]["accuracy"]["test"],
+        "settings": reproduction.model_dump(),
+        "splits": {split: part["count"] for split, part in parts.items()},
+        "accuracy": accuracy,
         "results": results,
     }
-    files.write_json(paths.REPRODUCED / f"{name}.json", document)
+    path = paths.REPRODUCED / f"{name}.json"
+    files.write_json(path, document)
+    return path
 
 
 def write_page() -> None:
-    """Writes the page from the numbers of all studies, in the order of their names."""
-    found = [
-        files.read_json(path, "python -m pipelines.reproduce")
+    """Writes the page from the numbers of all reproductions, in the order of their names."""
+    documents = [
+        files.read_json(path, "genmodels reproduce")
         for path in sorted(paths.REPRODUCED.glob("*.json"))
     ]
-    files.write_text(paths.REPRODUCTIONS_PAGE, reproduction_page.render(found))
-    print(f"reports/{paths.REPRODUCTIONS_PAGE.name}: {len(found)} of {len(names())} studies")
+    files.write_text(paths.REPRODUCTIONS_PAGE, reproductions.page(documents))
+    page = paths.REPRODUCTIONS_PAGE.name
+    print(f"reports/{page}: {len(documents)} of {len(names())} reproductions")
 
 
 @exit_on_user_error
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the studies."""
+    """Runs the command."""
     parser = command_line.parser("reproduce", __doc__)
-    parser.add_argument("study", nargs="*", help=f"by default all: {', '.join(names())}")
-    parser.add_argument("--page", action="store_true", help="write the page only")
-    studies.add_options(parser)
-    given = parser.parse_args(arguments)
-    if not given.page:
-        read_all = {name: read(name) for name in given.study or names()}
-        for name, study in read_all.items():
-            reproduce(name, study, force=given.force, at_once=given.jobs)
-            write_page()
-    else:
+    parser.add_argument("name", nargs="*", help=f"reproductions (default: {', '.join(names())})")
+    parser.add_argument("--page", action="store_true", help="page only, without training")
+    parser.add_argument("--force", action="store_true", help="deletes finished results first")
+    parser.add_argument(
+        "--jobs",
+        type=command_line.whole_number(1),
+        metavar="N",
+        help="largest number of processes on a CPU (default: number of cores)",
+    )
+    options = parser.parse_args(arguments)
+    if options.page:
+        write_page()
+        return
+    for name, reproduction in {name: read(name) for name in options.name or names()}.items():
+        reproduce(name, reproduction, force=options.force, at_once=options.jobs)
         write_page()
 
 

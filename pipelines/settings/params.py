@@ -156,6 +156,11 @@ def measured(names: Sequence[str], extractors: Sequence[str]) -> dict[str, bool 
     }
 
 
+def needs_extractor(names: Sequence[str]) -> bool:
+    """Whether one of the metrics is measured with an extractor."""
+    return any(metrics.load_metric(name).uses_extractor for name in names)
+
+
 def _check_gates(params: Params, file: str) -> None:
     values = list(measured(params.evaluate.metrics, params.features.extractors))
     models = [ALL, CHAMPION, *params.models]

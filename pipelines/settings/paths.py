@@ -26,8 +26,8 @@ EVALUATE = OUTPUTS / "evaluate"
 TUNE = OUTPUTS / "tune"
 #: Tuning: the best trials of each study, retrained.
 RETRAINED = OUTPUTS / "retrained"
-#: Long studies beside the pipeline, and the data sets that they prepare for themselves.
-STUDIES = OUTPUTS / "studies"
+#: Reproductions: their models, and the data sets that they share.
+REPRODUCTION_MODELS = OUTPUTS / "reproductions"
 #: Measured times: no DVC outs, because they differ from run to run. Only `publish` reads them.
 TIMING = OUTPUTS / "timing"
 
@@ -39,8 +39,6 @@ STUDY_SUMMARIES = REPORTS / "studies"
 REPORT = REPORTS / "index.html"
 COMPARISON = REPORTS / "comparison.md"
 LEADERBOARD = REPORTS / "leaderboard.csv"
-PRESETS = REPORTS / "presets.md"
-PRESETS_PICTURE = REPORTS / "presets.png"
 REPRODUCED = REPORTS / "reproductions"
 REPRODUCTIONS_PAGE = REPORTS / "reproductions.md"
 TRACKING = REPORTS / "tracking.json"

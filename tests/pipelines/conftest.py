@@ -27,7 +27,7 @@ from pipelines.tuning import study as tune_study
 from pipelines.tuning.study import Study
 from tests.conftest import presets, small_model
 from tests.pipelines.report_project import run_stage, write_project
-from tests.pipelines.tiny_job import PREPARE
+from tests.pipelines.tiny_rows import PREPARE
 from tests.pipelines.tiny_study import raw_params, study
 
 MODELS = {"vae": "vae", "gan": "gan"}
