@@ -43,6 +43,11 @@ def rounded(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4g}".replace("-", MINUS, value < 0)
 
 
+def rounded_mean_and_sd(mean: float, sd: float | None) -> str:
+    """A single mean in four significant digits, its standard deviation in two: `3.414 ± 0.12`."""
+    return rounded(mean) + ("" if sd is None else f" ± {sd:.2g}")
+
+
 def mean_and_sd(mean: float | None, sd: float | None, places: int) -> str:
     """`3.41 ± 0.12`, or the mean alone where one seed has no spread."""
     return number(mean, places) + ("" if sd is None else f" ± {number(sd, places)}")

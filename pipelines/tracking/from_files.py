@@ -259,6 +259,8 @@ def _timings(clock: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 def describe(identity: Identity, records: Records, summary: Mapping[str, Any]) -> str:
     """Model, settings and values of a run, with the means over the seeds, as Markdown."""
+    from evaluation.comparing.value_text import rounded, rounded_mean_and_sd  # noqa: PLC0415  (it loads torch)
+
     escaped = escape.markdown
     lines = [
         f"**{escaped(identity.model)}**, seed {identity.seed}: kind "
@@ -271,15 +273,12 @@ def describe(identity: Identity, records: Records, summary: Mapping[str, Any]) -
     arrows = {True: "higher", False: "lower", None: "diagnostic"}
     for record in records:
         if record["value"] is not None:
-            over_seeds = _mean_and_sd(summary["metrics"].get(record["name"], {}))
+            value = summary["metrics"].get(record["name"], {})
+            over_seeds = ""
+            if value.get("mean") is not None:
+                mean_and_sd = rounded_mean_and_sd(value["mean"], value.get("std"))
+                over_seeds = f"{mean_and_sd} (n={value['n']})"
             better = arrows[record["higher_is_better"]]
-            cells = [escaped(record["name"]), f"{record['value']:.4g}", over_seeds, better]
+            cells = [escaped(record["name"]), rounded(record["value"]), over_seeds, better]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _mean_and_sd(value: Mapping[str, Any]) -> str:
-    if value.get("mean") is None:
-        return ""
-    spread = f" ± {value['std']:.2g}" if value.get("std") is not None else ""
-    return f"{value['mean']:.4g}{spread} (n={value['n']})"

@@ -115,15 +115,17 @@ def _reason(
     order: Sequence[str],
     values: Sequence[float],
 ) -> str:
+    from evaluation.comparing.value_text import rounded  # noqa: PLC0415  (it loads torch)
+
     family = FAMILIES[alias]
     among = f"{len(order)} {'model' if len(order) == 1 else 'models'}"
     among += f" of family {family}" if family else ""
-    best, *others = (f"{markdown(name)} {means[name]:.4g}" for name in order[:4])
+    best, *others = (f"{markdown(name)} {rounded(means[name])}" for name in order[:4])
     following = f"; next: {', '.join(others)}" if others else ""
     return (
         f"**{alias}**: {best} has the {'highest' if higher_is_better else 'lowest'} mean of "
         f"{markdown_code(rank_by)} over the training seeds (test split; values "
-        f"{', '.join(f'{value:.4g}' for value in values)}) among {among}"
+        f"{', '.join(map(rounded, values))}) among {among}"
         f"{following}. The version is the training with the "
         "model's first seed: the choice of the best seed on the test split would bias its value "
         "(winner's curse). Of equal means the first in `selected:` of params.yaml wins."

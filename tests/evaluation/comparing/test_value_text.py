@@ -71,5 +71,7 @@ def test_spreads_and_intervals() -> None:
     assert value_text.mean_and_sd(3.414, 0.12, 2) == "3.41 ± 0.12"
     assert value_text.mean_and_sd(3.414, None, 2) == "3.41"
     assert value_text.mean_and_sd(None, None, 2) == MISSING
+    assert value_text.rounded_mean_and_sd(3.4141, 0.1234) == "3.414 ± 0.12"
+    assert value_text.rounded_mean_and_sd(3.4141, None) == "3.414"
     assert value_text.interval((-1.0, 2.0), 1) == f"[{MINUS}1.0, 2.0]"
     assert value_text.interval(None, 1) == ""
