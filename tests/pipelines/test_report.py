@@ -211,7 +211,7 @@ def test_a_weak_extractor_is_told_beside_the_leaderboard(before_report: Path) ->
     write_json(paths.FEATURES / "card.json", cards)
     report.main()
     assert "test accuracy 0.700 &lt;0.97" in paths.REPORT.read_text("utf-8")
-    assert "test accuracy 0.700 <0.97" in paths.COMPARISON.read_text("utf-8")
+    assert r"test accuracy 0.700 \<0.97" in paths.COMPARISON.read_text("utf-8")
 
 
 def test_the_page_is_small_enough_to_send(page: str) -> None:
