@@ -98,8 +98,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("vae", {"image": [images(1)[0] * 255]}, r"row 0: expected \(1, 12, 12\) numbers in \[0, 1\]"),
     ("vae", {"image": [images(1)[0] * np.nan]}, "row 0: expected"),
     ("vae", {"image": ["picture.png"]}, "row 0: expected"),
-    ("gan_r1", {"image": [images(1)[0]]}, "is a GAN: it has no encoder"),
-    ("conditional_vae", {"image": [images(1)[0]]}, "to be told column label, 0 to 9"),
+    ("gan_r1", {"image": [images(1)[0]]}, "is a GAN and has no encoder"),
+    ("conditional_vae", {"image": [images(1)[0]]}, "also needs a column label, 0 to 9"),
 ]
 
 
