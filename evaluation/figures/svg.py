@@ -130,16 +130,31 @@ def render(
         size: Width and height in inches.
         description: The values in words for screen readers, read after the title (default: none).
     """
-    # The title is the salt of the ids, so that two plots of one page have different ids.
     title, description = printable(title), printable(description)
-    with mpl.rc_context({**STYLE, "svg.hashsalt": title}), warnings.catch_warnings():
-        # The fonts of the page may have a glyph that the font of matplotlib lacks.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+    with mpl.rc_context({**STYLE}):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.set_title(literal(title), loc="left")
         draw(axes)
+        return as_element(figure, title, description)
+
+
+def as_element(figure: Figure, title: str, description: str = "") -> str:
+    """A figure that was drawn in `STYLE`, as an SVG element for use inside a page.
+
+    Args:
+        figure: The figure.
+        title: Its label for screen readers; must be unique on a page.
+        description: The values in words for screen readers, read after the title (default: none).
+    """
+    # The title is the salt of the ids, so that two plots of one page have different ids.
+    with (
+        mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}),
+        warnings.catch_warnings(),
+    ):
+        # The fonts of the page may have a glyph that the font of matplotlib lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

@@ -1,96 +1,136 @@
-"""Writes what a study has found into params.yaml."""
+"""Writes the settings of a trial into params.yaml."""
 
 import contextlib
+import difflib
+import io
 import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.settings import params, params_writer, paths
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from pipelines.settings import files, params, paths, yaml_files
 from pipelines.settings.errors import UserError
 from pipelines.settings.sections import NAME_PATTERN
-from pipelines.tuning import best as tune_best
-from pipelines.tuning import page, space
+from pipelines.tuning import results as tune_results
+from pipelines.tuning import space
+from pipelines.tuning.results import Results
 
 
 def apply(study: str, trial: int | None, name: str | None) -> str:
-    """Writes a trial's settings into an entry, which `dvc repro` then trains.
+    """Writes an entry of `models:` with the settings of a trial, and selects it.
 
     Args:
         study: A key of `tune:` that was run.
-        trial: Its number; None for the winner.
-        name: The entry; None for `<model>_tuned`. One that is there is changed as a whole, to the
-            entry that the study started from with the trial's settings in it.
+        trial: The trial's number; None for the winner.
+        name: The entry; None for `<model>_tuned`. The study's model itself keeps its other lines;
+            any other entry becomes `base: <model>` and the settings of the trial.
 
     Returns:
-        The difference of params.yaml; a sentence where nothing changes. What is in doubt of the
-        winner is a line on stderr.
+        The difference of params.yaml, or a sentence if there is none. If the winner is not
+        measurably better than the original settings, a line on stderr says so.
 
     Raises:
         UserError: There is no such trial, no winner, or the entry would be refused.
     """
-    found = page.load(paths.TUNE / study)
-    model = found.study["model"]
+    results = tune_results.load(paths.TUNE / study)
+    model = results.study["model"]
     name = name or f"{model}_tuned"
     if not re.match(NAME_PATTERN, name):
-        raise UserError(f"--as {name}: a name is made of a-z, 0-9 and _")
+        raise UserError(f"--as {name}: a name consists of a-z, 0-9 and _")
     settings = params.load()
     settings.require_model(model)
-    number = _winner(found) if trial is None else trial
-    chosen = next((t for t in found.trials if t.number == number), None)
+    number = _winner(results) if trial is None else trial
+    chosen = next((t for t in results.trials if t.number == number), None)
     if chosen is None:
-        raise UserError(f"--trial {number}: {study} has the trials 0 to {len(found.trials) - 1}")
+        raise UserError(f"--trial {number}: {study} has trials 0 to {len(results.trials) - 1}")
     if not chosen.is_complete:
-        why = f" ({chosen.told})" if chosen.told else ""
-        raise UserError(f"--trial {number}: is {chosen.state}{why}, not complete")
-    if name in settings.models and settings.models[name]["kind"] != found.study["base"]["kind"]:
-        raise UserError(f"--as {name}: is of another kind than {model}")
-    _check_unchanged(settings.models[model], found, f"models.{model}")
-    told = tune_best.settings({"settings": chosen.settings})
-    comment = f"trial {number} of study {study}: {told}"
-    # Whole, also where an entry is there: it may hold what another study has found.
-    entry = space.changed(found.study["base"], chosen.settings)
-    if trial is None and not found.best["winner"]["apart"]:
-        print(f"{study}: {tune_best.doubt(found.study, found.best)}", file=sys.stderr)
-    difference = params_writer.write_model(name, model, entry, comment)
-    return difference or f"models.{name} has the settings of trial {number} already\n"
+        reason = f" ({chosen.reason})" if chosen.reason else ""
+        raise UserError(f"--trial {number}: is {chosen.state}{reason}; only complete trials apply")
+    kind = results.study["base"]["kind"]
+    if name in settings.models and settings.models[name]["kind"] != kind:
+        raise UserError(f"--as {name}: has kind {settings.models[name]['kind']!r}, not {kind!r}")
+    _check_unchanged(settings.models[model], results, f"models.{model}")
+    if trial is None and not results.best["winner"]["is_better"]:
+        print(f"{study}: {results.best['winner']['sentence']}", file=sys.stderr)
+    entry = space.changed(results.study["base"], chosen.settings)
+    tuned = {key: entry[key] for key in dict.fromkeys(k.split(".")[0] for k in chosen.settings)}
+    comment = f"trial {number} of study {study}"
+    return _write(name, model, kind, tuned, comment) or (
+        f"models.{name} already has the settings of trial {number}\n"
+    )
 
 
-def _check_unchanged(now: Mapping[str, Any], found: page.Found, where: str) -> None:
-    """Refuses where the study's model is no longer the one that its trials were of.
+def _write(name: str, model: str, kind: str, tuned: Mapping[str, Any], comment: str) -> str:
+    """Changes params.yaml, in DVC's own style; returns the difference."""
+    file, yaml = paths.PARAMS, YAML()
+    yaml.default_flow_style = False
+    before = file.read_text("utf-8")
+    document = yaml.load(before)
+    models = document["models"]
+    if name == model:
+        models[name].update(tuned)
+    elif dict(models.get(name, {})) != {"base": model, **tuned}:
+        _insert(models, name, CommentedMap({"base": model, **tuned}), behind=model)
+        if not models.fa.flow_style():
+            models.yaml_add_eol_comment(comment, name, column=len(f"  {name}: "))
+    if name not in document["selected"]:
+        _insert(document["selected"], name, kind, behind=model)
+    text = io.StringIO()
+    yaml.dump(document, text)
+    after = text.getvalue()
+    params.checked(yaml_files.parse_yaml(after, file.name), file.name)
+    lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
+    difference = "".join(difflib.unified_diff(*lines, f"a/{file.name}", f"b/{file.name}"))
+    if difference:
+        files.write_text(file, after)
+    return difference
 
-    What the space searches may differ: an earlier `apply --as` of the model itself wrote it.
-    """
-    then = found.study["base"]
-    for key in found.study["space"]:
-        # A list that has become a word since has no places to be filled; it differs as a whole.
+
+def _insert(section: CommentedMap, name: str, value: Any, *, behind: str) -> None:
+    if name in section:
+        section[name] = value
+    else:
+        place = list(section).index(behind) + 1 if behind in section else len(section)
+        # Comments above the next section belong to the last item.
+        section.insert(min(place, max(1, len(section) - 1)), name, value)
+
+
+def _check_unchanged(now: Mapping[str, Any], results: Results, where: str) -> None:
+    """Refuses if the study's model has changed since the study, but for the searched settings."""
+    then = results.study["base"]
+    for key in results.study["space"]:
+        # Where a list has become a word, the setting differs as a whole.
         with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):
             space.look_up(now, key)
             now = space.changed(now, {key: space.look_up(then, key)})
-    differing = [key for key in then | now if then.get(key) != now.get(key)]
-    if differing:
-        name = found.study["study"]
+    if differing := [key for key in then | now if then.get(key) != now.get(key)]:
+        name = results.study["study"]
         raise UserError(
-            f"params.yaml: {where}: {', '.join(differing)} changed since study {name}, so its "
-            f"trials say nothing of it: `python -m pipelines.tune run {name}` asks anew"
+            f"params.yaml: {where}: {', '.join(differing)} changed since study {name}; "
+            f"its results are out of date; rerun `{tune_results.MADE_BY} {name}`"
         )
 
 
-def _winner(found: page.Found) -> int:
-    best = found.best
-    if len(found.study["objectives"]) > 1:
-        front = ", ".join(map(str, found.front))
-        raise UserError(f"two objectives have no winner: choose of the front with --trial {front}")
-    if not best["trials"]:
-        raise UserError("no trial is complete, so there is nothing to apply")
-    if "winner" not in best:
+def _winner(results: Results) -> int:
+    best, winner = results.best, results.best.get("winner", {})
+    if len(results.study["objectives"]) > 1:
+        front = ", ".join(map(str, results.front))
         raise UserError(
-            "the best trials were not trained anew yet: run the study to its end, or choose one "
+            f"two objectives have no winner: choose from the front with --trial {front}"
+        )
+    if not best["trials"]:
+        raise UserError("no trial is complete; there is nothing to apply")
+    if winner == {}:
+        raise UserError(
+            "the top trials are not retrained yet: run the study to its end, or choose a trial "
             "with --trial"
         )
-    if best["winner"] is None:
-        raise UserError("no training at the full budget has a value; choose one with --trial")
-    if best["winner"]["trial"] is None:
-        raise UserError("the present settings win, so there is nothing to apply; see --trial")
-    trial: int = best["winner"]["trial"]
+    if winner is None:
+        raise UserError("no retrained model has a value; choose a trial with --trial")
+    if winner["trial"] is None:
+        raise UserError("the original settings win; there is nothing to apply (see --trial)")
+    trial: int = winner["trial"]
     return trial

@@ -17,12 +17,12 @@ from pipelines.settings.sections import Name, Section
 from pipelines.tuning import space as tune_space
 from pipelines.tuning.settings import PARTS, Direction, Objective, Tune
 
-#: For a model that is only asked what it can do.
+#: For a model that is built only to see which metrics it supports.
 _SHAPE, _CLASSES = ImageShape(1, 28, 28), 10
-#: Combinations of the settings that conditions look at; more are no study for a small budget.
-MOST_BRANCHES = 500
-#: What the loop tells of itself while it trains, by the value that it is.
-WATCHED = ("distortion", "rate", "elbo")
+#: Largest number of combinations of the settings that conditions depend on.
+MOST_CASES = 500
+#: Values that the training loop records on the validation split.
+RECORDED = ("distortion", "rate", "elbo")
 
 
 class _File(Section):
@@ -47,8 +47,7 @@ def load_studies() -> dict[str, Tune]:
             for key, parts in study["space"].items():
                 several = isinstance(parts, list)
                 for index, part in enumerate(parts if several else [parts]):
-                    place = f"{where}.space.{key}" + (f".{index}" if several else "")
-                    _check_part(part, place)
+                    _check_part(part, f"{where}.space.{key}" + (f".{index}" if several else ""))
         check(functools.partial(Tune.model_validate, study), Tune, where)
     return check(functools.partial(_File.model_validate, raw), _File, file).tune
 
@@ -70,7 +69,7 @@ def check_study(study: Tune, settings: Params, where: str) -> None:
         where: The file and the key, for the error.
 
     Raises:
-        UserError: The first mistake.
+        UserError: The first error.
     """
     if study.model not in settings.models:
         raise UserError(
@@ -78,24 +77,24 @@ def check_study(study: Tune, settings: Params, where: str) -> None:
         )
     if shared := [seed for seed in study.retrain.seeds if seed in settings.seeds]:
         raise UserError(
-            f"{where}.retrain.seeds: {', '.join(map(str, shared))} also in seeds:, so the report "
-            "would show trainings that something was chosen by: they have to be fresh"
+            f"{where}.retrain.seeds: {', '.join(map(str, shared))} also in seeds: of params.yaml; "
+            "they must not overlap, or the report would evaluate on seeds used for selection"
         )
     base = settings.models[study.model]
-    fields = list(config_class(base["kind"]).model_fields)
     for key in study.space:
-        _check_key(key, base, fields, f"{where}.space.{key}")
+        _check_key(key, study.model, base, f"{where}.space.{key}")
     _check_conditions(study, base, f"{where}.space")
-    for entry in _corners(study, base, f"{where}.space"):
+    for entry in _corners(study, base):
         presets.check_entry(entry, f"{where}.space")
     _check_values(settings, study, base, where)
 
 
-def _check_key(key: str, base: Mapping[str, Any], fields: list[str], where: str) -> None:
+def _check_key(key: str, model: str, base: Mapping[str, Any], where: str) -> None:
+    fields = list(config_class(base["kind"]).model_fields)
     first = key.split(".", maxsplit=1)[0]
     if first in ("kind", "num_steps"):
-        reason = "the study's model" if first == "kind" else "num_steps of the study"
-        raise UserError(f"{where}: not searched; {reason} decides it")
+        reason = "model" if first == "kind" else "num_steps"
+        raise UserError(f"{where}: cannot be searched; {reason} of the study sets it")
     if first not in fields:
         raise UserError(
             f"{where}: kind {base['kind']!r} has no such setting{suggest(first, fields)}; "
@@ -104,65 +103,66 @@ def _check_key(key: str, base: Mapping[str, Any], fields: list[str], where: str)
     try:
         tune_space.look_up(base, key)
     except (KeyError, IndexError, TypeError, ValueError):
-        raise UserError(f"{where}: nothing lies there in the study's model") from None
+        raise UserError(f"{where}: models.{model} has no such setting") from None
 
 
 def _check_conditions(study: Tune, base: Mapping[str, Any], where: str) -> None:
     for key, parts in study.space.items():
         for part in parts:
             for other, wanted in (part.when or {}).items():
-                _check_condition(study, key, other, wanted, where)
-    branches = 1
+                _check_condition(study, key, other, wanted, f"{where}.{key}.when.{other}")
+    num_cases = 1
     for key in tune_space.conditions(study.space):
-        branches *= sum(len(part.corners) for part in study.space[key])
-    if branches > MOST_BRANCHES:
-        raise UserError(f"{where}: conditions make {branches} cases; at most {MOST_BRANCHES}")
-    for chosen in tune_space.branches(study.space, base):
+        num_cases *= sum(len(part.corners) for part in study.space[key])
+    if num_cases > MOST_CASES:
+        raise UserError(f"{where}: conditions have {num_cases} cases; at most {MOST_CASES}")
+    for case in tune_space.cases(study.space, base):
         for key, parts in study.space.items():
-            active = [part for part in parts if tune_space.counts(part, chosen)]
-            if len(active) > 1:
-                told = ", ".join(f"{k}: {v}" for k, v in chosen.items())
-                raise UserError(f"{where}.{key}: {len(active)} parts count at once ({told})")
+            used = [part for part in parts if tune_space.is_used(part, case)]
+            if len(used) > 1:
+                values = ", ".join(f"{k}: {v}" for k, v in case.items())
+                raise UserError(f"{where}.{key}: {len(used)} parts are used at once ({values})")
 
 
 def _check_condition(study: Tune, key: str, other: str, wanted: list[Any], where: str) -> None:
     if other not in study.space:
-        raise UserError(f"{where}.{key}.when.{other}: not in the space, so nothing switches it")
+        raise UserError(f"{where}: {other} is not in the space")
     if list(study.space).index(other) >= list(study.space).index(key):
-        raise UserError(f"{where}.{key}.when.{other}: has to stand above {key} in the space")
+        raise UserError(f"{where}: {other} must stand above {key} in the space")
     parts = study.space[other]
     if any(part.type in ("float", "int") for part in parts):
-        raise UserError(f"{where}.{key}.when.{other}: is a range; a condition needs choices")
+        raise UserError(f"{where}: {other} is a range; a condition needs choices")
     possible = [value for part in parts for value in part.corners]
     for value in wanted:
         if value not in possible:
-            raise UserError(f"{where}.{key}.when.{other}: {value!r} is not one of {possible}")
+            raise UserError(f"{where}: {value!r} is not one of {possible}")
 
 
-def _corners(study: Tune, base: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
-    """Entries in which every part takes its ends or choices, in every case of the conditions."""
+def _corners(study: Tune, base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Entries with the ends and choices of every part, in every case of the conditions."""
     start = {**base, "num_steps": study.num_steps}
-    for chosen in tune_space.branches(study.space, base):
-        active = {
+    for case in tune_space.cases(study.space, base):
+        used = {
             key: part
             for key, parts in study.space.items()
             for part in parts
-            if tune_space.counts(part, chosen)
+            if tune_space.is_used(part, case)
         }
-        values = {key: part.corners[0] for key, part in active.items()} | chosen
+        values = {key: part.corners[0] for key, part in used.items()} | case
         yield tune_space.changed(start, values)
-        for key, part in active.items():
-            for value in [] if key in chosen else part.corners[1:]:
+        for key, part in used.items():
+            for value in [] if key in case else part.corners[1:]:
                 yield tune_space.changed(start, values | {key: value})
 
 
 def value_spec(settings: Params, name: str) -> tuple[Metric, ValueSpec] | None:
-    """The metric that has a value of this name with one of the extractors, and its place there."""
-    ordered = dict.fromkeys([*settings.evaluate.metrics, *metrics.available()])
-    for loaded in map(metrics.load_metric, ordered):
-        for spec in loaded.values:
+    """The metric with a value of this name, with one of the extractors, and the value's spec."""
+    for metric in map(
+        metrics.load_metric, dict.fromkeys([*settings.evaluate.metrics, *metrics.available()])
+    ):
+        for spec in metric.values:
             if name in {spec.name.format(extractor=e) for e in settings.features.extractors}:
-                return loaded, spec
+                return metric, spec
     return None
 
 
@@ -180,38 +180,39 @@ def _check_values(settings: Params, study: Tune, base: Mapping[str, Any], where:
         (("objectives", objective.metric) for objective in study.objectives),
         (("watch", name) for name in study.watch),
     ):
-        found = value_spec(settings, name)
-        if found is None:
+        metric_and_spec = value_spec(settings, name)
+        if metric_and_spec is None:
             raise UserError(
                 f"{where}.{place}: {name!r} is no value of evaluation/metrics/"
                 f"{suggest(name, list(known))}"
             )
-        if not all(isinstance(model, protocol) for protocol in found[0].requires):
+        if not all(isinstance(model, protocol) for protocol in metric_and_spec[0].requires):
             raise UserError(
-                f"{where}.{place}: {name!r} is a value that {study.model} "
-                f"(kind {base['kind']!r}) cannot have"
+                f"{where}.{place}: {name!r} cannot be measured for {study.model} "
+                f"(kind {base['kind']!r})"
             )
     for objective in study.objectives:
-        _check_direction(settings, study, objective, f"{where}.objectives")
+        metric_and_spec = value_spec(settings, objective.metric)
+        assert metric_and_spec is not None
+        _check_direction(study, objective, *metric_and_spec, f"{where}.objectives")
 
 
-def _check_direction(settings: Params, study: Tune, objective: Objective, where: str) -> None:
-    found = value_spec(settings, objective.metric)
-    assert found is not None  # it was looked up before
-    loaded, spec = found
+def _check_direction(
+    study: Tune, objective: Objective, metric: Metric, spec: ValueSpec, where: str
+) -> None:
     own = spec.higher_is_better
     if own is None and objective.direction is None:
         raise UserError(
-            f"{where}: {objective.metric!r} is a diagnostic without a direction: "
-            "set minimize or maximize"
+            f"{where}: {objective.metric!r} has no direction of its own: set minimize or maximize"
         )
     if own is not None and objective.direction not in (None, "maximize" if own else "minimize"):
         better = "higher" if own else "lower"
         raise UserError(
-            f"{where}: {objective.metric!r} is better {better}, not to {objective.direction}"
+            f"{where}: {objective.direction} contradicts {objective.metric!r}, which is better "
+            f"when {better}"
         )
-    if study.pruner.name != "none" and not (loaded.samples or objective.metric in WATCHED):
+    if study.pruner.name != "none" and not (metric.samples or objective.metric in RECORDED):
         raise UserError(
-            f"{where}: {objective.metric!r} is not watched during a training, so nothing can be "
-            "pruned by it: set pruner.name: none"
+            f"{where}: {objective.metric!r} is not measured during a training, so the pruner "
+            "cannot use it: set pruner.name: none"
         )

@@ -1,4 +1,4 @@
-"""Section `tune` of tune.yaml: what a study searches, what it judges by, what it may spend."""
+"""Section `tune` of tune.yaml: what a study searches, its objectives and its budget."""
 
 import math
 from typing import Annotated, Any, Literal, Self
@@ -9,16 +9,16 @@ from pipelines.settings.sections import Name, Section, Seed
 
 Direction = Literal["minimize", "maximize"]
 _MOST_HALVINGS = 6
-#: A setting may have one of these values.
+#: A value of a setting.
 Value = bool | int | float | str | None
 #: Dotted where the setting lies inside another one, as in `learning_rate_schedule.0.factor`.
 Key = Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)*$")]
-#: For a part that is not always searched: by key the values of another part that switch it on.
+#: A condition: by key the values of another part with which a part is used.
 When = Annotated[dict[Key, Annotated[list[Value], Field(min_length=1)]], Field(min_length=1)] | None
 
 
 class _Part(Section):
-    """A part of the search space; only `when` may be left out, and then it always counts."""
+    """A part of the search space; a part without `when` is always used."""
 
     when: When = None
 
@@ -33,12 +33,12 @@ class _Range(_Part):
         if not self.low < self.high:
             raise ValueError(f"low {self.low} is not below high {self.high}")
         if self.log and self.low <= 0:
-            raise ValueError(f"low {self.low} with log: true; a logarithm needs a low above 0")
+            raise ValueError(f"low {self.low} with log: true; low must be above 0")
         return self
 
     @property
     def corners(self) -> list[Any]:
-        """The values that the `Config` has to accept."""
+        """The values that the `Config` must accept."""
         return [self.low, self.high]
 
 
@@ -49,7 +49,7 @@ class FloatRange(_Range):
 
 
 class IntRange(_Range):
-    """Whole numbers from `low` to `high` in steps."""
+    """Whole numbers from `low` to `high` in steps of `step`."""
 
     type: Literal["int"]
     low: int
@@ -57,11 +57,11 @@ class IntRange(_Range):
     step: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
-    def _step_reaches_the_end(self) -> Self:
+    def _step_reaches_high(self) -> Self:
         if self.log and self.step != 1:
-            raise ValueError(f"step {self.step} with log: true; steps of a logarithm are 1")
+            raise ValueError(f"step {self.step} with log: true; step must be 1")
         if (self.high - self.low) % self.step:
-            raise ValueError(f"steps of {self.step} from {self.low} do not meet high {self.high}")
+            raise ValueError(f"steps of {self.step} from {self.low} do not reach high {self.high}")
         return self
 
 
@@ -73,65 +73,60 @@ class Categorical(_Part):
 
     @model_validator(mode="after")
     def _choices_differ(self) -> Self:
-        # By type, too: 1, 1.0 and true are three settings.
+        # 1, 1.0 and true are three values.
         if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
-            raise ValueError(f"choices {self.choices} names one twice")
+            raise ValueError(f"choices {self.choices} has a value twice")
         return self
 
     @property
     def corners(self) -> list[Any]:
-        """The values that the `Config` has to accept."""
+        """The values that the `Config` must accept."""
         return list(self.choices)
 
 
 class Fixed(_Part):
-    """A value that goes with what `when` names, and is not searched."""
+    """A value that is set where the condition holds, and not searched."""
 
     type: Literal["fixed"]
     value: Value
 
     @property
     def corners(self) -> list[Any]:
-        """The values that the `Config` has to accept."""
+        """The values that the `Config` must accept."""
         return [self.value]
 
 
 Part = Annotated[FloatRange | IntRange | Categorical | Fixed, Field(discriminator="type")]
-#: The class of a part by its `type`.
+#: By `type` the class of a part.
 PARTS: dict[str, type[FloatRange | IntRange | Categorical | Fixed]] = {
     "float": FloatRange,
     "int": IntRange,
     "categorical": Categorical,
     "fixed": Fixed,
 }
-#: By key its part, or several of which at most one counts at a time.
+#: By key its part, or several parts of which at most one is used at a time.
 Space = Annotated[dict[Key, Annotated[list[Part], Field(min_length=1)]], Field(min_length=1)]
 
 
 class Objective(Section):
-    """A value of evaluation/metrics/ on the validation split.
-
-    Attributes:
-        metric: Its name, such as `fid_classifier`.
-        direction: Null for the metric's own; a diagnostic has none.
-    """
+    """A value of evaluation/metrics/ on the validation split; null = the metric's own direction."""
 
     metric: Name
     direction: Direction | None
 
 
 class Sampler(Section):
-    """How the next trial is chosen; the first `startup_trials` are drawn at random."""
+    """The search algorithm; the first `startup_trials` are random."""
 
     name: Literal["tpe", "gp", "random"]
     startup_trials: Annotated[int, Field(ge=1)]
 
 
 class Pruner(Section):
-    """When a trial is given up.
+    """The rule by which a trial stops early.
 
-    `median` looks `checks` times, evenly spaced, and gives up what is behind the median of the
-    others. `halving` looks after 1/2, 1/4, 1/8 ... of the steps and lets the better half go on
+    `median` checks `checks` times, evenly spaced, and stops a trial behind the median of others.
+    `halving` checks after 1/2, 1/4, 1/8 ... of the steps and continues the better half
     (asynchronous successive halving, Li et al. 2020): with three checks a trial costs a third.
     """
 
@@ -140,66 +135,43 @@ class Pruner(Section):
     checks: Annotated[int, Field(ge=1, le=20)]
 
     @model_validator(mode="after")
-    def _first_check_is_worth_a_look(self) -> Self:
+    def _first_check_is_late_enough(self) -> Self:
         if self.name == "halving" and self.checks > _MOST_HALVINGS:
             raise ValueError(
-                f"checks {self.checks} with name: halving; at most {_MOST_HALVINGS}, which looks "
-                f"after 1/{2**_MOST_HALVINGS} of the steps"
+                f"checks {self.checks} with name: halving; at most {_MOST_HALVINGS}, of which the "
+                f"first is after 1/{2**_MOST_HALVINGS} of the steps"
             )
         return self
 
     @property
     def parts(self) -> int:
-        """How many equal parts a training has, after some of which the pruner looks."""
+        """Number of equal parts of a training; checks are at the end of some of them."""
         return {"none": 1, "median": self.checks + 1, "halving": 2**self.checks}[self.name]
 
     @property
-    def looks(self) -> list[int]:
-        """After which of the parts, counted from 1."""
+    def checked_parts(self) -> list[int]:
+        """The parts with a check at their end, counted from 1."""
         if self.name == "halving":
             return [2**i for i in range(self.checks)]
         return list(range(1, self.parts))
 
 
 class Constraints(Section):
-    """What a model may cost; null for no limit."""
+    """Maximum cost of a model; null = no limit."""
 
     num_parameters: Annotated[int, Field(ge=1)] | None
     cpu_seconds: Annotated[float, Field(gt=0)] | None
 
 
 class Retrain(Section):
-    """The best trials are trained again at the full budget of their entry.
-
-    Attributes:
-        top: How many of them.
-        seeds: Fresh ones: the trials were chosen for doing well with `training_seed`, and what is
-            chosen here is trained with `seeds` of params.yaml next.
-    """
+    """The top trials are retrained at full length with fresh seeds."""
 
     top: Annotated[int, Field(ge=1, le=10)]
     seeds: Annotated[list[Seed], Field(min_length=2)]
 
 
 class Tune(Section):
-    """One study.
-
-    Attributes:
-        model: The entry of `models:` that it starts from. It is the first trial, moved into the
-            space where it lies outside.
-        objectives: One, or two for a Pareto front.
-        watch: Further values that are measured of every trial.
-        trials: How many, retries of lost ones not counted.
-        seconds: After so many no trial is begun; null for no limit.
-        num_steps: Of every trial; a schedule is a share of it.
-        seed: Of the sampler.
-        training_seed: Of every trial.
-        sampler: How the next trial is chosen.
-        pruner: When a trial is given up.
-        constraints: What a model may cost.
-        retrain: What decides among the best.
-        space: By setting of the entry's `Config` what is tried.
-    """
+    """One study; tune.yaml describes each key."""
 
     model: Name
     objectives: Annotated[list[Objective], Field(min_length=1, max_length=2)]
@@ -225,40 +197,33 @@ class Tune(Section):
         return {**raw, "space": space}
 
     @model_validator(mode="after")
-    def _something_is_searched(self) -> Self:
+    def _keys_agree(self) -> Self:
         if all(part.type == "fixed" for parts in self.space.values() for part in parts):
-            raise ValueError("space has fixed parts alone, so there is nothing to search")
-        return self
-
-    @model_validator(mode="after")
-    def _two_objectives_are_not_pruned(self) -> Self:
+            raise ValueError("space has only fixed parts; there is nothing to search")
         names = [objective.metric for objective in self.objectives]
         if len(set(names)) < len(names):
-            raise ValueError(f"objectives name {names[0]} twice")
+            raise ValueError(f"objectives has {names[0]} twice")
         if len(names) > 1 and self.pruner.name != "none":
             raise ValueError(
-                f"pruner {self.pruner.name!r} with two objectives: no order says which of two "
-                "trials is behind; set pruner.name: none"
+                f"pruner {self.pruner.name!r} with two objectives, which have no order; "
+                "set pruner.name: none"
             )
         if self.training_seed in self.retrain.seeds:
             raise ValueError(
-                f"retrain.seeds {self.retrain.seeds} holds training_seed {self.training_seed}, "
-                "with which the trials were chosen: they have to be fresh"
+                f"retrain.seeds {self.retrain.seeds} must not contain training_seed "
+                f"{self.training_seed}, which selected the trials"
             )
         if len(set(self.retrain.seeds)) < len(self.retrain.seeds):
-            raise ValueError(f"retrain.seeds {self.retrain.seeds} names a seed twice")
-        return self
-
-    @model_validator(mode="after")
-    def _steps_can_be_halved(self) -> Self:
+            raise ValueError(f"retrain.seeds {self.retrain.seeds} has a seed twice")
         if self.pruner.name == "halving" and self.num_steps < self.pruner.parts:
             raise ValueError(
-                f"num_steps {self.num_steps} with pruner halving and checks {self.pruner.checks}; "
-                f"it looks after 1/{self.pruner.parts} of the steps, which has to be one at least"
+                f"num_steps {self.num_steps} with pruner halving and checks {self.pruner.checks}: "
+                f"the first check is after 1/{self.pruner.parts} of the steps, at least 1"
             )
         return self
 
     @property
     def check_steps(self) -> list[int]:
-        """The steps of a trial after which the pruner looks at it."""
-        return [math.ceil(self.num_steps * i / self.pruner.parts) for i in self.pruner.looks]
+        """The steps of a trial at which the pruner checks it."""
+        parts = self.pruner.parts
+        return [math.ceil(self.num_steps * i / parts) for i in self.pruner.checked_parts]

@@ -1,7 +1,4 @@
-"""From a typed search space to the settings of one trial.
-
-Knows nothing of Optuna: what suggests values is handed in.
-"""
+"""From a search space to the settings of one trial. Values are drawn by the caller's `Suggests`."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,26 +26,26 @@ def suggest(trial: Suggests, space: Space, base: Mapping[str, Any]) -> dict[str,
     Args:
         trial: Draws each value.
         space: The search space.
-        base: The entry that the study starts from, for what a condition looks at and no part sets.
+        base: The study's model, for conditions on settings that no part sets.
 
     Returns:
-        By dotted key the value; a part whose condition does not hold is left out.
+        By dotted key its value; a part whose condition does not hold is absent.
     """
     values: dict[str, Any] = {}
     for key, parts in space.items():
         for index, part in enumerate(parts):
-            if counts(part, _seen(values, base, part)):
+            if is_used(part, _condition_values(values, base, part)):
                 values[key] = _draw(trial, name_of(key, index, parts), part)
     return values
 
 
 def name_of(key: str, index: int, parts: Sequence[Part]) -> str:
-    """What a part is called in the study: its key, and where it has several, its condition."""
+    """Name of a part in Optuna: its key and, where the key has several parts, its condition."""
     if len(parts) == 1:
         return key
     when = parts[index].when or {}
-    told = ",".join(str(value) for wanted in when.values() for value in wanted)
-    return f"{key}@{told or index}"
+    values = ",".join(str(value) for wanted in when.values() for value in wanted)
+    return f"{key}@{values or index}"
 
 
 def _draw(trial: Suggests, name: str, part: Part) -> Any:
@@ -62,20 +59,19 @@ def _draw(trial: Suggests, name: str, part: Part) -> Any:
 
 
 def starting_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any]:
-    """The point of the space that is next to the present settings, by the names of its parts.
+    """The point of the space that is nearest to the original settings, by the names of its parts.
 
-    What lies outside a range is moved to its end, and where the present value is no choice, the
-    study chooses.
+    A value outside a range is moved to its end. A value that is no choice is absent.
     """
     values: dict[str, Any] = {}
     point: dict[str, Any] = {}
     for key, parts in space.items():
         for index, part in enumerate(parts):
-            if not counts(part, _seen(values, base, part)):
+            if not is_used(part, _condition_values(values, base, part)):
                 continue
             value = look_up(base, key)
             if isinstance(part, FloatRange | IntRange):
-                value = _moved(part, value)
+                value = _into_range(part, value)
             elif isinstance(part, Categorical) and value not in part.choices:
                 continue
             elif isinstance(part, Fixed):
@@ -86,28 +82,17 @@ def starting_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any]:
     return point
 
 
-def present(space: Space, base: Mapping[str, Any]) -> dict[str, Any]:
-    """The present settings themselves, inside the space or not, by the names of its parts."""
+def original_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The original settings, inside the space or not, by the names of the parts."""
     return {
         name_of(key, index, parts): look_up(base, key)
         for key, parts in space.items()
         for index, part in enumerate(parts)
-        if not isinstance(part, Fixed) and counts(part, _seen({}, base, part))
+        if not isinstance(part, Fixed) and is_used(part, _condition_values({}, base, part))
     }
 
 
-def holds(space: Space, base: Mapping[str, Any]) -> bool:
-    """Whether the present settings are a point of the space, which is then the first trial."""
-    fixed = (
-        look_up(base, key) == part.value
-        for key, parts in space.items()
-        for part in parts
-        if isinstance(part, Fixed) and counts(part, _seen({}, base, part))
-    )
-    return all(fixed) and starting_point(space, base) == present(space, base)
-
-
-def _moved(part: FloatRange | IntRange, value: Any) -> Any:
+def _into_range(part: FloatRange | IntRange, value: Any) -> Any:
     if not isinstance(value, int | float):
         return part.low
     value = min(max(value, part.low), part.high)
@@ -116,46 +101,48 @@ def _moved(part: FloatRange | IntRange, value: Any) -> Any:
     return float(value)
 
 
-def _seen(values: Mapping[str, Any], base: Mapping[str, Any], part: Part) -> dict[str, Any]:
+def _condition_values(
+    values: Mapping[str, Any], base: Mapping[str, Any], part: Part
+) -> dict[str, Any]:
     return {key: values[key] if key in values else look_up(base, key) for key in part.when or {}}
 
 
-def counts(part: Part, values: Mapping[str, Any]) -> bool:
+def is_used(part: Part, values: Mapping[str, Any]) -> bool:
     """Whether a part's condition holds."""
     return all(values.get(key) in wanted for key, wanted in (part.when or {}).items())
 
 
 def conditions(space: Space) -> list[str]:
-    """The keys that a condition looks at, in the order of the space."""
-    looked_at = {key for parts in space.values() for part in parts for key in part.when or {}}
-    return [key for key in space if key in looked_at]
+    """The keys of all conditions, in the order of the space."""
+    keys = {key for parts in space.values() for part in parts for key in part.when or {}}
+    return [key for key in space if key in keys]
 
 
-def branches(space: Space, base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every combination of the values that conditions look at."""
+def cases(space: Space, base: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of the values that conditions depend on."""
     keys = conditions(space)
     options = [[value for part in space[key] for value in part.corners] for key in keys]
     seen = set()
     for combination in itertools.product(*options):
-        chosen = dict(zip(keys, combination, strict=True))
-        for key in keys:  # a part that is itself switched off leaves the entry's value
-            if not any(counts(part, chosen) and chosen[key] in part.corners for part in space[key]):
-                chosen[key] = look_up(base, key)
-        if repr(chosen) not in seen:
-            seen.add(repr(chosen))
-            yield chosen
+        case = dict(zip(keys, combination, strict=True))
+        for key in keys:  # without a used part the value is the original one
+            if not any(is_used(part, case) and case[key] in part.corners for part in space[key]):
+                case[key] = look_up(base, key)
+        if repr(case) not in seen:
+            seen.add(repr(case))
+            yield case
 
 
 def look_up(entry: Mapping[str, Any], key: str) -> Any:
     """The value at a dotted key.
 
     Raises:
-        KeyError, IndexError, TypeError, ValueError: Nothing lies there.
+        KeyError, IndexError, TypeError, ValueError: There is no such key.
     """
-    found: Any = entry
+    value: Any = entry
     for word in key.split("."):
-        found = found[int(word)] if isinstance(found, list) else found[word]
-    return found
+        value = value[int(word)] if isinstance(value, list) else value[word]
+    return value
 
 
 def changed(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,14 +150,14 @@ def changed(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     result = dict(entry)
     for key, value in values.items():
         first, _, rest = key.partition(".")
-        result[first] = _set(result[first], rest, value) if rest else value
+        result[first] = _replaced(result[first], rest, value) if rest else value
     return result
 
 
-def _set(found: Any, key: str, value: Any) -> Any:
-    if isinstance(found, list):
+def _replaced(content: Any, key: str, value: Any) -> Any:
+    if isinstance(content, list):
         index, _, rest = key.partition(".")
-        copy = list(found)
-        copy[int(index)] = _set(copy[int(index)], rest, value) if rest else value
+        copy = list(content)
+        copy[int(index)] = _replaced(copy[int(index)], rest, value) if rest else value
         return copy
-    return changed(found, {key: value})
+    return changed(content, {key: value})

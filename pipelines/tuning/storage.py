@@ -1,15 +1,14 @@
-"""The storage of a study: made once, joined by workers, never left with a trial that nobody runs.
+"""A study in Optuna's storage: opened, its trials started and, where they were lost, queued again.
 
-SQLite by default, `optuna.db` at the root; `postgresql+psycopg://...` for several machines. A
-running trial has a heartbeat and names its process. A lost one, whose process is gone, becomes
-FAIL, and its point is queued again under the number that it first had, so that it goes on from its
-checkpoint.
+The storage is SQLite (`optuna.db` at the root) or, for several machines, PostgreSQL. Optuna records
+heartbeats, ends trials without one and queues them again. This file adds what it leaves open:
+tables that two processes create at once, trials of workers that this command ended itself, and
+trials whose worker was killed before its first heartbeat.
 """
 
 import contextlib
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,35 +16,29 @@ from typing import Any
 import filelock
 import optuna
 import sqlalchemy
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.storages import RDBStorage
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages._rdb.models import NOT_FOUND_MSG
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from genmodels.base.seeding import derive
 from pipelines.settings import paths
 from pipelines.settings.errors import UserError
-from pipelines.tracking import origin
 from pipelines.tracking.address import hide_password
-from pipelines.tuning import space as tune_space
-from pipelines.tuning.settings import Sampler
+from pipelines.tuning import space
 from pipelines.tuning.study import Study
 
-#: Seconds after its last heartbeat until a trial is taken for lost; it has three in this time.
+#: Heartbeat timeout in seconds; a trial sends three heartbeats in this time.
 GRACE = 90
-#: Seconds that a writer of SQLite waits for another one.
-SQLITE_TIMEOUT = 60
-#: A point whose worker is lost so often is not tried again: it may be the reason.
-MOST_ATTEMPTS = 4
-#: Seconds after which PostgreSQL ends a turn in which nothing is said: a machine that vanishes in
-#: its turn leaves its connection open, for hours. A turn takes seconds at most: those in which a
-#: Gaussian process is fitted.
-TURN_TIMEOUT = 60
-#: Of PostgreSQL's advisory locks: one turn at a time in a database.
-_TURN = 7_402_311
-_GONE = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+#: Retries of a trial that loses its worker: its settings may be the reason.
+MOST_RETRIES = 3
+#: Seconds that a process waits for another one that writes to SQLite or creates tables.
+LOCK_TIMEOUT = 60
+#: Key of PostgreSQL's advisory lock around the creation of tables.
+_LOCK_KEY = 7_402_311
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def default_url() -> str:
@@ -53,320 +46,251 @@ def default_url() -> str:
     return f"sqlite:///{paths.OPTUNA_DB.absolute()}"
 
 
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        # The heartbeat of a trial is started by the worker.
+        warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
+        yield
+
+
+@_without_warnings()
+def first_number(trial: FrozenTrial) -> int:
+    """A trial's number, or, for a retry, that of the trial that lost its worker first."""
+    number = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
+    return trial.number if number is None else number
+
+
 class _ByNumber(BaseSampler):
     """A sampler whose random numbers are a function of the study's seed and the trial's number.
 
-    So no two workers, on whatever hosts, and no resumed study draw the same point again, as they do
-    from one seed each, and a study that one worker has done in two parts has the trials of one that
-    was not interrupted.
+    Several workers, and a resumed study, would otherwise draw the same points again. Trial 0 has
+    the present settings.
     """
 
-    def __init__(self, settings: Sampler, seed: int) -> None:
-        self.settings, self.seed = settings, seed
-        self.inner, self.number = self._made(0), -1
+    def __init__(self, study: Study) -> None:
+        self.settings = study.settings
+        self.start = space.starting_point(study.settings.space, study.base)
+        self.number = -1
+        self.inner: BaseSampler = RandomSampler()
 
-    def _made(self, number: int) -> BaseSampler:
-        # Hashed: of sums, a study of the next seed would draw this one's points one trial later.
-        seed = derive(self.seed, "trial", number) % 2**32
-        start = self.settings.startup_trials
-        if self.settings.name == "random":
-            return RandomSampler(seed=seed)
-        if self.settings.name == "gp":
-            return GPSampler(seed=seed, n_startup_trials=start, warn_independent_sampling=False)
-        with _quietly():  # `group`: parts that count only sometimes
-            return TPESampler(seed=seed, n_startup_trials=start, multivariate=True, group=True)
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.number = first_number(trial)
+        # Hashed: as a sum, the next seed of the study would draw these points one trial later.
+        seed = derive(self.settings.seed, "trial", self.number) % 2**32
+        first, name = self.settings.sampler.startup_trials, self.settings.sampler.name
+        if name == "gp":
+            self.inner = GPSampler(
+                seed=seed, n_startup_trials=first, warn_independent_sampling=False
+            )
+        elif name == "tpe":  # `group` for parts of the space that are used only sometimes
+            self.inner = TPESampler(
+                seed=seed, n_startup_trials=first, multivariate=True, group=True
+            )
+        else:
+            self.inner = RandomSampler(seed=seed)
+        self.inner.before_trial(study, trial)
 
-    def _of(self, trial: FrozenTrial) -> BaseSampler:
-        if trial.number != self.number:
-            self.inner, self.number = self._made(trial.number), trial.number
-        return self.inner
-
-    def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, Any]:
-        return self._of(trial).infer_relative_search_space(study, trial)
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, Any]:
+        return self.inner.infer_relative_search_space(study, trial) if self.number else {}
 
     def sample_relative(
-        self, study: Any, trial: FrozenTrial, search_space: dict[str, Any]
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]
     ) -> dict[str, Any]:
-        return self._of(trial).sample_relative(study, trial, search_space)
+        return self.inner.sample_relative(study, trial, search_space) if self.number else {}
 
     def sample_independent(
-        self, study: Any, trial: FrozenTrial, param_name: str, param_distribution: Any
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Any, trial: FrozenTrial) -> None:
-        self._of(trial).before_trial(study, trial)
+        if not self.number and param_name in self.start:
+            return self.start[param_name]
+        return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
-        self, study: Any, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
     ) -> None:
-        self._of(trial).after_trial(study, trial, state, values)
+        self.inner.after_trial(study, trial, state, values)
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A study in its storage.
-
-    Attributes:
-        study: What it is of.
-        inner: Optuna's study.
-        database: Optuna's storage.
-        grace: Seconds after its last heartbeat until a trial is taken for lost.
-    """
+    """A study in its storage."""
 
     study: Study
     inner: optuna.Study
     database: RDBStorage
-    grace: int
 
     @property
     def trials(self) -> list[FrozenTrial]:
         """All trials as they are now."""
         return self.inner.get_trials(deepcopy=False)
 
-    def close(self) -> None:
-        """Ends the connections."""
-        self.database.remove_session()
-        self.database.engine.dispose()
-
     @property
     def num_running(self) -> int:
-        """Trials that somebody is running now."""
+        """Number of trials that a worker of any machine is running."""
         return sum(trial.state == TrialState.RUNNING for trial in self.trials)
 
     @property
-    def num_waiting(self) -> int:
-        """Trials that were lost and are queued again."""
-        return sum(trial.state == TrialState.WAITING for trial in self.trials)
+    def num_missing(self) -> int:
+        """Number of trials to start: those in the queue, or what is missing to the total number."""
+        waiting = sum(trial.state == TrialState.WAITING for trial in self.trials)
+        return max(waiting, self.study.settings.trials - num_started(self.trials))
 
-    def next_trial(self) -> Trial | None:
-        """Begins a trial; None where the budget is used up."""
-        with _turn(self.database.engine):
-            self._reap()
-            trials = self.inner.get_trials(deepcopy=False, states=None)
-            if not any(t.state == TrialState.WAITING for t in trials) and (
-                num_begun(trials) >= self.study.settings.trials
-            ):
-                return None
-            with _quietly():
-                trial = self.inner.ask()
-            owner = origin.process() | {"pid_namespace": origin.pid_namespace()}
-            trial.set_user_attr("owner", owner)
-            # Now: on another host a trial that never had one is never taken for lost.
-            self.database.record_heartbeat(trial._trial_id)
-            return trial
+    def start_trial(self, owner: Mapping[str, Any]) -> Trial | None:
+        """Starts the next trial; None if none is missing.
 
-    def reap(self) -> None:
-        """Ends running trials whose process is gone and queues their points again."""
-        with _turn(self.database.engine):
-            self._reap()
+        Args:
+            owner: Identifies the worker: `release` compares `command` and `worker`.
+        """
+        self.fail_stale_trials()
+        if not self.num_missing:
+            return None
+        with _without_warnings():
+            trial = self.inner.ask()
+        trial.set_user_attr("owner", dict(owner))
+        return trial
 
-    def _reap(self) -> None:
-        for trial in self.inner.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            owner = trial.user_attrs.get("owner")  # none: killed in its turn, which is over
-            if owner is None or not origin.is_alive(owner):
-                self.inner.tell(trial.number, state=TrialState.FAIL)
-                _retry(self.inner, trial)
-            elif origin.is_here(owner):
-                # Its process is seen, so no silence counts: that of a machine that slept, say.
+    @_without_warnings()
+    def fail_stale_trials(self) -> None:
+        """Queues trials again that have sent no heartbeat within the timeout."""
+        optuna.storages.fail_stale_trials(self.inner)
+
+    def record_missing_heartbeats(self) -> None:
+        """Starts the timeout of trials whose worker was killed before its first heartbeat."""
+        with self.database.engine.connect() as connection:
+            query = sqlalchemy.text("select trial_id from trial_heartbeats")
+            alive = set(connection.execute(query).scalars())
+        for trial in self.trials:
+            if trial.state == TrialState.RUNNING and trial._trial_id not in alive:
                 self.database.record_heartbeat(trial._trial_id)
-        with _quietly():
-            optuna.storages.fail_stale_trials(self.inner)  # of other hosts, by their heartbeat
-        trials = self.trials
-        lost = lost_among(trials)
-        for trial in trials:
-            # A trial that failed by itself has a reason. Of this one, whoever took it for lost was
-            # killed before its point was queued.
-            failed = trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
-            if failed and trial.number not in lost:
-                _retry(self.inner, trial)
 
-    @contextlib.contextmanager
-    def heartbeat(self, trial: Trial) -> Iterator[None]:
-        """Says every now and then that the trial is being run."""
-        stop = threading.Event()
+    def release(self, command: str, worker: int | None = None) -> None:
+        """Queues the running trials of a killed worker again, without waiting for the timeout.
 
-        def beat() -> None:
-            while not stop.wait(beat_of(self.grace)):
-                with contextlib.suppress(*_GONE):  # one may be missed, not all
-                    self.database.record_heartbeat(trial._trial_id)
+        Args:
+            command: The command that the worker belongs to.
+            worker: The worker; None for all workers of the command.
+        """
+        for trial in self.inner.get_trials(states=[TrialState.RUNNING]):
+            owner = trial.user_attrs.get("owner", {})
+            if owner.get("command") == command and worker in (None, owner["worker"]):
+                with contextlib.suppress(UpdateFinishedTrialError):  # its heartbeat was too late
+                    self.database.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                    _retry()(self.inner, trial)
 
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+    def close(self) -> None:
+        """Closes the connections."""
+        self.database.remove_session()
+        self.database.engine.dispose()
 
 
-def beat_of(grace: int) -> int:
-    """Seconds between two heartbeats."""
-    return max(1, grace // 3)
-
-
-def num_begun(trials: Sequence[FrozenTrial]) -> int:
-    """How much of the budget is used: lost trials are not counted, their retries are."""
+def num_started(trials: Sequence[FrozenTrial]) -> int:
+    """Number of trials that count: all but those in the queue and those that are retried."""
     lost = lost_among(trials)
     return sum(t.state != TrialState.WAITING and t.number not in lost for t in trials)
 
 
+@_without_warnings()
 def lost_among(trials: Sequence[FrozenTrial]) -> set[int]:
-    """The numbers of those whose worker was lost, whose points are queued again.
-
-    What they say of themselves does not count: a worker may be killed after it has written down how
-    its trial went, and before it has told its end.
-    """
-    attempts = {(first_number(trial), _attempt(trial)) for trial in trials}
-    return {
-        trial.number
-        for trial in trials
-        if trial.state == TrialState.FAIL and (first_number(trial), _attempt(trial) + 1) in attempts
-    }
+    """The numbers of the trials that lost their worker and have a retry."""
+    history = RetryHeartbeatStaleTrialCallback.retry_history
+    return {number for trial in trials for number in history(trial)}
 
 
-def _attempt(trial: FrozenTrial) -> int:
-    attempt: int = trial.user_attrs.get("attempt", 1)
-    return attempt
+@_without_warnings()
+def _retry() -> RetryHeartbeatStaleTrialCallback:
+    return RetryHeartbeatStaleTrialCallback(max_retry=MOST_RETRIES)
 
 
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the warnings of what we do knowingly: `heartbeat` is ours, so `ask` has one."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=ExperimentalWarning)
-        warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
-        yield
-
-
-def first_number(trial: FrozenTrial | Trial) -> int:
-    """Its number, or of a retry that of the trial that was lost."""
-    number: int = trial.user_attrs.get("first", trial.number)
-    return number
-
-
-def _retry(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queues its point again, unless it was lost too often."""
-    if _attempt(trial) < MOST_ATTEMPTS:
-        attributes = {"first": first_number(trial), "attempt": _attempt(trial) + 1}
-        if trial.user_attrs.get("is_start"):
-            attributes["is_start"] = True
-        # It may be lost before all of its point was suggested; what was queued stays.
-        queued = trial.system_attrs.get("fixed_params", {})
-        study.enqueue_trial({**queued, **trial.params}, user_attrs=attributes)
-
-
-def create(study: Study, url: str, grace: int = GRACE) -> Storage:
-    """Makes the study where it is missing and queues its first trial.
-
-    That is the present settings, or the point of the space that is next to them.
+def open_study(study: Study, url: str, grace: int = GRACE) -> Storage:
+    """Opens a study, and creates it where it is missing.
 
     Args:
         study: The study.
         url: The storage, which may be empty.
-        grace: Seconds after its last heartbeat until a trial is taken for lost.
+        grace: Heartbeat timeout in seconds.
 
     Raises:
-        UserError: The storage does not answer, or no other process could see it.
+        UserError: The storage does not answer, its tables are those of another version of Optuna,
+            or other processes cannot see it.
     """
-    with contextlib.ExitStack() as stack:
-        with _refused(url):  # tables that two processes make at once crash one another
-            engine = sqlalchemy.create_engine(url)
-            stack.callback(engine.dispose)
-            if engine.dialect.name == "sqlite" and engine.url.database in (None, "", ":memory:"):
-                raise ValueError("names no file, and workers share none of their memory")
-            stack.enter_context(_turn(engine))
-        return _created(study, _database(url, grace), grace)
-
-
-def _created(study: Study, storage: RDBStorage, grace: int) -> Storage:
-    inner = optuna.create_study(
-        study_name=study.full_name,
-        storage=storage,
-        directions=list(study.directions),
-        sampler=_ByNumber(study.settings.sampler, study.settings.seed),
-        load_if_exists=True,
-    )
-    if not inner.get_trials(deepcopy=False):
-        with _quietly():
-            inner.set_metric_names(study.values)
-        inner.set_user_attr("model", study.settings.model)
-        space, base = study.settings.space, study.base
-        inner.enqueue_trial(
-            tune_space.starting_point(space, base),
-            user_attrs={"is_start": True} if tune_space.holds(space, base) else {},
-        )
-    return Storage(study, inner, storage, grace)
-
-
-def join(study: Study, url: str, grace: int = GRACE) -> Storage:
-    """Opens a study that is there."""
-    storage = _database(url, grace)
-    sampler = _ByNumber(study.settings.sampler, study.settings.seed)
-    inner = optuna.load_study(study_name=study.full_name, storage=storage, sampler=sampler)
-    return Storage(study, inner, storage, grace)
-
-
-@contextlib.contextmanager
-def _turn(engine: sqlalchemy.Engine) -> Iterator[None]:
-    """One process at a time, on all hosts: counting trials and beginning one is one act."""
-    if engine.dialect.name == "postgresql":
-        with engine.begin() as connection:  # the lock goes with the transaction, however it ends
-            limit = f"set local idle_in_transaction_session_timeout = '{TURN_TIMEOUT}s'"
-            connection.execute(sqlalchemy.text(limit))
-            connection.execute(sqlalchemy.text(f"select pg_advisory_xact_lock({_TURN})"))
-            yield
-    else:  # beside the database, which checkouts may share
-        database = Path(str(engine.url.database)).absolute()
-        path = database.with_name(database.name + ".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path)
-        try:
-            lock.acquire(SQLITE_TIMEOUT)
-        except filelock.Timeout:
-            told = f"{path}: another process has had this lock for {SQLITE_TIMEOUT} s"
-            raise UserError(f"{told}; is it stopped?") from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-def _database(url: str, grace: int) -> RDBStorage:
-    # Firewalls drop connections that are idle for the length of a trial: each is tried before use.
-    arguments: dict[str, Any] = {"pool_pre_ping": True}
+    # Firewalls drop connections that are idle during a trial: each is tested before use.
+    engine: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite:"):
-        arguments = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
-    with _refused(url), _quietly():
-        return RDBStorage(
-            url,
-            engine_kwargs=arguments,
-            heartbeat_interval=beat_of(grace),
-            grace_period=grace,
-            heartbeat_stale_trial_callback=_retry,
-        )
+        engine = {"connect_args": {"timeout": LOCK_TIMEOUT}}
+    try:
+        with _creating(url), _without_warnings():
+            database = RDBStorage(
+                url,
+                engine_kwargs=engine,
+                heartbeat_interval=max(1, grace // 3),
+                grace_period=grace,
+                heartbeat_stale_trial_callback=_retry(),
+            )
+            inner = optuna.create_study(
+                study_name=study.full_name,
+                storage=database,
+                directions=list(study.directions),
+                sampler=_ByNumber(study),
+                load_if_exists=True,
+            )
+            inner.set_metric_names(study.values)
+            inner.set_user_attr("model", study.settings.model)
+    except UserError:
+        raise
+    except (ImportError, ValueError, RuntimeError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise UserError(_one_line(url, error)) from None
+    return Storage(study, inner, database)
 
 
 @contextlib.contextmanager
-def _refused(url: str) -> Iterator[None]:
-    """Tells in one line, without a password, what is wrong with a storage."""
+def _creating(url: str) -> Iterator[None]:
+    """One process at a time, on all machines: tables that two create at once are an error."""
+    engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
     try:
-        yield
-    except (ImportError, ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise UserError(_told(url, error)) from None
+        if engine.dialect.name == "sqlite":
+            if engine.url.database in (None, "", ":memory:"):
+                raise ValueError("is in memory, which other processes cannot see; name a file")
+            path = Path(f"{Path(str(engine.url.database)).absolute()}.lock")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(path, timeout=LOCK_TIMEOUT):
+                yield
+        else:
+            with engine.connect() as connection:  # the lock ends with the connection
+                if engine.dialect.name == "postgresql":
+                    connection.execute(sqlalchemy.text(f"set lock_timeout = '{LOCK_TIMEOUT}s'"))
+                    connection.execute(sqlalchemy.text(f"select pg_advisory_lock({_LOCK_KEY})"))
+                yield
+    except filelock.Timeout:
+        raise UserError(
+            f"{path}: another process has held this lock for {LOCK_TIMEOUT} s; is it stopped?"
+        ) from None
+    finally:
+        engine.dispose()
 
 
 @contextlib.contextmanager
-def lost(url: str) -> Iterator[None]:
-    """Tells in one line that a storage is gone in the middle of a study."""
+def one_line_errors(url: str) -> Iterator[None]:
+    """Turns the loss of a storage in the middle of a study into one line."""
     try:
         yield
-    except _GONE as error:
-        told = f"{_told(url, error)}; when it is back, the same command goes on with the study"
-        raise UserError(told) from None
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        line = f"{_one_line(url, error)}; when it is back, the same command continues the study"
+        raise UserError(line) from None
+    except (KeyError, ValueError) as error:
+        if NOT_FOUND_MSG not in error.args:
+            raise
+        raise UserError(f"--storage {hide_password(url)}: the study was deleted") from None
 
 
-def _told(url: str, error: Exception) -> str:
+def _one_line(url: str, error: Exception) -> str:
     reason = error.__cause__ or error if isinstance(error, StorageInternalError) else error
-    line = " ".join(str(reason).split())[:200]
+    line = " ".join(str(reason).split())[:300]
     return f"--storage {hide_password(url)}: {hide_password(line)}"

@@ -1,4 +1,4 @@
-"""A study that is about to run: what identifies it, and the settings of each of its trials."""
+"""A study that is about to run: its identity, and the settings of each of its trials."""
 
 import functools
 from collections.abc import Mapping
@@ -23,25 +23,25 @@ from pipelines.tuning.settings import Direction, Tune
 
 #: Hexadecimal digits of the hash in a study's name.
 DIGITS = 8
-#: By setting the option of the command line that stands in for it.
+#: By setting the command-line option that overrides it.
 OPTIONS = {"trials": "--trials", "seed": "--seed", "seconds": "--timeout"}
-#: Why a trial that its pruner gave up has no values; other reasons are sentences.
+#: Reason of a trial that the pruner stopped; other reasons are sentences.
 PRUNED = "pruned"
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study of tune.yaml with all that its values depend on.
+    """A study of tune.yaml with everything that its values depend on.
 
     Attributes:
         name: A key of `tune:`.
         settings: Its settings.
-        base: The entry of `models:` that it starts from.
+        base: The study's model: the entry of `models:` that it starts from.
         train: Section `train`.
         evaluate: Section `evaluate` with the metrics of a trial, on the validation split.
         metrics: By objective its metric, in the order of the objectives.
-        directions: Of the objectives, `minimize` or `maximize`.
-        data: What trials are trained and measured on.
+        directions: The objectives' directions, `minimize` or `maximize`.
+        data: The data of the trials.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Study:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hash of all that decides a trial's values: a changed space is another study.
+        """Hash of everything that determines a trial's values: a changed space is another study.
 
-        Not of the budget, the sampler and the pruner, which decide which trials there are.
+        Budget, sampler and pruner are left out: they determine only which trials there are.
         """
         settings = self.settings.model_dump(
             include={"space", "objectives", "num_steps", "training_seed", "constraints"}
@@ -77,7 +77,7 @@ class Study:
 
     @property
     def full_name(self) -> str:
-        """What it is called in the storage."""
+        """Its name in the storage."""
         return f"{self.name}-{self.digest[:DIGITS]}"
 
     @property
@@ -87,44 +87,43 @@ class Study:
 
     @property
     def is_pruned(self) -> bool:
-        """Whether a trial may be given up before its end."""
+        """Whether its trials may stop early."""
         return self.settings.pruner.name != "none"
 
     @functools.cached_property
     def shape(self) -> ImageShape:
-        """Of the images."""
+        """Shape of the images."""
         return ImageShape(*splits.load_manifest(self.data.folder)["image_shape"])
 
     @functools.cached_property
     def num_classes(self) -> int:
-        """Of the data; 0 without labels."""
+        """Number of classes of the data; 0 without labels."""
         return splits.load_manifest(self.data.folder)["num_classes"] or 0
 
     def entry(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a trial.
 
         Args:
-            values: By dotted key, of `tune_space.suggest`.
+            values: By dotted key, as `space.suggest` returns them.
 
         Raises:
             UserError: The `Config` refuses them.
         """
-        changed = space.changed(self.base, values)
-        entry = {**changed, "num_steps": self.settings.num_steps}
+        entry = {**self.full_entry(values), "num_steps": self.settings.num_steps}
         presets.check_entry(entry, f"study {self.name}")
         return entry
 
     def full_entry(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The same at the full budget, which is that of the entry it started from."""
+        """The same at full length, which is `num_steps` of the study's model."""
         return space.changed(self.base, values)
 
     def checkpoint(self, first: int, entry: Mapping[str, Any]) -> Path:
-        """The resumable state of a trial.
+        """The checkpoint of a trial.
 
         Args:
-            first: Its number, or of a retry that of the trial that was lost.
-            entry: Its settings: in another storage, or with another sampler's seed, the trial of
-                this number is another one, which must not go on from here.
+            first: Its number, or, for a retry, that of the trial that lost its worker.
+            entry: Its settings: in another storage, or with another sampler seed, the trial with
+                this number is another trial.
         """
         key = fingerprint.digest([self.digest, self.train.model_dump(), first, dict(entry)])
         return paths.CHECKPOINTS / key / "checkpoint.pt"
@@ -142,13 +141,12 @@ def load(
     Args:
         name: A key of `tune:`.
         settings: All of params.yaml.
-        trials: Instead of its own number.
-        seed: Instead of its own seed.
-        seconds: Instead of its own time.
+        trials: Overrides the setting of this name.
+        seed: Overrides the setting of this name.
+        seconds: Overrides the setting of this name.
 
     Raises:
-        UserError: There is no such study, it contradicts its model, or a value that is given
-            instead of its own would be refused there.
+        UserError: There is no such study, it contradicts its model, or an override is not allowed.
     """
     studies = tune_check.load_studies()
     if name not in studies:
@@ -158,22 +156,29 @@ def load(
         )
     tune = studies[name]
     tune_check.check_study(tune, settings, f"tune.yaml: tune.{name}")
-    given = {"trials": trials, "seed": seed, "seconds": seconds}
-    for key, value in given.items():
+    for key, value in {"trials": trials, "seed": seed, "seconds": seconds}.items():
         if value is not None:
-            changed = tune.model_dump() | {key: value}
-            tune = check(functools.partial(Tune.model_validate, changed), Tune, OPTIONS[key])
+            raw = tune.model_dump() | {key: value}
+            tune = check(functools.partial(Tune.model_validate, raw), Tune, OPTIONS[key])
     metrics: dict[str, Metric] = {}
     directions: list[Direction] = []
     for objective in tune.objectives:
-        found = tune_check.value_spec(settings, objective.metric)
-        assert found is not None  # the study was checked
-        metrics[objective.metric] = found[0]
-        directions.append(tune_check.direction(objective, found[1]))
-    watched = [tune_check.value_spec(settings, value) for value in tune.watch]
-    wanted = [found[0].name for found in watched if found is not None]
-    names = dict.fromkeys([metric.name for metric in metrics.values()] + wanted)
-    evaluate = settings.evaluate.model_copy(update={"metrics": list(names), "sample_sets": 1})
-    data = Prepared.of_pipeline(settings.features)
-    base = settings.models[tune.model]
-    return Study(name, tune, base, settings.train, evaluate, metrics, tuple(directions), data)
+        metric_and_spec = tune_check.value_spec(settings, objective.metric)
+        assert metric_and_spec is not None  # `check_study` has looked it up
+        metrics[objective.metric] = metric_and_spec[0]
+        directions.append(tune_check.direction(objective, metric_and_spec[1]))
+    watched = filter(None, (tune_check.value_spec(settings, value) for value in tune.watch))
+    measured = [*(metric.name for metric in metrics.values()), *(m.name for m, _ in watched)]
+    evaluate = settings.evaluate.model_copy(
+        update={"metrics": list(dict.fromkeys(measured)), "sample_sets": 1}
+    )
+    return Study(
+        name,
+        tune,
+        settings.models[tune.model],
+        settings.train,
+        evaluate,
+        metrics,
+        tuple(directions),
+        Prepared.of_pipeline(settings.features),
+    )

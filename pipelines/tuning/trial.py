@@ -1,12 +1,12 @@
-"""One trial: its settings trained for fewer steps, watched, measured on the validation split.
+"""One trial: trained for fewer steps, watched by the pruner, measured on the validation split.
 
-The training is `fitting.fit` with one more listener, which looks at the samples that the loop keeps
-anyway. (`fit` itself has no place for it, and its bytes identify every training that the pipeline
-has done.) A test holds the weights of both against one another.
+The training is `one_run.fit` with one more callback, which looks at the samples that the loop keeps
+anyway. A test compares the weights of both.
 """
 
 import base64
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,12 +27,14 @@ from pipelines.training.measuring import measure, settings_of
 from pipelines.training.one_run import Clock, Data, load_images
 from pipelines.tuning.study import PRUNED, Study
 
-#: Samples in the picture of a trial, of the same latents in every trial, and how many in a row.
+#: Samples in the picture of a trial, from the same latents in every trial, and samples per row.
 PICTURE_SAMPLES, PICTURE_COLUMNS = 32, 8
+#: Receives the objective at a step; returns whether the trial is to be pruned.
+Report = Callable[[float, int], bool]
 
 
 class StoppedError(Exception):
-    """A trial is given up; the message is the reason: `pruned`, or the name of a constraint."""
+    """A trial stops early; the message is the reason: `pruned`, or the name of a constraint."""
 
 
 @dataclass(frozen=True)
@@ -53,27 +55,19 @@ class Bench:
         return cls(study, device, load_images(device, study.data.folder), extracted, real)
 
 
-class Watcher:
-    """What is told of a trial while it trains; this one does not listen."""
-
-    def report(self, value: float, step: int) -> bool:
-        """Takes an objective's value at a step; returns whether the trial is to be given up."""
-        return False
-
-
 @dataclass
 class Outcome:
-    """What is known of a trial, also of one that was given up.
+    """The results of a trial, as far as there are any.
 
     Attributes:
-        num_parameters: Of the model.
-        steps: Trained, this and earlier attempts together.
-        values: By name what was measured; empty where it was given up.
-        rows: The history.
-        picture: A PNG of samples, or None where there are none yet.
-        seconds: By `training` and `scoring`.
-        cpu_seconds: Of the training, the pruner's looks at it included.
-        stopped: Why it was given up, or None.
+        num_parameters: Number of the model's parameters; 0 if none was built.
+        steps: Trained steps, including those before a retry.
+        values: Measured values by name; empty for a trial that stopped early.
+        rows: Its history.
+        picture: A PNG of samples, or None.
+        seconds: Wall-clock time of `training` and `scoring`.
+        cpu_seconds: Processor time of the training, including the pruning checks.
+        stopped: Why it stopped early, or None.
     """
 
     num_parameters: int = 0
@@ -85,78 +79,67 @@ class Outcome:
     cpu_seconds: float = 0.0
     stopped: str | None = None
 
-    def attributes(self) -> dict[str, Any]:
-        """As plain JSON values, for the storage."""
+    def as_json(self) -> dict[str, Any]:
+        """As plain values, for the storage."""
         picture = base64.b64encode(self.picture).decode() if self.picture else None
         return {**vars(self), "picture": picture}
 
     def excess(self, study: Study) -> dict[str, float]:
-        """By constraint how much it is exceeded, at most 0 where it holds."""
+        """By constraint the excess over its limit, at most 0 where it holds."""
         limits = study.settings.constraints
-        found: dict[str, float] = {}
+        excess: dict[str, float] = {}
         if limits.num_parameters is not None:
-            found["num_parameters"] = float(self.num_parameters - limits.num_parameters)
+            excess["num_parameters"] = float(self.num_parameters - limits.num_parameters)
         if limits.cpu_seconds is not None:
-            found["cpu_seconds"] = self.cpu_seconds - limits.cpu_seconds
-        return found
+            excess["cpu_seconds"] = self.cpu_seconds - limits.cpu_seconds
+        return excess
 
 
 class Run:
-    """One trial that is being trained and measured."""
+    """One trial that is trained and measured.
 
-    def __init__(self, bench: Bench, entry: dict[str, Any], first: int, watcher: Watcher) -> None:
-        """Prepares it.
+    Args:
+        bench: What its worker has read.
+        entry: The trial's settings.
+        first: Its number, or, for a retry, that of the trial that lost its worker.
+        report: Called at each pruning check.
+    """
 
-        Args:
-            bench: The worker's.
-            entry: The trial's settings.
-            first: Its number, or of a retry that of the trial that was lost.
-            watcher: Is told of it.
-        """
-        self.bench, self.entry, self.watcher = bench, entry, watcher
+    def __init__(self, bench: Bench, entry: dict[str, Any], first: int, report: Report) -> None:
+        self.bench, self.entry, self.report = bench, entry, report
         self.checkpoint = bench.study.checkpoint(first, entry)
         self.outcome = Outcome()
-        self.seen: set[int] = set()
+        self.checked: set[int] = set()
 
     def __call__(self, send: workers.Send) -> Outcome:
         """Trains and measures.
 
         Args:
-            send: Receives what `fitting.fit` sends.
+            send: Receives what `one_run.fit` sends.
 
         Raises:
             ValueError: The data or the `Config` refuse the settings.
             FloatingPointError: The training has diverged.
         """
         try:
-            self._score(self._train(send).model)
+            self._score(self.train(send).model)
         except StoppedError as stopped:
             self.outcome.stopped = str(stopped)
         return self.outcome
 
-    def _train(self, send: workers.Send) -> Trainer:
-        start = time.monotonic()
-        try:
-            return self._trained(send)
-        finally:
-            # What was scored meanwhile is in `scoring` already.
-            spent = time.monotonic() - start
-            self.outcome.seconds["training"] = spent - self.outcome.seconds["scoring"]
-
-    def _trained(self, send: workers.Send) -> Trainer:
-        bench, study = self.bench, self.bench.study
-        with torch.device("meta"):  # counted before it is made: a large one may not fit
-            self.outcome.num_parameters = num_parameters(self._built())
+    def train(self, send: workers.Send) -> Trainer:
+        """Trains, from the checkpoint where there is one."""
+        bench, study, start = self.bench, self.bench.study, time.monotonic()
+        with torch.device("meta"):  # counted before it is built: a large model may not fit
+            self.outcome.num_parameters = num_parameters(self._build())
         if self.outcome.excess(study).get("num_parameters", 0) > 0:
             raise StoppedError("num_parameters")
-        model = self._built()
-        shown = min(len(bench.real.reference.images), study.evaluate.max_samples)
-        seed, precision = study.settings.training_seed, study.train.precision
-        parts = study.settings.pruner.parts
-        kept = shown if study.is_pruned else min(shown, PICTURE_SAMPLES)
-        loop = LoopSettings(seed, precision, parts, kept)
-        data = bench.data
-        trainer = Trainer(model.to(bench.device), data.train, data.valid, loop)
+        most = min(len(bench.real.reference.images), study.evaluate.max_samples)
+        num_samples = most if study.is_pruned else min(most, PICTURE_SAMPLES)
+        seed, parts = study.settings.training_seed, study.settings.pruner.parts
+        loop = LoopSettings(seed, study.train.precision, parts, num_samples)
+        model = self._build().to(bench.device)
+        trainer = Trainer(model, bench.data.train, bench.data.valid, loop)
         clock = Clock(trainer, self.checkpoint, bench.device, send)
         self._resume(clock)
         limit = study.settings.constraints.cpu_seconds
@@ -166,26 +149,28 @@ class Run:
             if limit is not None and clock.spent()["cpu_seconds"] > limit:
                 raise StoppedError("cpu_seconds")
             if step in trainer.snapshots:
-                self._look(trainer, step)
+                self._check(trainer, step)
 
         try:
-            for step in sorted(trainer.snapshots):  # an attempt before this one has got so far
-                self._look(trainer, step)
+            for step in sorted(trainer.snapshots):  # those of the attempt before this one
+                self._check(trainer, step)
             trainer.run(Callbacks(progress=progress, checkpoint=clock.checkpoint))
         finally:
-            self._note(trainer, clock)
+            self._record(trainer, clock)
+            seconds = self.outcome.seconds
+            seconds["training"] = time.monotonic() - start - seconds["scoring"]
         return trainer
 
     def _resume(self, clock: Clock) -> None:
         try:
             clock.resume()
-        except UserError:  # unreadable: its disk was full, say. The trial starts anew.
+        except UserError:  # damaged, as by a full disk: the trial starts at step 0
             self.checkpoint.unlink()
 
-    def _built(self) -> GenerativeModel:
+    def _build(self) -> GenerativeModel:
         return build(self.entry, self.bench.study.shape, self.bench.study.num_classes)
 
-    def _note(self, trainer: Trainer, clock: Clock) -> None:
+    def _record(self, trainer: Trainer, clock: Clock) -> None:
         outcome = self.outcome
         outcome.steps, outcome.rows = trainer.step, trainer.history
         outcome.cpu_seconds = clock.spent()["cpu_seconds"]
@@ -194,21 +179,20 @@ class Run:
             grid = grids.image_grid(samples.float() / 255, PICTURE_COLUMNS, scale=1)
             outcome.picture = grids.png(grid)
 
-    def _look(self, trainer: Trainer, step: int) -> None:
-        """Looks at a trial at a step at which the loop has kept samples."""
-        study = self.bench.study
-        if step not in study.settings.check_steps or step in self.seen:
+    def _check(self, trainer: Trainer, step: int) -> None:
+        """Reports the objective at a step at which the loop has kept samples."""
+        if step not in self.bench.study.settings.check_steps or step in self.checked:
             return
-        self.seen.add(step)
+        self.checked.add(step)
         start = time.monotonic()
-        value = self._intermediate(trainer, step)
+        value = self._intermediate_value(trainer, step)
         self.outcome.seconds["scoring"] += time.monotonic() - start
-        if value is not None and self.watcher.report(value, step):
+        if value is not None and self.report(value, step):
             raise StoppedError(PRUNED)
 
-    def _intermediate(self, trainer: Trainer, step: int) -> float | None:
-        """The objective on the samples of this step, or the last that the loop has told of it."""
-        study = self.bench.study
+    def _intermediate_value(self, trainer: Trainer, step: int) -> float | None:
+        """The objective from the samples of this step, or from the last row of the history."""
+        study, bench = self.bench.study, self.bench
         name, metric = next(iter(study.metrics.items()))
         if not metric.samples:
             rows = [row for row in trainer.history if row["step"] <= step]
@@ -216,16 +200,15 @@ class Run:
         evaluation = evaluate_images(
             trainer.snapshots[step].to(torch.float32) / 255,
             [metric.name],
-            reference=self.bench.real.reference,
-            train=self.bench.real.train,
-            extractors=self.bench.extracted.extractors,
+            reference=bench.real.reference,
+            train=bench.real.train,
+            extractors=bench.extracted.extractors,
             settings=settings_of(study.evaluate, study.settings.training_seed),
         )
         return {record.name: record.value for record in evaluation.records}[name]
 
     def _score(self, model: GenerativeModel) -> None:
-        bench, study = self.bench, self.bench.study
-        start = time.monotonic()
+        study, bench, start = self.bench.study, self.bench, time.monotonic()
         seed = study.settings.training_seed
         evaluation = measure(model, seed, study.evaluate, bench.extracted, bench.real)
         self.outcome.values = {record.name: record.value for record in evaluation.records}

@@ -28,9 +28,10 @@ from pipelines.settings import params
 from pipelines.settings.command_line import whole_number
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.training import workers
-from pipelines.tuning import files, worker
+from pipelines.tuning import results as tune_results
 from pipelines.tuning import storage as tune_storage
 from pipelines.tuning import study as tune_study
+from pipelines.tuning import worker
 from pipelines.tuning.study import Study
 from pipelines.tuning.trial import Outcome, Run
 
@@ -85,10 +86,10 @@ def run(one: Study) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/optuna.db"
-        storage = tune_storage.create(one, url)
-        worker.work(one, url, "cpu", None, lambda message: None)
-        ended = files.ended(storage)
-        spent = [t.user_attrs.get("cpu_seconds", 0.0) for t in storage.trials]
+        storage = tune_storage.open_study(one, url)
+        worker.work(one, url, "cpu", tune_storage.GRACE, None, "bench", 0, lambda message: None)
+        ended = tune_results.ended(storage)
+        spent = [t.user_attrs.get("outcome", {}).get("cpu_seconds", 0.0) for t in storage.trials]
         storage.close()
     states = [trial.state for trial in ended]
     return {

@@ -115,14 +115,15 @@ def trials(url: str) -> list[dict[str, Any]]:
     # Trials last, so that a trial that starts in between has no values yet.
     queries = (
         "select trial_id, key, value_json from trial_user_attributes",
+        "select trial_id, key, value_json from trial_system_attributes",
         "select trial_id, param_value from trial_params",
         "select trial_id, number, state, datetime_start, datetime_complete from trials",
     )
     with engine.connect() as connection:
-        user_attrs, betas, rows = (connection.execute(sqlalchemy.text(q)).all() for q in queries)
-    rows_by_trial = {row[0]: {**row._mapping, "user_attrs": {}} for row in rows}
-    for trial, key, value in user_attrs:
-        rows_by_trial[trial]["user_attrs"][key] = json.loads(value)
+        user, system, betas, rows = (connection.execute(sqlalchemy.text(q)).all() for q in queries)
+    rows_by_trial = {row[0]: {**row._mapping, "attributes": {}} for row in rows}
+    for trial, key, value in [*user, *system]:
+        rows_by_trial[trial]["attributes"][key] = json.loads(value)
     for trial, value in betas:
         rows_by_trial[trial]["beta"] = value
     return sorted(rows_by_trial.values(), key=lambda trial: trial["number"])
@@ -139,15 +140,20 @@ def num_ended(url: str) -> int:
 def _at_work(url: str, names: set[str]) -> list[int]:
     """The processes on these hosts that run a trial."""
     running = [
-        t["user_attrs"]["owner"]
+        t["attributes"]["owner"]
         for t in trials(url)
-        if t["state"] == "RUNNING" and "owner" in t["user_attrs"]
+        if t["state"] == "RUNNING" and "owner" in t["attributes"]
     ]
     return [int(owner["pid"]) for owner in running if owner["host"] in names]
 
 
-def check(rows: Sequence[dict[str, Any]], budget: int) -> dict[str, int]:
+def check(rows: Sequence[dict[str, Any]], budget: int, workers: int) -> dict[str, int]:
     """Checks that every point ended exactly once; returns the number of trials per state.
+
+    Args:
+        rows: All trials.
+        budget: Number of trials that were requested.
+        workers: Number of workers; as many trials more may have been started.
 
     Raises:
         AssertionError: A point is open, missing, done twice, or lost without a retry.
@@ -156,14 +162,18 @@ def check(rows: Sequence[dict[str, Any]], budget: int) -> dict[str, int]:
     assert {trial["state"] for trial in rows} <= set(ENDED), "a trial is open"
     points: dict[int, list[dict[str, Any]]] = {}
     for trial in rows:
-        points.setdefault(trial["user_attrs"].get("first", trial["number"]), []).append(trial)
-    assert len(points) == budget
+        points.setdefault(trial["attributes"].get("failed_trial", trial["number"]), []).append(
+            trial
+        )
+    assert budget <= len(points) <= budget + workers, (budget, len(points))
     for attempts in points.values():
-        *lost, last = sorted(attempts, key=lambda trial: trial["user_attrs"].get("attempt", 1))
+        *lost, last = sorted(
+            attempts, key=lambda trial: len(trial["attributes"].get("retry_history", []))
+        )
         assert last["state"] in ("COMPLETE", "PRUNED"), attempts
         assert {trial["state"] for trial in lost} <= {"FAIL"}, attempts
     betas = {attempts[-1]["beta"] for attempts in points.values()}
-    assert len(betas) == budget, "a point was drawn twice"
+    assert len(betas) == len(points), "a point was drawn twice"
     states = [trial["state"] for trial in rows]
     return {state: states.count(state) for state in ENDED}
 
@@ -248,14 +258,14 @@ def main() -> None:
         if arguments.trials:
             hosts = hosts_of(clone, folder, "anna", "berta")
             under_fire(hosts, url, arguments.trials, arguments.kills, random.Random(arguments.seed))
-            states = check(trials(url), arguments.trials)
+            states = check(trials(url), arguments.trials, 4)
             print(f"2 hosts of 2 workers, {arguments.kills} kills: {states}", flush=True)
         clone.studies[STUDY] |= {"trials": 4, "num_steps": 12}
         clone.write_params()
         for number in range(arguments.tries):
             file = f"sqlite:///{folder / f'{number}.db'}"
             on_a_new_file(clone, file, 4)
-            check(trials(file), 4)
+            check(trials(file), 4, 4)
             print(f"4 commands at once on a new file: attempt {number + 1} passed", flush=True)
         clone.studies[STUDY] |= {"trials": arguments.timed, "num_steps": arguments.steps}
         clone.write_params()

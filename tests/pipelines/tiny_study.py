@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from pipelines.settings import paths, yaml_files
+from pipelines.training import workers
 from pipelines.tuning import storage as tune_storage
 from pipelines.tuning import worker
 from pipelines.tuning.storage import Storage
@@ -40,11 +41,21 @@ def study(**changes: Any) -> dict[str, Any]:
 
 def search(one: Study) -> Storage:
     """Runs a study in this process."""
-    storage = tune_storage.create(one, URL())
-    worker.work(one, URL(), "cpu", None, lambda message: None)
+    storage = tune_storage.open_study(one, URL())
+    work(one)
     return storage
+
+
+def work(one: Study, send: workers.Send = lambda message: None) -> None:
+    """A worker of the study, in this process."""
+    worker.work(one, URL(), "cpu", tune_storage.GRACE, None, "test", 0, send)
 
 
 def points(storage: Storage) -> list[dict[str, Any]]:
     """What each trial has tried."""
     return [trial.params for trial in storage.trials]
+
+
+def ignore(value: float, step: int) -> bool:
+    """Never prunes."""
+    return False

@@ -3,19 +3,16 @@
 import pytest
 
 from pipelines.training import one_run
-from pipelines.tuning import files, retrain
-from pipelines.tuning.trial import Bench, Run, Watcher
+from pipelines.tuning import results, retrain
+from pipelines.tuning.trial import Bench, Run
 from tests.pipelines.tiny_study import search
 
 
 def test_a_trial_that_is_behind_is_given_up(project):
     one = project(pruner={"name": "median", "startup_trials": 1, "checks": 2})
 
-    class Harsh(Watcher):
-        def report(self, value, step):
-            return step == 2
-
-    outcome = Run(Bench.load(one, "cpu"), one.entry({"beta": 2.0}), 0, Harsh())(lambda m: None)
+    run = Run(Bench.load(one, "cpu"), one.entry({"beta": 2.0}), 0, lambda value, step: step == 2)
+    outcome = run(lambda message: None)
     assert outcome.stopped == "pruned"
     assert outcome.steps == 2
     assert outcome.values == {}
@@ -27,19 +24,14 @@ def test_a_trial_that_was_lost_when_it_was_behind_is_given_up_as_it_was(project,
     one = project(pruner={"name": "median", "startup_trials": 1, "checks": 2})
     bench, entry = Bench.load(one, "cpu"), one.entry({"beta": 2.0})
 
-    class Notes(Watcher):
-        def report(self, value, step):
-            if step == 4:
-                raise KeyboardInterrupt
-            return False
-
-    class Harsh(Watcher):
-        def report(self, value, step):
-            return True
+    def interrupt(value, step):
+        if step == 4:
+            raise KeyboardInterrupt
+        return False
 
     with pytest.raises(KeyboardInterrupt):
-        Run(bench, entry, 0, Notes())(lambda message: None)
-    outcome = Run(bench, entry, 0, Harsh())(lambda message: None)
+        Run(bench, entry, 0, interrupt)(lambda message: None)
+    outcome = Run(bench, entry, 0, lambda value, step: True)(lambda message: None)
     assert (outcome.stopped, outcome.steps) == ("pruned", 3)
 
 
@@ -51,7 +43,7 @@ def test_two_objectives_report_nothing_and_their_front_is_that_of_brute_force(pr
     objectives = [{"metric": m, "direction": None} for m in ("fid_classifier", "mse")]
     one = project(objectives=objectives, trials=8)
     storage = search(one)
-    trials = files.ended(storage)
+    trials = results.ended(storage)
 
     def beaten(trial):
         return any(
@@ -60,6 +52,6 @@ def test_two_objectives_report_nothing_and_their_front_is_that_of_brute_force(pr
             for other in trials
         )
 
-    assert files.front(storage) == [t.number for t in trials if not beaten(t)]
-    chosen = retrain.chosen(one, trials, files.front(storage))
-    assert {t.number for t in chosen} <= set(files.front(storage))
+    assert results.front(storage) == [t.number for t in trials if not beaten(t)]
+    chosen = retrain.top(one, trials, results.front(storage))
+    assert {t.number for t in chosen} <= set(results.front(storage))

@@ -5,25 +5,26 @@ from statistics import median
 
 import filelock
 import pytest
+import sqlalchemy
 
 from genmodels.training.loop import LoopSettings
 from pipelines.settings import params, paths
 from pipelines.settings.errors import UserError
 from pipelines.training import fingerprint, one_run, workers
-from pipelines.tuning import files, worker
+from pipelines.tuning import results, worker
 from pipelines.tuning import storage as tune_storage
 from pipelines.tuning import study as tune_study
 from pipelines.tuning import trial as tune_trial
-from pipelines.tuning.trial import Bench, Outcome, Run, Watcher
-from tests.pipelines.tiny_study import BETA, URL, points, search
+from pipelines.tuning.trial import Bench, Outcome, Run
+from tests.pipelines.tiny_study import BETA, URL, ignore, points, search, work
 
 
 def test_a_trial_is_trained_as_train_does_it(project, tmp_path):
     one = project()
     bench = Bench.load(one, "cpu")
     entry = one.entry({"beta": 2.0})
-    run = Run(bench, entry, 0, Watcher())
-    trainer = run._train(lambda message: None)
+    run = Run(bench, entry, 0, ignore)
+    trainer = run.train(lambda message: None)
     loop = LoopSettings(one.settings.training_seed, one.train.precision, 3, 4)
     data = one_run.load_images("cpu")
     other, _ = one_run.fit(entry, data, loop, tmp_path / "c.pt", "cpu", lambda m: None, "here")
@@ -37,7 +38,7 @@ def test_the_objective_is_that_of_the_validation_split(project):
     bench = Bench.load(one, "cpu")
     assert bench.real.reference.split == "valid"
     assert bench.real.train.split == "train"
-    outcome = Run(bench, one.entry({"beta": 2.0}), 0, Watcher())(lambda message: None)
+    outcome = Run(bench, one.entry({"beta": 2.0}), 0, ignore)(lambda message: None)
     assert set(outcome.values) == {"fid_classifier", "rate"}
     assert outcome.steps == 6
     assert outcome.picture.startswith(b"\x89PNG")
@@ -68,7 +69,7 @@ def test_a_changed_space_is_another_study_and_the_old_one_stays(project):
     other = project(space={"beta": BETA["beta"] | {"high": 5.0}})
     assert other.full_name != one.full_name
     search(other)
-    assert len(tune_storage.join(one, URL()).trials) == 4
+    assert len(tune_storage.open_study(one, URL()).trials) == 4
     assert project(trials=9, seconds=3.0).full_name == one.full_name
 
 
@@ -86,7 +87,7 @@ def test_a_model_that_is_too_large_is_not_trained(project):
     limits = {"num_parameters": 30_000, "cpu_seconds": None}
     space = {"width": {"type": "int", "low": 8, "high": 200, "step": 1, "log": True}}
     storage = search(project(constraints=limits, space=space, trials=6))
-    trials = files.ended(storage)
+    trials = results.ended(storage)
     assert {t.state for t in trials} == {"complete", "infeasible"}
     for trial in (t for t in trials if t.same_as is None):
         assert (trial.num_parameters > 30_000) == (trial.state == "infeasible")
@@ -95,7 +96,7 @@ def test_a_model_that_is_too_large_is_not_trained(project):
 
 def test_settings_that_were_tried_are_not_trained_again(project):
     space = {"kl_cycles": {"type": "categorical", "choices": [1, 2]}}
-    trials = files.ended(search(project(space=space, trials=5)))
+    trials = results.ended(search(project(space=space, trials=5)))
     again = [t for t in trials if t.same_as is not None]
     assert len(again) == 3
     for trial in again:
@@ -107,10 +108,10 @@ def test_settings_that_cost_too_much_are_infeasible_again(project, monkeypatch):
     monkeypatch.setattr(Outcome, "excess", lambda outcome, study: {"cpu_seconds": 0.5})
     space = {"kl_cycles": {"type": "categorical", "choices": [1, 2]}}
     storage = search(project(space=space, trials=3))
-    again = [t for t in storage.trials if "same_as" in t.user_attrs]
+    again = [t for t in storage.trials if t.user_attrs["outcome"]["same_as"] is not None]
     assert again
     assert [t.constraints for t in again] == [{"cpu_seconds": 0.5}] * len(again)
-    assert {t.state for t in files.ended(storage)} == {"infeasible"}
+    assert {t.state for t in results.ended(storage)} == {"infeasible"}
 
 
 def test_a_diverging_trial_fails_with_its_reason_and_counts(project, monkeypatch):
@@ -119,7 +120,7 @@ def test_a_diverging_trial_fails_with_its_reason_and_counts(project, monkeypatch
 
     monkeypatch.setattr(tune_trial.Trainer, "run", diverge)
     storage = search(project(trials=2))
-    trials = files.ended(storage)
+    trials = results.ended(storage)
     assert [t.state for t in trials] == ["failed", "failed"]
     assert "nan is not finite" in trials[0].reason
 
@@ -129,7 +130,7 @@ WIDTHS = {"width": {"type": "categorical", "choices": [8, 10**11]}}
 
 def test_a_trial_without_memory_fails_and_the_study_goes_on(project):
     random = {"name": "random", "startup_trials": 1}
-    trials = files.ended(search(project(space=WIDTHS, trials=5, sampler=random)))
+    trials = results.ended(search(project(space=WIDTHS, trials=5, sampler=random)))
     assert {(t.point["width"], t.state, t.reason) for t in trials} == {
         (8, "complete", None),
         (10**11, "failed", "out of memory"),
@@ -149,7 +150,7 @@ def test_a_model_that_does_not_fit_is_counted_before_it_is_made(project):
     limits = {"num_parameters": 30_000, "cpu_seconds": None}
     random = {"name": "random", "startup_trials": 1}
     one = project(space=WIDTHS, trials=5, sampler=random, constraints=limits)
-    trials = files.ended(search(one))
+    trials = results.ended(search(one))
     large = [t for t in trials if t.point["width"] == 10**11]
     assert large
     assert {t.state for t in large} == {"infeasible"}
@@ -166,8 +167,8 @@ def test_overhead_beyond_training_and_scoring_is_small(project):
     trials = search(project(trials=8)).trials
     spent = [
         (after.datetime_start - trial.datetime_start).total_seconds()
-        - trial.user_attrs["seconds"]["training"]
-        - trial.user_attrs["seconds"]["scoring"]
+        - trial.user_attrs["outcome"]["seconds"]["training"]
+        - trial.user_attrs["outcome"]["seconds"]["scoring"]
         for trial, after in itertools.pairwise(trials)
     ]
     assert median(spent) < 1.5  # 0.5 s on two cores that others use
@@ -175,15 +176,15 @@ def test_overhead_beyond_training_and_scoring_is_small(project):
 
 def test_importances_are_empty_where_trials_are_too_few_or_equal(project, monkeypatch):
     space = {**BETA, "kl_cycles": {"type": "categorical", "choices": [1, 2]}}
-    for trials in (1, files.FEWEST_FOR_IMPORTANCE - 1):
-        assert files.importances(search(project(space=space, trials=trials))) == {
+    for trials in (1, results.FEWEST_FOR_IMPORTANCE - 1):
+        assert results.importances(search(project(space=space, trials=trials))) == {
             "fid_classifier": {}
         }
-    storage = search(project(space=space, trials=files.FEWEST_FOR_IMPORTANCE))
-    (shares,) = files.importances(storage).values()
+    storage = search(project(space=space, trials=results.FEWEST_FOR_IMPORTANCE))
+    (shares,) = results.importances(storage).values()
     assert set(shares) == set(space)
-    monkeypatch.setattr(files, "_objective", lambda trial, index, sign: 1.0)
-    assert files.importances(storage) == {"fid_classifier": {}}
+    monkeypatch.setattr(results, "target", lambda study, index: lambda trial: 1.0)
+    assert results.importances(storage) == {"fid_classifier": {}}
 
 
 def test_processes_times_threads_never_exceed_the_cores(monkeypatch):
@@ -201,30 +202,59 @@ def test_a_study_that_is_not_there_is_one_line(project):
 
 def test_a_storage_that_does_not_answer_is_one_line_without_the_password(project):
     with pytest.raises(UserError) as error:
-        tune_storage.create(project(), "postgresql+psycopg://me:secret@127.0.0.1:1/none")
+        tune_storage.open_study(project(), "postgresql+psycopg://me:secret@127.0.0.1:1/none")
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
 
 
-def test_checkouts_that_share_a_file_wait_for_one_another_and_not_for_ever(
-    project, tmp_path, monkeypatch
-):
+def test_a_lock_that_another_checkout_holds_is_one_line(project, tmp_path, monkeypatch):
     one, url = project(), f"sqlite:///{tmp_path / 'shared.db'}"
-    storage = tune_storage.create(one, url)
-    monkeypatch.setattr(tune_storage, "SQLITE_TIMEOUT", 0.2)
-    monkeypatch.setattr(paths, "OPTUNA_DB", tmp_path / "elsewhere" / "optuna.db")
+    monkeypatch.setattr(tune_storage, "LOCK_TIMEOUT", 0.2)
     with (
         filelock.FileLock(tmp_path / "shared.db.lock"),
-        pytest.raises(UserError, match=r"shared\.db\.lock: another process has had this lock"),
+        pytest.raises(UserError, match=r"shared\.db\.lock: another process has held this lock"),
     ):
-        storage.next_trial()
-    assert storage.next_trial() is not None
+        tune_storage.open_study(one, url)
+    assert tune_storage.open_study(one, url).num_missing == 4
+
+
+def test_tables_of_another_version_of_optuna_are_one_line(project):
+    one = project()
+    storage = tune_storage.open_study(one, URL())
+    with storage.database.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("update alembic_version set version_num = 'v9.9.9'"))
+    storage.close()
+    with pytest.raises(UserError, match="is no longer compatible with the table schema") as error:
+        tune_storage.open_study(one, URL())
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_that_is_deleted_while_it_runs_is_one_line(project):
+    one = project()
+    storage = tune_storage.open_study(one, URL())
+
+    def delete(message):
+        if isinstance(message, worker.TrialStarted) and message.number == 1:
+            tune_storage.optuna.delete_study(study_name=one.full_name, storage=storage.database)
+
+    with pytest.raises(UserError, match=r"^--storage sqlite:.*: the study was deleted$"):
+        work(one, delete)
+
+
+@pytest.mark.parametrize("table", ["trial_heartbeats", "version_info", "alembic_version"])
+def test_tables_whose_creation_was_cut_are_completed(project, table):
+    one = project(trials=1)
+    storage = tune_storage.open_study(one, URL())
+    with storage.database.engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"drop table {table}"))
+    storage.close()
+    assert [t.state for t in results.ended(search(one))] == ["complete"]
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_a_storage_in_memory_is_refused_in_one_line(project, url):
-    with pytest.raises(UserError, match=rf"^--storage {url}: names no file, and workers share"):
-        tune_storage.create(project(), url)
+    with pytest.raises(UserError, match=rf"^--storage {url}: is in memory, which other"):
+        tune_storage.open_study(project(), url)
 
 
 def test_a_hash_does_not_depend_on_the_order_of_keys(project):
