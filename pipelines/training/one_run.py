@@ -1,6 +1,6 @@
 """One training in this process: its data, its checkpoints, its messages, the files it leaves.
 
-The stage `train` and the studies run it in processes of their own, one a seed or trial.
+`pipelines.training.seeds` runs it, one process for each seed.
 """
 
 import csv

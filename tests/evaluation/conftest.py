@@ -157,13 +157,13 @@ class Conditional(Everything):
     def posterior_codes(
         self, x: Tensor, rng: torch.Generator, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        self._hear("posterior_codes", len(x), labels)
+        self._record("posterior_codes", len(x), labels)
         return super().posterior_codes(x, rng)
 
     def with_mixture(
         self, num_components: int, x: Tensor, seed: int, labels: Tensor
     ) -> "Conditional":
-        self._hear("with_mixture", len(x), labels)
+        self._record("with_mixture", len(x), labels)
         return self
 
     def discriminate(self, x: Tensor, labels: Tensor) -> Tensor:
