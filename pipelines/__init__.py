@@ -8,6 +8,8 @@ are imported. A variable that is already set keeps its value.
 import atexit
 import gc
 import os
+import signal
+import sys
 
 for name, value in {
     # Waiting threads of libgomp spin otherwise, which is eleven times slower on a busy machine.
@@ -25,6 +27,11 @@ for name, value in {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }.items():
     os.environ.setdefault(name, value)
+
+# `python -m pipelines.<name>` imports this package first. Until `main` starts, Ctrl-C ends the
+# process without the traceback of an import that was interrupted.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # No garbage collection at exit: it takes a second with the objects of torch, pandas and MLflow.
 atexit.register(gc.freeze)

@@ -125,22 +125,6 @@ def test_a_broken_connection_ends_neither_heartbeat_nor_search(study: Study) -> 
 
 
 @pytest.mark.slow
-@on_postgresql
-def test_a_limit_on_idle_transactions_ends_no_search(study: Study) -> None:
-    with cluster() as url:
-        server = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
-        with server.connect() as connection:
-            limit = "alter database mlflow set idle_in_transaction_session_timeout = '1ms'"
-            connection.execute(sqlalchemy.text(limit))
-        server.dispose()
-        storage = tune_storage.open_study(study, url)
-        assert storage.start_trial({"command": "c", "worker": 0}) is not None
-        storage.release("c")
-        assert [t["state"] for t in trials(url)] == ["FAIL", "WAITING"]
-        storage.close()
-
-
-@pytest.mark.slow
 def test_commands_may_begin_at_once_on_a_file_that_is_not_there(
     clone: Clone, tmp_path: Path
 ) -> None:

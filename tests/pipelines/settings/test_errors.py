@@ -1,8 +1,14 @@
 """How commands end."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from pipelines.__main__ import descriptions
 from pipelines.settings import paths
 
 TALKS = """
@@ -27,3 +33,31 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupts:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "pipelines.settings":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts)
+"""
+
+
+@pytest.mark.parametrize("command", descriptions())
+def test_a_command_that_is_interrupted_while_it_imports_prints_nothing(
+    command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, "-m", f"pipelines.{command}", "--help"],
+        cwd=paths.ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
