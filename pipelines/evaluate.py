@@ -21,7 +21,7 @@ from pipelines.data.extractors import load_extracted
 from pipelines.data.prepared import Prepared, Real
 from pipelines.data.splits import Split
 from pipelines.pictures import latents, model_pictures
-from pipelines.settings import command_line, files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolving
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.settings.resolved import EvaluateSettings
 from pipelines.settings.sections import Evaluate
@@ -143,7 +143,7 @@ def main() -> None:
         help="list the metrics and what each needs, and compute nothing",
     )
     options = parser.parse_args()
-    settings = resolved.load(EvaluateSettings, options.model)
+    settings = resolving.load(EvaluateSettings, options.model)
     if options.dry_run:
         print(planned(settings))
     else:

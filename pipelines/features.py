@@ -29,7 +29,7 @@ from pipelines.data import splits
 from pipelines.data.extractor_files import save_extractor, save_features
 from pipelines.data.extractors import open_inception
 from pipelines.data.splits import Split
-from pipelines.settings import command_line, files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved, resolving
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.sections import Features
 from pipelines.training.progress import Progress
@@ -173,7 +173,7 @@ def _features(
 def main() -> None:
     """Runs the stage."""
     command_line.parser("features", __doc__).parse_args()
-    settings = resolved.load(resolved.FeaturesSettings)
+    settings = resolving.load(resolved.FeaturesSettings)
     # The last bits of the weights depend on the number of threads.
     torch.set_num_threads(settings.threads)
     for name, card in make(settings.features).items():

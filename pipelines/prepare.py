@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pipelines.data import datasets
 from pipelines.data.datasets import Source
 from pipelines.data.splits import SPLITS
-from pipelines.settings import command_line, files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved, resolving
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.sections import Prepare
 
@@ -149,7 +149,7 @@ def _sha256(array: npt.NDArray[Any]) -> str:
 def main() -> None:
     """Runs the stage."""
     command_line.parser("prepare", __doc__).parse_args()
-    manifest = make(resolved.load(resolved.PrepareSettings).prepare)
+    manifest = make(resolving.load(resolved.PrepareSettings).prepare)
     shape, parts = manifest["image_shape"], manifest["splits"]
     counts = ", ".join(f"{name} {part['count']:,}" for name, part in parts.items())
     size = math.prod(shape) * sum(part["count"] for part in parts.values()) / 1e6

@@ -21,7 +21,7 @@ from evaluation.measuring.records import UnavailableError
 from evaluation.runner import Settings, evaluate_images, metrics_of_images
 from pipelines.data import splits
 from pipelines.data.extractors import Extracted, load_extracted, real_images
-from pipelines.settings import command_line, files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolving
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.settings.resolved import ReferencesSettings
 from pipelines.training import workers
@@ -130,7 +130,7 @@ def _real(settings: ReferencesSettings) -> tuple[Extracted, dict[str, RealImages
 def main() -> None:
     """Runs the stage."""
     command_line.parser("references", __doc__).parse_args()
-    made = make(resolved.load(ReferencesSettings))
+    made = make(resolving.load(ReferencesSettings))
     for row, found in made.items():
         if found["reason"]:
             print(f"references: no {row}: {found['reason'].replace('_', ' ')}")

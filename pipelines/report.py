@@ -17,7 +17,7 @@ from evaluation.comparing.leaderboard import Column, Leaderboard, leaderboard
 from pipelines.comparing import gates
 from pipelines.reporting import cards, inputs, panels, pictures, plots, settings_table, tradeoffs
 from pipelines.reporting.inputs import Results
-from pipelines.settings import command_line, escape, files, paths, resolved
+from pipelines.settings import command_line, escape, files, paths, resolving
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import ReportSettings
 
@@ -209,7 +209,7 @@ def _matches(pattern: str, column: Column) -> bool:
 def main() -> None:
     """Runs the stage."""
     command_line.parser("report", __doc__).parse_args()
-    settings = resolved.load(ReportSettings)
+    settings = resolving.load(ReportSettings)
     results = inputs.read(settings.selected, settings.seeds)
     for path, text in build(settings, results).items():
         files.write_text(path, text)

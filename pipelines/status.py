@@ -1,7 +1,7 @@
 """Which stages the next `dvc repro` runs, and why.
 
-Runs the stage `resolve` first, because the other stages depend on what it
-writes. `dvc status` alone compares with the files that `resolve` wrote last time.
+Runs the stage `resolve` first, because the other stages depend on what it writes. `dvc status`
+alone compares with the files that `resolve` wrote last time.
 """
 
 import graphlib
@@ -15,6 +15,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+from pipelines.reporting.differing import differing
 from pipelines.settings import command_line, paths
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.yaml_files import read_yaml
@@ -57,7 +58,11 @@ def _reasons(repo: Repo, locked: Mapping[str, Any] | None, changes: list[Any]) -
             yield change
             continue
         for path, state in (pair for group in change.values() for pair in group.items()):
-            if path.startswith("outputs/resolve/") and path in hashes and state == "modified":
+            if (
+                (paths.ROOT / path).is_relative_to(paths.RESOLVE)
+                and path in hashes
+                and state == "modified"
+            ):
                 yield _difference(Path(repo.cache.local.oid_to_path(hashes[path])), path)
             else:
                 yield f"{path} is {state}"
@@ -67,21 +72,17 @@ def _difference(before: Path, path: str) -> str:
     """What differs between the settings that a stage ran with, in the cache, and those of now."""
     if not before.is_file():
         return "its settings or its code changed"
-    old, new = (_flat(json.loads(file.read_text())) for file in (before, paths.ROOT / path))
+    old, new = (json.loads(file.read_text()) for file in (before, paths.ROOT / path))
+    if not isinstance(new, dict):
+        return f"{Path(path).stem} {old} -> {new}"
     lines = [
-        "its code changed" if key == "code" else f"{key} {old.get(key)} -> {new.get(key)}"
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key)
+        "its code changed"
+        if setting.key == "code"
+        else f"{setting.key} {' -> '.join(setting.values)}"
+        for setting in differing([old, new])
     ]
     more = len(lines) - MOST_SETTINGS
     return ", ".join(lines[:MOST_SETTINGS]) + (f" and {more} more" if more > 0 else "")
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix or "value": value}
-    parts = (_flat(part, f"{prefix}.{key}" if prefix else key) for key, part in value.items())
-    return {key: leaf for part in parts for key, leaf in part.items()}
 
 
 @exit_on_user_error

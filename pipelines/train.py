@@ -19,7 +19,7 @@ from typing import Any
 import filelock
 import torch
 
-from pipelines.settings import command_line, files, paths, resolved
+from pipelines.settings import command_line, files, paths, resolved, resolving
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import TrainSettings
 from pipelines.tracking.run import Identity, Run
@@ -164,7 +164,7 @@ def main() -> None:
     parser = command_line.parser("train", __doc__)
     parser.add_argument("model", metavar="MODEL", help=command_line.MODEL)
     name = parser.parse_args().model
-    settings = resolved.load(TrainSettings, name)
+    settings = resolving.load(TrainSettings, name)
     signal.signal(signal.SIGTERM, _interrupt)
     if "DVC_STAGE" in os.environ:  # a killed dvc must not leave its trainer behind
         workers.die_with_parent()

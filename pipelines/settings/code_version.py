@@ -18,10 +18,20 @@ from pipelines.settings import files
 #: Where the running code lies; a test that moves the checkout leaves it.
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pipelines", "genmodels", "evaluation")
-#: Modules that decide no result: they check settings, place files, name runs, show progress or
-#: print a plan. A change of them reruns nothing. A name covers what lies below it.
+#: Modules that decide no result: they check settings, name files and runs, show progress or print
+#: a plan. A change of them reruns nothing. A name covers what lies below it.
 DECIDES_NOTHING = (
-    "pipelines.settings",
+    "pipelines.settings.code_version",
+    "pipelines.settings.command_line",
+    "pipelines.settings.errors",
+    "pipelines.settings.params",
+    "pipelines.settings.paths",
+    "pipelines.settings.presets",
+    "pipelines.settings.refusals",
+    "pipelines.settings.resolved",
+    "pipelines.settings.resolving",
+    "pipelines.settings.sections",
+    "pipelines.settings.yaml_files",
     "pipelines.training.fingerprint",
     "pipelines.training.progress",
     "evaluation.plan",

@@ -5,6 +5,7 @@ steps. A base of another kind gives the settings that both kinds have.
 """
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -93,12 +94,17 @@ def check_entry(
     try:
         return check(functools.partial(config.model_validate, dict(entry)), config, where)
     except UserError as error:
-        key = str(error).removeprefix(f"{where}.").split(":")[0].split(".")[0]
-        origin = (origins or {}).get(key)
-        own = where.rsplit(".", maxsplit=1)[-1]
-        if origin is None or origin == own:
-            raise
-        raise UserError(f"{error} (the value stands in models.{origin})") from None
+        raise UserError(f"{error}{_elsewhere(str(error), where, origins or {})}") from None
+
+
+def _elsewhere(error: str, where: str, origins: Mapping[str, str]) -> str:
+    """The entries where the settings that an error names stand, if not in the entry itself."""
+    own = where.rsplit(".", maxsplit=1)[-1]
+    words = set(re.findall(r"\w+", error.partition("; allowed:")[0]))
+    places = [
+        f"{key} stands in models.{o}" for key, o in origins.items() if o != own and key in words
+    ]
+    return f" ({', '.join(places)})" if places else ""
 
 
 def _config(entry: Mapping[str, Any], where: str) -> type[ModelConfig]:

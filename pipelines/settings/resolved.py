@@ -6,7 +6,6 @@ version of its code or its data change.
 """
 
 import functools
-import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -136,27 +135,6 @@ def path(stage: str, model: str | None = None, folder: Path | None = None) -> Pa
     """The file of a stage, or of a stage and a model (default folder: `outputs/resolve/`)."""
     name = f"{stage}.json" if model is None else f"{stage}/{model}.json"
     return (folder or paths.RESOLVE) / name
-
-
-def load(settings: type[R], model: str | None = None) -> R:
-    """The settings of a stage.
-
-    DVC has run `resolve` before a stage. A stage that a person starts resolves params.yaml first,
-    so that it runs with what params.yaml says now.
-
-    Args:
-        settings: A class of `STAGES`.
-        model: The model, of a stage that has one.
-
-    Raises:
-        UserError: params.yaml is refused, or the file is missing or not what `resolve` writes.
-    """
-    if "DVC_STAGE" not in os.environ:
-        # A stage that DVC runs needs neither YAML nor the configurations of all kinds.
-        from pipelines.settings import resolving  # noqa: PLC0415
-
-        resolving.refresh(settings, model)
-    return read(settings, path(settings.stage, model))
 
 
 def read(settings: type[R], file: Path) -> R:

@@ -1,5 +1,6 @@
 """From params.yaml and the code to the settings of each stage."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,16 +11,26 @@ from pipelines.settings.params import Params
 from pipelines.settings.resolved import R, Resolved
 
 
-def refresh(stage: type[Resolved], model: str | None) -> None:
-    """Writes the file of one stage as params.yaml has it now.
+def load(stage: type[R], model: str | None = None) -> R:
+    """The settings of a stage.
+
+    DVC has run `resolve` before a stage. A stage that a person starts resolves params.yaml first,
+    so that it runs with what params.yaml says now.
 
     Args:
         stage: The settings' class.
         model: The model, for a stage that has one; it need not be selected.
 
     Raises:
-        UserError: params.yaml is refused, or there is no such model.
+        UserError: params.yaml is refused, there is no such model, or the file is missing or not
+            what `resolve` writes.
     """
+    if "DVC_STAGE" not in os.environ:
+        _refresh(stage, model)
+    return resolved.read(stage, resolved.path(stage.stage, model))
+
+
+def _refresh(stage: type[Resolved], model: str | None) -> None:
     settings = params.load()
     if model is not None:
         settings.require_model(model)

@@ -58,7 +58,13 @@ def from_lock(model: str, seed: int, lock: Mapping[str, Any] | None = None) -> s
     """
     stage = train_stage(model, read_lock() if lock is None else lock)
     hashes = {dep["path"]: dep["md5"] for dep in stage["deps"]}
-    return _fingerprint({_relative(f): hashes.get(_relative(f)) for f in run_files(model)}, seed)
+    names = [_relative(file) for file in run_files(model)]
+    if missing := [name for name in names if name not in hashes]:
+        raise UserError(
+            f"{paths.DVC_LOCK.name}: train@{model} lacks {missing[0]}: another version of the code "
+            f"trained it; `{MADE_BY}` trains it again"
+        )
+    return _fingerprint({name: hashes[name] for name in names}, seed)
 
 
 def train_stage(model: str, lock: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -77,7 +83,7 @@ def _relative(file: Path) -> str:
     return file.relative_to(paths.ROOT).as_posix()
 
 
-def _fingerprint(hashes: Mapping[str, str | None], seed: int) -> str:
+def _fingerprint(hashes: Mapping[str, str], seed: int) -> str:
     return digest({"files": dict(hashes), "seed": seed})
 
 

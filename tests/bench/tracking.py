@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines.settings import paths, yaml_files
+from pipelines.settings import params, paths, yaml_files
 from tests.bench.turns import Ratio
 from tests.clone import Clone
 
@@ -39,7 +39,7 @@ def main() -> None:
     shipped = yaml_files.read_yaml(paths.PARAMS)
     with tempfile.TemporaryDirectory() as folder:
         clone = Clone(Path(folder))
-        entry = shipped["models"][arguments.model]
+        entry = params.load().models[arguments.model]
         steps = arguments.steps or entry["num_steps"]
         clone.settings["prepare"] = shipped["prepare"]
         clone.settings["train"] = shipped["train"]

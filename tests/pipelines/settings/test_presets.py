@@ -72,7 +72,15 @@ def test_an_error_names_the_entry_where_the_value_stands():
     with pytest.raises(UserError) as error:
         presets.resolve({"gan_r1": shipped()["gan_r1"], "heir": entries["heir"], **entries}, "p: m")
     assert str(error.value).startswith("p: m.heir.num_steps: -1 is not allowed")
-    assert str(error.value).endswith("(the value stands in models.parent)")
+    assert str(error.value).endswith("(num_steps stands in models.parent)")
+
+
+def test_a_contradiction_between_an_own_and_an_inherited_setting_names_both_places():
+    with pytest.raises(UserError) as error:
+        resolve(heir={"base": "vae", "likelihood": "gaussian"})
+    assert "models.heir: likelihood" in str(error.value)
+    assert "sigma stands in models.vae" in str(error.value)
+    assert "likelihood stands" not in str(error.value)
 
 
 @pytest.mark.parametrize("file", [paths.PARAMS, paths.TUNE_YAML])

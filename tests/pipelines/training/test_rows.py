@@ -66,7 +66,7 @@ def test_a_result_of_other_code_stays_and_names_its_version(prepared, monkeypatc
     rows = tiny_rows(prepared)
     first = rows.run()
     before = weights(rows)
-    monkeypatch.setattr(training_rows, "code_version", lambda kind: "two")
+    monkeypatch.setattr(training_rows, "training_version", lambda kind: "two")
     assert rows.run() == first
     assert weights(rows) == before
     assert rows.run(force=True)["vae"][0]["code"] == "two"
@@ -79,11 +79,11 @@ def test_where_code_counts_a_result_of_other_code_is_repeated(prepared, monkeypa
         patch.setattr(seeds, "fit", None)
         assert tiny_rows(prepared, code_counts=True).run() == first
     rows = tiny_rows(prepared, code_counts=True)
-    monkeypatch.setattr(training_rows, "code_version", lambda kind: "two")
+    monkeypatch.setattr(training_rows, "training_version", lambda kind: "two")
     assert rows.run()["vae"][0]["code"] == "two"
     # An interrupted measurement leaves a training, which has a version, too.
     (rows.folder / "vae" / "0" / "result.json").unlink()
-    monkeypatch.setattr(training_rows, "code_version", lambda kind: "three")
+    monkeypatch.setattr(training_rows, "training_version", lambda kind: "three")
     assert rows.run()["vae"][0]["code"] == "three"
 
 
