@@ -1,8 +1,8 @@
 """Stage `resolve`: the settings of every other stage, with the version of its code.
 
-Writes `outputs/resolve/`: `<stage>.json`, or `<stage>/<model>.json` for each selected model, and
-`seeds.json`. A stage depends on its file, so a changed comment, a docstring or a setting of another
-model reruns this stage only.
+Writes `outputs/resolve/`: `<stage>.json`, or `<stage>/<model>.json` for each selected model,
+`seeds.json`, and `tune/<study>.json` for each study of tune.yaml. A stage depends on its file, so a
+changed comment, a docstring or a setting of another model reruns this stage only.
 """
 
 from pipelines.settings import command_line, files, params, paths, resolved, resolving
@@ -16,6 +16,7 @@ def main() -> None:
     settings = params.load()
     with files.new_folder(paths.RESOLVE) as folder:
         resolving.write(settings, list(resolved.STAGES.values()), settings.trained, folder)
+        resolving.write_studies(settings, folder)
     print(
         f"params.yaml: {len(settings.trained)} of {len(settings.models)} models selected "
         f"({', '.join(settings.trained)}), seeds {settings.seeds}, "

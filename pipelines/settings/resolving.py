@@ -1,6 +1,7 @@
 """From params.yaml and the code to the settings of each stage."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from pipelines.settings import files, params, paths, resolved
 from pipelines.settings.code_version import code_version
 from pipelines.settings.params import Params
 from pipelines.settings.resolved import R, Resolved
+from pipelines.settings.sections import NAME_PATTERN
+from pipelines.settings.yaml_files import read_yaml
 
 
 def load(stage: type[R], model: str | None = None) -> R:
@@ -54,6 +57,35 @@ def write(
         for model in models if "model" in stage.model_fields else [None]:
             content = resolve(settings, stage, model).model_dump()
             files.write_json(resolved.path(stage.stage, model, folder), content)
+
+
+def write_studies(settings: Params, folder: Path) -> None:
+    """Writes what each study of tune.yaml depends on: `tune/<study>.json`.
+
+    A study reads tune.yaml and params.yaml itself, and refuses there what is wrong; DVC only
+    compares the files.
+
+    Args:
+        settings: All of params.yaml.
+        folder: The folder to write to.
+    """
+    content = read_yaml(paths.TUNE_YAML)
+    studies = content.get("tune") if isinstance(content, dict) else None
+    for name, study in (studies if isinstance(studies, dict) else {}).items():
+        if not re.fullmatch(NAME_PATTERN, str(name)):
+            continue
+        model = study.get("model") if isinstance(study, dict) else None
+        entry = settings.models.get(str(model))
+        by_name = [f"genmodels.models.{entry['kind']}"] if entry else []
+        by_name += [f"evaluation.metrics.{metric}" for metric in metrics.available()]
+        depends_on = {
+            "code": code_version("pipelines.tune", by_name),
+            "study": study,
+            "entry": entry,
+            "train": settings.train.model_dump(),
+            "evaluate": settings.evaluate.model_dump(),
+        }
+        files.write_json(resolved.path("tune", str(name), folder), depends_on)
 
 
 def resolve(settings: Params, stage: type[R], model: str | None = None) -> R:

@@ -29,7 +29,7 @@ def test_a_stage_depends_on_its_settings_and_on_no_code_or_params(stage):
 
 def test_resolve_depends_on_all_code_and_all_settings():
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
-    assert set(body("resolve")["deps"]) == {"params.yaml", *packages}
+    assert set(body("resolve")["deps"]) == {"params.yaml", "tune.yaml", *packages}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -46,6 +46,8 @@ def test_studies_are_stages_of_a_file_of_their_own():
     assert "../../tune.yaml" in studies["vars"]
     assert stage["foreach"] == "${tune}"
     assert stage["do"]["outs"][0] == "outputs/tune/${key}"
+    assert stage["do"]["deps"][0] == "outputs/resolve/tune/${key}.json"
+    assert "params" not in stage["do"]
     read = {dep.split("/${")[0] for s in STAGES for dep in body(s)["deps"]}
     for out in stage["do"]["outs"]:  # a plain `dvc repro` runs what its stages read
         assert not any(out.startswith(f"{dep}/") or out == dep for dep in read), out

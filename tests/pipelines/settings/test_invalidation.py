@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from genmodels.build import kinds
-from pipelines.settings import code_version, params, paths, resolved, resolving
+from pipelines.settings import code_version, params, paths, resolved, resolving, yaml_files
 from pipelines.settings.code_version import DECIDES_NOTHING, TRACKING, closure
 
 ROOT = paths.ROOT
@@ -41,6 +41,7 @@ def stage_files(folder: Path) -> dict[str, bytes]:
     settings = params.load()
     shutil.rmtree(folder, ignore_errors=True)
     resolving.write(settings, list(resolved.STAGES.values()), settings.trained, folder)
+    resolving.write_studies(settings, folder)
     return {
         str(path.relative_to(folder).with_suffix("")).replace("/", "@"): path.read_bytes()
         for path in folder.rglob("*.json")
@@ -63,6 +64,11 @@ def rerun(source: Path) -> Callable[[Callable[[], None]], set[str]]:
 
 def all_models(*stages: str) -> set[str]:
     return {f"{stage}@{model}" for stage in stages for model in params.load().trained}
+
+
+def studies_of(*models: str) -> set[str]:
+    studies = yaml_files.read_yaml(paths.TUNE_YAML)["tune"]
+    return {f"tune@{name}" for name, study in studies.items() if study["model"] in models}
 
 
 def edited(path: Path, old: str, new: str) -> Callable[[], None]:
@@ -96,7 +102,7 @@ def test_a_comment_a_docstring_and_a_reformatting_rerun_nothing(source, rerun):
 def test_a_setting_of_a_base_reruns_the_heirs_that_do_not_set_it(source, rerun):
     change = edited(source / "params.yaml", "    num_steps: 2000\n", "    num_steps: 2001\n")
     heirs = ("vae", "beta_vae", "sigma_vae", "autoencoder_gmm", "conditional_vae")
-    assert rerun(change) == {f"train@{model}" for model in heirs}
+    assert rerun(change) == {f"train@{model}" for model in heirs} | studies_of("vae")
 
 
 def test_a_setting_of_an_heir_reruns_that_model(source, rerun):
@@ -116,21 +122,24 @@ def test_a_setting_of_an_heir_reruns_that_model(source, rerun):
 )
 def test_code_of_some_kinds_reruns_their_models(source, rerun, path, models):
     expected = {f"{stage}@{model}" for stage in ("train", "evaluate") for model in models}
-    assert rerun(appended(source / path, CODE)) == expected
+    assert rerun(appended(source / path, CODE)) == expected | studies_of(*models)
 
 
 def test_the_training_loop_retrains_all_models(source, rerun):
-    assert rerun(appended(source / "genmodels/training/loop.py", CODE)) == all_models("train")
+    change = appended(source / "genmodels/training/loop.py", CODE)
+    assert rerun(change) == all_models("train") | studies_of("vae", "gan_r1")
 
 
 def test_a_metric_reruns_what_measures_and_the_report(source, rerun):
     change = appended(source / "evaluation/metrics/kid.py", CODE)
-    assert rerun(change) == {"references", "report", *all_models("evaluate")}
+    expected = {"references", "report", *all_models("evaluate"), *studies_of("vae", "gan_r1")}
+    assert rerun(change) == expected
 
 
-def test_a_metric_that_is_not_chosen_reruns_nothing(source, rerun):
+def test_a_metric_that_is_not_chosen_reruns_no_stage_of_the_pipeline(source, rerun):
     assert "mifid" not in params.load().evaluate.metrics
-    assert rerun(appended(source / "evaluation/metrics/mifid.py", CODE)) == set()
+    change = appended(source / "evaluation/metrics/mifid.py", CODE)
+    assert rerun(change) == studies_of("vae", "gan_r1")  # a study may have any metric
 
 
 def test_the_docstring_of_a_metric_is_printed_in_the_report_and_so_reruns_it(source):
