@@ -30,9 +30,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("params.yaml", "tune.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
     monkeypatch.setattr(code_version, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "PARAMS", tmp_path / "params.yaml")
+    monkeypatch.setattr(paths, "TUNE_YAML", tmp_path / "tune.yaml")
     return tmp_path
 
 
