@@ -1,9 +1,11 @@
 """Every mistake in a study ends in one line, before its first trial."""
 
+import io
 import json
 import re
 
 import pytest
+from ruamel.yaml import YAML  # noqa: TID251
 
 from pipelines.settings import params, paths, yaml_files
 from pipelines.settings.errors import UserError
@@ -266,3 +268,12 @@ def test_optuna_is_imported_by_the_tuning_alone():
     for path in (paths.ROOT / "pipelines").rglob("*.py"):
         if re.search(r"^\s*(import|from) optuna", path.read_text(), re.MULTILINE):
             assert path.parent.name == "tuning", path
+
+
+def test_a_file_of_studies_is_in_the_style_of_dvc():
+    """So that `dvc exp run -S tune.yaml:tune.gan.trials=50` changes one line."""
+    yaml, written = YAML(), io.StringIO()
+    yaml.default_flow_style = False
+    text = paths.TUNE_YAML.read_text("utf-8")
+    yaml.dump(yaml.load(text), written)
+    assert written.getvalue() == text
