@@ -32,10 +32,10 @@ from pipelines.training.weights import MADE_BY, read_model
 
 
 def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
-    """A trained model, in evaluation mode, from `outputs/train/`.
+    """Reads a trained model, in evaluation mode, from `outputs/train/`.
 
     Raises:
-        UserError: It was not trained, or the file is damaged.
+        UserError: The model has not been trained, or a file is damaged.
     """
     return read_model(paths.TRAIN / name / str(seed), f"{MADE_BY} train@{name}", device)
 
@@ -52,11 +52,11 @@ def draw(
 
     Args:
         section: Section `evaluate`.
-        training: Output folder of its training.
+        training: Output folder of the training.
         folder: Folder for the pictures.
-        model: In evaluation mode.
-        evaluation: Its measurement.
-        real: The images it was measured on.
+        model: The model, in evaluation mode.
+        evaluation: The measurement of the model.
+        real: The real images of the measurement.
     """
     assert evaluation.samples is not None  # every kind samples
     test = Split(real.reference.images, real.reference.labels)
@@ -74,7 +74,7 @@ def evaluate_model(settings: EvaluateSettings) -> None:
     """Measures all seeds of a model.
 
     Raises:
-        UserError: A seed was not trained, or a worker was killed.
+        UserError: A seed has not been trained, or a worker was killed.
     """
     name, section = settings.model, settings.evaluate
     device = workers.choose_device(settings.device)
@@ -84,13 +84,13 @@ def evaluate_model(settings: EvaluateSettings) -> None:
         files.new_folder(paths.EVALUATE / name) as folder,
     ):
 
-        def handle(one: Measurement, message: Any) -> None:
+        def handle(measurement: Measurement, message: Any) -> None:
             if isinstance(message, Measured):
-                progress.finish(one.seed)
+                progress.finish(measurement.seed)
             else:
-                progress.update(one.seed, section.metrics.index(message), metric=message)
+                progress.update(measurement.seed, section.metrics.index(message), metric=message)
 
-        models = [
+        measurements = [
             Measurement(
                 model=name,
                 seed=seed,
@@ -102,27 +102,26 @@ def evaluate_model(settings: EvaluateSettings) -> None:
             )
             for seed in settings.seeds
         ]
-        results = measure_all(models, device, settings.threads, handle)
-        by_seed = {str(seed): one for seed, one in zip(settings.seeds, results, strict=True)}
+        results = measure_all(measurements, device, settings.threads, handle)
+        by_seed = {str(s): result for s, result in zip(settings.seeds, results, strict=True)}
         card = {"model": name, "kind": results[0].kind, "family": results[0].family}
-        records = {seed: one.records for seed, one in by_seed.items()}
+        records = {seed: result.records for seed, result in by_seed.items()}
         files.write_json(folder / "records.json", {**card, "seeds": records})
     summary = {"cost": results[0].cost, "metrics": summarise(records)}
     files.write_json(paths.METRICS / f"{name}.json", {**card, "seeds": settings.seeds, **summary})
-    timing = {seed: {"seconds": one.seconds} for seed, one in by_seed.items()}
+    timing = {seed: {"seconds": result.seconds} for seed, result in by_seed.items()}
     files.write_json(paths.TIMING / "evaluate" / f"{name}.json", timing)
 
 
 def planned(settings: EvaluateSettings) -> str:
-    """What `evaluate_model` would compute, as a table."""
+    """The metrics that `evaluate_model` would compute, as a table."""
     model = load_model(settings.model, settings.seeds[0])
-    chosen = settings_of(settings.evaluate, settings.seeds[0])
-    found = plan(
-        model, settings.evaluate.metrics, load_extracted(settings.features).extractors, chosen
-    )
+    extractors = load_extracted(settings.features).extractors
+    run_settings = settings_of(settings.evaluate, settings.seeds[0])
+    rows = plan(model, settings.evaluate.metrics, extractors, run_settings)
     n = min(len(splits.load_split("test").images), settings.evaluate.max_samples)
     seeds = ", ".join(map(str, settings.seeds))
-    return f"{as_text(found)}\n{n:,} images on each side, training seeds {seeds}"
+    return f"{as_text(rows)}\n{n:,} images on each side, training seeds {seeds}"
 
 
 EXAMPLES = """\

@@ -1,10 +1,11 @@
 """Stage `features`: the feature extractors and the features of the real splits.
 
-Writes `outputs/features/`: `card.json`, which describes each extractor, and by extractor
-`<name>/<split>.safetensors`, the features (N, d) float32 of a split. The trained classifier lies in
-`classifier/extractor.safetensors`, its replicas in `replicas/<seed>.safetensors`. Data without
-labels has no classifier, and the Inception network needs a file of weights: a card says what is
-missing, and what would be measured with it is null. `pipelines.data.extractors` reads all this.
+Writes `outputs/features/`: `card.json` (a description of each extractor),
+`<name>/<split>.safetensors` (the features (N, d) float32 of each extractor and split),
+`classifier/extractor.safetensors` (the trained classifier) and `replicas/<seed>.safetensors` (its
+replicas). The classifier needs data with labels, the Inception network a file of weights. If an
+extractor is missing, its card contains the reason, and its metrics are null.
+`pipelines.data.extractors` reads this folder.
 """
 
 import sys
@@ -44,14 +45,14 @@ def train(
 
     Args:
         images: The train split's images (N, C, H, W) in [0, 1] and labels (N,).
-        num_classes: K.
+        num_classes: Number of classes.
         settings: Section `features`.
-        seeds: Seed of the weights and the batches of each.
+        seeds: For each classifier the seed of its weights and batches.
 
     Raises:
         UserError: A training diverged.
     """
-    epochs, chosen = dict.fromkeys(seeds, settings.epochs), classifier_settings(settings)
+    epochs, classifier = dict.fromkeys(seeds, settings.epochs), classifier_settings(settings)
     with Progress("features", epochs, "epoch") as progress:
 
         def train_one(seed: int) -> Extractor:
@@ -59,7 +60,7 @@ def train(
                 progress.update(seed, epoch, loss=f"{loss:.3f}")
 
             progress.update(seed, 0)
-            extractor = train_classifier(*images, num_classes, chosen, seed, show)
+            extractor = train_classifier(*images, num_classes, classifier, seed, show)
             progress.finish(seed)
             return extractor
 
@@ -70,45 +71,45 @@ def train(
 
 
 def classifier_settings(settings: Features) -> ClassifierSettings:
-    """What of section `features` decides the classifier besides the seed."""
+    """The settings of the classifier in section `features`, without the seed."""
     names = ClassifierSettings.__dataclass_fields__
     return ClassifierSettings(**settings.model_dump(include=set(names)))
 
 
 def warning(accuracy: float, minimum: float) -> str | None:
-    """One line where the extractor is too weak to be trusted."""
+    """A warning if the test accuracy is below the minimum, else None."""
     if accuracy >= minimum:
         return None
     return (
         f"the extractor's test accuracy {accuracy:.3f} is below features.min_accuracy "
-        f"{minimum}: read every feature metric with doubt"
+        f"{minimum}: metrics in feature space are unreliable"
     )
 
 
 def make(
     settings: Features, prepared: Path | None = None, folder: Path | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Makes the extractors and writes the stage's folder.
+    """Makes the extractors and writes the output folder.
 
     Args:
         settings: Section `features`.
-        prepared: A folder as `prepare` makes it; None for the pipeline's own.
-        folder: Where to; None for the pipeline's own.
+        prepared: Output folder of `prepare` (default: that of the pipeline).
+        folder: Output folder, which is replaced (default: that of the pipeline).
 
     Returns:
         The card of each extractor.
 
     Raises:
-        UserError: The data is missing, a training diverged, or a file of weights is refused.
+        UserError: The data is missing, a training diverged, or the file of weights is wrong.
     """
     data = {name: splits.load_split(name, prepared) for name in splits.SPLITS}
-    counts = splits.load_manifest(prepared)["splits"]
-    identities = {name: part["sha256"] for name, part in counts.items()}
+    manifest = splits.load_manifest(prepared)["splits"]
+    hashes = {name: part["sha256"] for name, part in manifest.items()}
     with files.new_folder(folder or paths.FEATURES) as new:
         cards: dict[str, dict[str, Any]] = {
-            name: _classifier(data, settings, prepared, identities, new)
+            name: _classifier(data, settings, prepared, hashes, new)
             if name == "classifier"
-            else _inception(data, settings, identities, new)
+            else _inception(data, settings, hashes, new)
             for name in dict.fromkeys(settings.extractors)
         }
         files.write_json(new / "card.json", cards)
@@ -119,7 +120,7 @@ def _classifier(
     data: dict[str, Split],
     settings: Features,
     prepared: Path | None,
-    identities: dict[str, str],
+    hashes: dict[str, str],
     new: Path,
 ) -> dict[str, Any]:
     labelled = {
@@ -135,18 +136,18 @@ def _classifier(
     save_extractor(extractor, new / "classifier" / "extractor.safetensors")
     for seed, replica in zip(seeds[1:], replicas, strict=True):
         save_extractor(replica, new / "replicas" / f"{seed}.safetensors")
-    features = _features(extractor, data, identities, new)
+    features = _features(extractor, data, hashes, new)
     card = describe(extractor, labelled, features, classifier_settings(settings), settings.seed)
     return {**card, "warning": warning(card["accuracy"]["test"], settings.min_accuracy)}
 
 
 def _inception(
-    data: dict[str, Split], settings: Features, identities: dict[str, str], new: Path
+    data: dict[str, Split], settings: Features, hashes: dict[str, str], new: Path
 ) -> dict[str, Any]:
     extractor = open_inception(settings)
     if isinstance(extractor, MissingExtractor):
-        return _missing(extractor.reason, "its weights are not here")
-    features = _features(extractor, data, identities, new)
+        return _missing(extractor.reason, "its file of weights is missing")
+    features = _features(extractor, data, hashes, new)
     return {
         "extractor": f"sha256:{extractor.sha256}",
         "name": extractor.name,
@@ -155,17 +156,17 @@ def _inception(
     }
 
 
-def _missing(reason: str, words: str) -> dict[str, Any]:
-    return {"extractor": None, "missing": reason, "reason": words, "warning": None}
+def _missing(reason: str, text: str) -> dict[str, Any]:
+    return {"extractor": None, "missing": reason, "reason": text, "warning": None}
 
 
 def _features(
-    extractor: FeatureExtractor, data: dict[str, Split], identities: dict[str, str], new: Path
+    extractor: FeatureExtractor, data: dict[str, Split], hashes: dict[str, str], new: Path
 ) -> dict[str, torch.Tensor]:
     features = {name: extractor.features(split.images) for name, split in data.items()}
     for name, values in features.items():
         path = new / extractor.name / f"{name}.safetensors"
-        save_features(values, path, extractor=extractor.sha256, images=identities[name])
+        save_features(values, path, extractor=extractor.sha256, images=hashes[name])
     return features
 
 

@@ -1,8 +1,8 @@
 """Stage `prepare`: real images as uint8 arrays, split once, with a manifest of hashes.
 
-Writes `outputs/prepare/`: `<split>.npy` (N, C, H, W) uint8, `<split>_labels.npy` (N,) int64 where
-the data has labels, and `manifest.json`. Everything after this stage reads these files, as float32
-in [0, 1] through `pipelines.data.splits`.
+Writes `outputs/prepare/`: `<split>.npy` (N, C, H, W) uint8, `<split>_labels.npy` (N,) int64 if the
+data has labels, and `manifest.json`. The other stages read these files as float32 in [0, 1] with
+`pipelines.data.splits`.
 """
 
 import hashlib
@@ -27,19 +27,20 @@ Indices = npt.NDArray[np.int64]
 def split_indices(source: Source, settings: Prepare) -> dict[str, Indices]:
     """Draws the splits.
 
-    Random by default: a stratified split biases every real-against-real distance down, so that a
-    good model seems worse than it is. The official test set is used where there is one.
+    params.yaml uses a random split, because a stratified split biases every distance between real
+    images down, so that a good model looks worse than it is. An official test set, if the data set
+    has one, is the test split.
 
     Returns:
-        For each split the positions in `source.images`, shuffled.
+        For each split the shuffled indices of its images in `source.images`.
     """
     rng = np.random.default_rng(settings.split_seed)
-    everything = np.arange(len(source.images))
-    pool, test = everything[: source.num_pool], everything[source.num_pool :]
-    if settings.max_images is not None and settings.max_images < len(everything):
-        keep_test = round(settings.max_images * settings.test_fraction) if len(test) else 0
-        pool = np.sort(rng.permutation(pool)[: settings.max_images - keep_test])
-        test = np.sort(rng.permutation(test)[:keep_test])
+    indices = np.arange(len(source.images))
+    pool, test = indices[: source.num_pool], indices[source.num_pool :]
+    if settings.max_images is not None and settings.max_images < len(indices):
+        num_test = round(settings.max_images * settings.test_fraction) if len(test) else 0
+        pool = np.sort(rng.permutation(pool)[: settings.max_images - num_test])
+        test = np.sort(rng.permutation(test)[:num_test])
     fractions = {"valid": settings.valid_fraction}
     if not len(test):
         fractions["test"] = settings.test_fraction
@@ -66,10 +67,10 @@ def split_indices(source: Source, settings: Prepare) -> dict[str, Indices]:
 
 
 def check_classes(source: Source, splits: Mapping[str, Indices]) -> None:
-    """Refuses a split that a class is missing from: its metrics would compare different things.
+    """Checks that every split has images of every class, so that metrics are comparable.
 
     Raises:
-        UserError: Names the class, its image count and the split.
+        UserError: A split is empty, or a class has no image in a split.
     """
     for name, indices in splits.items():
         if not len(indices):
@@ -84,8 +85,8 @@ def check_classes(source: Source, splits: Mapping[str, Indices]) -> None:
         for name, indices in splits.items():
             if not (source.labels[indices] == label).any():
                 raise UserError(
-                    f"prepare: class {class_name!r} has too few images ({total}): none of them "
-                    f"is in the {name} split; add images or set prepare.split_design: stratified"
+                    f"prepare: class {class_name!r} has too few images ({total}): none is "
+                    f"in the {name} split; add images or set prepare.split_design: stratified"
                 )
 
 
@@ -94,27 +95,27 @@ def make(settings: Prepare, folder: Path | None = None) -> dict[str, Any]:
 
     Args:
         settings: Section `prepare`.
-        folder: Where to; it is replaced. None for the pipeline's own.
+        folder: Output folder, which is replaced (default: that of the pipeline).
 
     Returns:
         The manifest.
 
     Raises:
-        UserError: The data is not there, or a class is missing from a split.
+        UserError: The data is missing, or a class has no image in a split.
     """
-    source = datasets.load(settings)
+    source = datasets.load_source(settings)
     splits = split_indices(source, settings)
     check_classes(source, splits)
-    return write(source, splits, settings, folder)
+    return write_splits(source, splits, settings, folder)
 
 
-def write(
+def write_splits(
     source: Source,
     splits: Mapping[str, Indices],
     settings: Prepare,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """Writes the arrays and the manifest, which is returned."""
+    """Writes the arrays and the manifest, and returns the manifest."""
     manifest: dict[str, Any] = {
         "dataset": settings.dataset,
         "image_shape": list(source.images.shape[1:]),

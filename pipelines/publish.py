@@ -2,7 +2,7 @@
 
 A training logs its run live; evaluation, pictures and weights are added here. After a cache hit, a
 lost database or a failure of the server this stage creates the whole run. It describes the last
-reproduction: it reads dvc.lock and not the working tree, and leaves runs alone whose fingerprint is
+reproduction: it reads dvc.lock, not the working tree, and does not change runs whose fingerprint is
 not in dvc.lock. A second call writes nothing.
 
 Writes `reports/tracking.json`: fingerprints without run ids and times.
@@ -38,7 +38,7 @@ def publish() -> None:
     """Completes the store and writes reports/tracking.json.
 
     Raises:
-        UserError: A model or file is missing because nothing was reproduced yet.
+        UserError: A model or file is missing, because `dvc repro` has not run yet.
     """
     settings = resolved.read(PublishSettings, resolved.path(PublishSettings.stage))
     lock = fingerprint.read_lock()
@@ -112,8 +112,8 @@ def _complete(
     if not run.id or run.is_training:
         return run, ""
     digest, old_digest = content.digest(), run.tags.get("evaluated")
-    # The tag is set last, so the run was complete. Files beside a local store can be lost; a server
-    # looks after its own, and listing them takes it half a second per run.
+    # The tag is set last, so the run was complete. Files of a local store can be lost; those of a
+    # server are not checked, because listing them takes half a second per run.
     if old_digest == digest and is_remote(store.uri):
         return run, ""
     change = UPDATED if old_digest else EVALUATED if origin.TRAINED in run.tags else CREATED
@@ -137,7 +137,7 @@ def _complete(
         run.add_image(path, "samples", step)
     if data[1]:
         run.add_dataset(data[0], data[1], "outputs/prepare")
-    # Last: an equal tag says that everything before it was written.
+    # Last, because an equal tag means that everything else was written.
     run.finish("FINISHED")
     note = {"mlflow.note.content": content.described(run.id)}
     run.set_tags({**content.tags, **note, "evaluated": digest})

@@ -1,8 +1,8 @@
-"""Stage `references`: image sets of known quality, measured like the models.
+"""Stage `references`: metrics of image sets of known quality, for comparison with the models.
 
-Writes `outputs/references/`: `rows.json`, the records of each row of `comparing.reference_rows`
-and the distance that theory expects of two sets of real images, and `<row>.png`, its first images.
-`outputs/timing/references.json` has the seconds of each row.
+Writes `outputs/references/`: `rows.json` (the records of each row of `comparing.reference_rows` and
+the expected Frechet distance between two sets of real images) and `<row>.png` (the first images of
+a row); and `outputs/timing/references.json` (seconds per row).
 """
 
 import functools
@@ -31,14 +31,14 @@ SHOWN = 8
 
 
 def measure_row(settings: ReferencesSettings, folder: Path, row: str, send: workers.Send) -> None:
-    """Measures one row in a process of its own and draws its first images.
+    """Measures one row in a worker process and draws its first images.
 
     Args:
-        settings: Of the stage.
-        folder: The stage's new folder.
+        settings: The settings of the stage.
+        folder: The new output folder.
         row: A key of `reference_rows.ROWS`.
-        send: Receives the name of each metric as it starts, at last what stands in rows.json, and
-            the seconds.
+        send: Receives the name of each metric when it starts, and at the end the entry of
+            rows.json with the seconds.
     """
     start = time.monotonic()
     extracted, real = _real(settings)
@@ -70,7 +70,7 @@ def measure_row(settings: ReferencesSettings, folder: Path, row: str, send: work
 
 
 def expected_floor(extracted: Extracted, test: RealImages, num: int) -> dict[str, float | None]:
-    """What the Frechet distance of two sets of `num` real images is on average, by extractor."""
+    """The expected Frechet distance between two sets of `num` real images, by extractor."""
     return {
         f"fid_{extractor.name}": None
         if isinstance(extractor, MissingExtractor) or num < 2
@@ -80,13 +80,13 @@ def expected_floor(extracted: Extracted, test: RealImages, num: int) -> dict[str
 
 
 def make(settings: ReferencesSettings) -> Mapping[str, Mapping[str, Any]]:
-    """Measures all rows, as many at once as there are cores, and writes the stage's folder.
+    """Measures all rows, as many in parallel as there are cores, and writes the output folder.
 
     Returns:
-        By row its `records` and, where it cannot be had, the `reason`.
+        For each row its `records`, and the `reason` if the data cannot provide the row.
     """
     extracted, real = _real(settings)
-    made: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     seconds: dict[str, float] = {}
     rows = list(reference_rows.ROWS)
     metrics = metrics_of_images(settings.evaluate.metrics, labelled=True)
@@ -100,7 +100,7 @@ def make(settings: ReferencesSettings) -> Mapping[str, Mapping[str, Any]]:
             if isinstance(message, str):
                 progress.update(row, metrics.index(message), metric=message)
             else:
-                made[row], seconds[row] = message
+                results[row], seconds[row] = message
                 progress.finish(row)
 
         workers.run(
@@ -111,7 +111,7 @@ def make(settings: ReferencesSettings) -> Mapping[str, Mapping[str, Any]]:
             handle=handle,
             label="reference row {}".format,
         )
-        ordered = {row: made[row] for row in rows}
+        ordered = {row: results[row] for row in rows}
         num = min(len(real["test"].images), settings.evaluate.max_samples)
         floor = expected_floor(extracted, real["test"], num)
         content = {"rows": ordered, "expected_floor": floor, "num": num}
@@ -130,11 +130,11 @@ def _real(settings: ReferencesSettings) -> tuple[Extracted, dict[str, RealImages
 def main() -> None:
     """Runs the stage."""
     command_line.parser("references", __doc__).parse_args()
-    made = make(resolving.load(ReferencesSettings))
-    for row, found in made.items():
-        if found["reason"]:
-            print(f"references: no {row}: {found['reason'].replace('_', ' ')}")
-    held_out = made[reference_rows.FLOOR]["records"].get("fid_classifier")
+    rows = make(resolving.load(ReferencesSettings))
+    for row, result in rows.items():
+        if result["reason"]:
+            print(f"references: no {row}: {result['reason'].replace('_', ' ')}")
+    held_out = rows[reference_rows.FLOOR]["records"].get("fid_classifier")
     if held_out and held_out["value"] is not None:
         print(f"references: fid_classifier of held-out images {held_out['value']:.2f}")
 

@@ -1,7 +1,7 @@
-"""Stage `report`: one page that opens offline, one Markdown file, one CSV file.
+"""Stage `report`: one HTML page that opens offline, one Markdown file, one CSV file.
 
 Writes `reports/index.html`, `reports/comparison.md` and `reports/leaderboard.csv`. Equal inputs
-give equal bytes: nothing in them comes from a clock, a host, a commit or a store.
+give equal bytes: the files contain no time, host name, commit or run id.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import ReportSettings
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
-#: Bytes of a page that is easy to send; a larger page is written with a hint.
+#: Size in bytes of a page that is easy to send; for a larger page the command prints a hint.
 LARGE = 3_000_000
 #: Cost columns of the leaderboard: title and meaning.
 COSTS = {
@@ -61,7 +61,7 @@ def build(settings: ReportSettings, results: Results) -> dict[Path, str]:
         results: The outputs of the other stages.
 
     Returns:
-        For each file its text.
+        The text of each file.
 
     Raises:
         UserError: `report.rank_by` names no measured metric, or values are not comparable.

@@ -2,7 +2,7 @@
 
 Writes `outputs/resolve/`: `<stage>.json`, or `<stage>/<model>.json` for each selected model,
 `seeds.json`, and `tune/<study>.json` for each study of tune.yaml. A stage depends on its file, so a
-changed comment, a docstring or a setting of another model reruns this stage only.
+change of a comment, a docstring or a setting of another model does not rerun it.
 """
 
 from pipelines.settings import command_line, files, params, paths, resolved, resolving

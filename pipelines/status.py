@@ -1,7 +1,7 @@
-"""Which stages the next `dvc repro` runs, and why.
+"""Lists the stages that the next `dvc repro` runs, with the reason of each.
 
-Runs the stage `resolve` first, because the other stages depend on what it writes. `dvc status`
-alone compares with the files that `resolve` wrote last time.
+Runs the stage `resolve` first, because the other stages depend on its files. `dvc status` alone
+compares with the files of the last `resolve`.
 """
 
 import graphlib
@@ -20,14 +20,14 @@ from pipelines.settings import command_line, paths
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.yaml_files import read_yaml
 
-#: Longer lists of changed settings are cut.
+#: Maximum number of changed settings in a reason.
 MOST_SETTINGS = 4
 
 
 def stages_to_run(repo: Repo) -> dict[str, str]:
-    """By stage the reason why `dvc repro` runs it, in the order of the pipeline.
+    """The stages that `dvc repro` runs, in the order of the pipeline, with the reason of each.
 
-    A stage behind one that runs is listed, too: it runs if the outs of that stage change.
+    Includes the stages behind a stage that runs: they run if its outs change.
     """
     changes = repo.status(targets=[paths.DVC_YAML.name])
     lock = read_yaml(paths.DVC_LOCK)["stages"]
@@ -41,7 +41,7 @@ def stages_to_run(repo: Repo) -> dict[str, str]:
 
 
 def _stages(repo: Repo) -> dict[str, list[str]]:
-    """By stage of dvc.yaml the stages that it depends on, a stage behind these."""
+    """The stages of dvc.yaml in topological order, with the stages that each depends on."""
     graph = repo.index.graph
     ours = {s.addressing: s for s in graph if Path(s.path_in_repo) == Path(paths.DVC_YAML.name)}
     upstream = {n: [o.addressing for o in graph.successors(s)] for n, s in ours.items()}
@@ -69,7 +69,7 @@ def _reasons(repo: Repo, locked: Mapping[str, Any] | None, changes: list[Any]) -
 
 
 def _difference(before: Path, path: str) -> str:
-    """What differs between the settings that a stage ran with, in the cache, and those of now."""
+    """The difference between the settings of the last run, in the cache, and the current ones."""
     if not before.is_file():
         return "its settings or its code changed"
     old, new = (json.loads(file.read_text()) for file in (before, paths.ROOT / path))
@@ -87,7 +87,7 @@ def _difference(before: Path, path: str) -> str:
 
 @exit_on_user_error
 def main() -> None:
-    """Prints one line a stage."""
+    """Prints one line per stage."""
     command_line.parser("status", __doc__).parse_args()
     resolve = [sys.executable, "-m", "dvc", "repro", "--quiet", "resolve"]
     if subprocess.run(resolve, cwd=paths.ROOT, stdout=subprocess.PIPE, check=False).returncode:

@@ -1,7 +1,7 @@
-"""Stage `train`: training of one model with all its seeds; resumable, with live curves.
+"""Stage `train`: trains one model with all its seeds; resumable, with live curves.
 
 `genmodels train vae` trains the entry `models.vae`, one process per seed. The main process shows
-the progress and writes to MLflow, so that a slow store does not delay the training.
+the progress and writes to MLflow, so a slow store does not delay the training.
 
 Writes `outputs/train/<model>/<seed>/` (weights.safetensors, config.json, history.csv,
 snapshots.safetensors), `reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
@@ -43,7 +43,7 @@ class _Live:
         self.progress = Progress(f"train {self.name}", steps)
 
     def handle(self, training: Training, message: Any) -> None:
-        """Takes a worker's message."""
+        """Handles a message of a worker."""
         seed = training.seed
         if isinstance(message, Started):
             if message.step:
@@ -72,13 +72,12 @@ class _Live:
 
 @contextmanager
 def only_trainer(name: str) -> Iterator[None]:
-    """Refuses a second trainer of the same model in this checkout: both would write its folder.
+    """Locks a model: two trainers of one model in this checkout would write the same folder.
 
-    A trainer survives the `dvc` that started it when that is killed on a system without
-    parent-death signals.
+    A trainer can survive a killed `dvc` on a system without parent-death signals.
 
     Raises:
-        UserError: Names the process that holds the model.
+        UserError: Another process is training the model; the message contains its id.
     """
     path = paths.OUTPUTS / ".locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +87,7 @@ def only_trainer(name: str) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         pid = holder.read_text() if holder.is_file() else "unknown"
-        raise UserError(f"{name} is being trained already, by process {pid}") from None
+        raise UserError(f"{name} is already being trained by process {pid}") from None
     try:
         files.write_text(holder, str(os.getpid()))
         yield
@@ -101,11 +100,11 @@ def train(settings: TrainSettings, seeds: Sequence[int]) -> None:
     """Trains all seeds of a model.
 
     Args:
-        settings: The stage's.
+        settings: The settings of the stage.
         seeds: The training seeds.
 
     Raises:
-        UserError: The settings do not fit, a loss is not finite, or a worker was killed.
+        UserError: The settings do not fit the data, a loss is not finite, or a worker was killed.
     """
     name = settings.model
     digests = {seed: fingerprint.from_files(name, seed) for seed in seeds}
@@ -129,13 +128,13 @@ def train(settings: TrainSettings, seeds: Sequence[int]) -> None:
         live = _Live(settings, trainings, digests)
         try:
             with live.progress:
-                ends = train_all(trainings, device, live.handle)
+                results = train_all(trainings, device, live.handle)
             rows = [
                 {"seed": seed} | row
                 for seed in seeds
                 for row in _read_csv(folder / str(seed) / "history.csv")
             ]
-            timing = {str(seed): end.timing for seed, end in zip(seeds, ends, strict=True)}
+            timing = {str(seed): one.timing for seed, one in zip(seeds, results, strict=True)}
             files.write_text(paths.HISTORY / f"{name}.csv", as_csv(rows))
             files.write_json(paths.TIMING / "train" / f"{name}.json", timing)
             status = "FINISHED"
@@ -144,7 +143,7 @@ def train(settings: TrainSettings, seeds: Sequence[int]) -> None:
             raise
         finally:
             live.finish(status)
-    # Only now: until the stage has succeeded a checkpoint may be the only copy of a finished seed.
+    # Last: until the stage has succeeded, a checkpoint may be the only copy of a finished seed.
     for checkpoint in checkpoints.values():
         shutil.rmtree(checkpoint, ignore_errors=True)
 
@@ -166,7 +165,7 @@ def main() -> None:
     name = parser.parse_args().model
     settings = resolving.load(TrainSettings, name)
     signal.signal(signal.SIGTERM, _interrupt)
-    if "DVC_STAGE" in os.environ:  # a killed dvc must not leave its trainer behind
+    if "DVC_STAGE" in os.environ:  # if dvc is killed, its trainer has to end, too
         workers.die_with_parent()
     with only_trainer(name):
         train(settings, resolved.load_seeds())

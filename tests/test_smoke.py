@@ -275,7 +275,7 @@ def test_a_second_trainer_of_a_model_is_refused_with_the_holder_s_pid(clone):
         wait_for(lambda: (clone.folder / "outputs/.locks/gan_r1.pid").is_file(), first)
         second = clone.run(sys.executable, "-m", "pipelines.train", "gan_r1")
         assert second.returncode == 1
-        expected = f"error: gan_r1 is being trained already, by process {first.pid}\n"
+        expected = f"error: gan_r1 is already being trained by process {first.pid}\n"
         assert second.stderr == expected
     finally:
         first.terminate()

@@ -22,7 +22,7 @@ from evaluation.plan import as_text, plan
 from evaluation.runner import FixedImages, Settings, evaluate_images, metrics_of_images
 from pipelines.data import splits
 from pipelines.data.extractors import (
-    NOTHING,
+    NO_EXTRACTORS,
     Extracted,
     load_extracted,
     open_inception,
@@ -225,7 +225,11 @@ def _extracted(settings: Params, reference: str) -> Extracted:
     if reference not in splits.SPLITS:
         return Extracted((MissingExtractor("classifier", "classifier_of_other_data"),), (), {}, {})
     needed = (paths.PREPARE / "manifest.json", paths.FEATURES / "card.json")
-    return load_extracted(settings.features) if all(path.is_file() for path in needed) else NOTHING
+    return (
+        load_extracted(settings.features)
+        if all(path.is_file() for path in needed)
+        else NO_EXTRACTORS
+    )
 
 
 def _extractors(

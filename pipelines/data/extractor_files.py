@@ -1,4 +1,4 @@
-"""Feature extractors and features as safetensors files; the header says what they belong to."""
+"""Feature extractors and features as safetensors files, with their identity in the header."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pipelines.data import tensor_file
 
 
 def save_extractor(extractor: Extractor, path: Path) -> None:
-    """Writes an extractor: its weights, and its settings in the header."""
+    """Writes an extractor: the weights, with the settings in the header."""
     settings = {
         "name": extractor.name,
         "preprocessing": PREPROCESSING_VERSION,
@@ -28,7 +28,7 @@ def load_extractor(path: Path) -> Extractor:
     """Reads an extractor.
 
     Raises:
-        ValueError: The file is damaged, of another preprocessing version, or its weights do not
+        ValueError: The file is damaged or has another preprocessing version, or the weights do not
             have the stored SHA-256.
     """
     try:
@@ -53,7 +53,7 @@ def _read_extractor(path: Path) -> Extractor:
     extractor = Extractor(classifier, image_shape=shape, scale=settings["scale"], **sizes)
     if extractor.sha256 != settings["sha256"]:
         raise ValueError(
-            f"{path}: its weights have SHA-256 {extractor.sha256[:8]}, "
+            f"{path}: the weights have SHA-256 {extractor.sha256[:8]}, "
             f"expected {settings['sha256'][:8]}; the file is damaged, train the extractor again"
         )
     return extractor
@@ -73,13 +73,13 @@ def load_features(path: Path, *, extractor: str, images: str) -> Tensor:
         images: The expected SHA-256 of their images.
 
     Raises:
-        ValueError: The file is damaged, or of another extractor or other images.
+        ValueError: The file is damaged or belongs to another extractor or to other images.
     """
     tensors, settings = tensor_file.read(path)
-    for what, expected in (("extractor", extractor), ("images", images)):
-        stored = settings.get(what, "none")
+    for part, expected in (("extractor", extractor), ("images", images)):
+        stored = settings.get(part, "none")
         if stored != expected:
-            raise ValueError(f"{path}: features of {what} {stored[:8]}, not of {expected[:8]}")
+            raise ValueError(f"{path}: features of {part} {stored[:8]}, expected {expected[:8]}")
     if "features" not in tensors:
         raise ValueError(f"{path}: no features in the file")
     return tensors["features"]

@@ -1,4 +1,4 @@
-"""What `features` has made, as the other stages see it."""
+"""Reads the outputs of stage `features`: extractors and features of the real images."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -29,14 +29,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Extracted:
-    """The extractors and what they make of the real images.
+    """The extractors and their features of the real images.
 
     Attributes:
-        extractors: In the order of `features.extractors`; the first one is what models are
-            ranked with.
-        replicas: The classifier from other seeds.
-        features: By split, by the extractor's `sha256`: (N, d) float32.
-        cards: What is known about each extractor; `warning` in a card is None or one line.
+        extractors: In the order of `features.extractors`. The first one ranks the models.
+        replicas: The classifier, trained with other seeds.
+        features: By split and by `sha256` of the extractor: (N, d) float32.
+        cards: Description of each extractor; its `warning` is None or one line.
     """
 
     extractors: tuple[FeatureExtractor | MissingExtractor, ...]
@@ -45,8 +44,8 @@ class Extracted:
     cards: Mapping[str, Mapping[str, Any]]
 
 
-#: Where nothing is measured with an extractor.
-NOTHING = Extracted((MissingExtractor("classifier", "no_extractor"),), (), {}, {})
+#: For measurements without extractor.
+NO_EXTRACTORS = Extracted((MissingExtractor("classifier", "no_extractor"),), (), {}, {})
 
 
 def load_extracted(
@@ -55,13 +54,13 @@ def load_extracted(
     """Reads the extractors, their cards and the features of the real splits.
 
     Args:
-        settings: Section `features`, which says where the Inception network's weights are.
-        folder: As `features` makes it; None for the pipeline's own.
-        prepared: The data that it was made of; None for the pipeline's own.
+        settings: Section `features`, with the place of the Inception weights.
+        folder: Output folder of `features` (default: that of the pipeline).
+        prepared: Output folder of `prepare` with its data (default: that of the pipeline).
 
     Raises:
-        UserError: The stage has not run, a file is damaged, or features are not those of the
-            extractor or of the data beside them.
+        UserError: The stage has not run, a file is damaged, or features belong to another
+            extractor or to other data.
     """
     folder = folder or paths.FEATURES
     cards: dict[str, dict[str, Any]] = files.read_json(folder / "card.json", MADE_BY)
@@ -69,17 +68,17 @@ def load_extracted(
     replicas = sorted((folder / "replicas").glob("*.safetensors"), key=lambda path: int(path.stem))
     return Extracted(
         extractors,
-        tuple(_made(functools.partial(load_extractor, path)) for path in replicas),
-        {name: _of_split(name, extractors, folder, prepared) for name in splits.SPLITS},
+        tuple(_loaded(functools.partial(load_extractor, path)) for path in replicas),
+        {name: _split_features(name, extractors, folder, prepared) for name in splits.SPLITS},
         cards,
     )
 
 
 def open_inception(settings: Features) -> FeatureExtractor | MissingExtractor:
-    """The Inception network, or why it is not here.
+    """The Inception network, or the reason why it is missing.
 
     Raises:
-        UserError: The file of weights is missing, or is not the one that it should be.
+        UserError: The file of weights is missing or has another SHA-256 than expected.
     """
     weights = settings.inception_weights
     try:
@@ -93,13 +92,13 @@ def open_inception(settings: Features) -> FeatureExtractor | MissingExtractor:
 def real_images(
     name: str, split: Split, extracted: Extracted, prepared: Path | None = None
 ) -> RealImages:
-    """A split with its identity, as the evaluation wants it.
+    """A split with its features and identity, for the evaluation.
 
     Args:
         name: `train`, `valid` or `test`.
         split: Its images and labels.
-        extracted: What the extractors make of it.
-        prepared: Where the split was read from; None for the pipeline's own.
+        extracted: The extractors and their features.
+        prepared: The folder of the split (default: the output of `prepare`).
     """
     manifest = splits.load_manifest(prepared)
     sha256 = manifest["splits"][name]["sha256"]
@@ -113,38 +112,40 @@ def _open(
     if card["extractor"] is None:
         return MissingExtractor(name, card["missing"])
     if name == "classifier":
-        return _made(functools.partial(load_extractor, folder / name / "extractor.safetensors"))
+        return _loaded(functools.partial(load_extractor, folder / name / "extractor.safetensors"))
     extractor = open_inception(settings)
-    found = "nothing" if isinstance(extractor, MissingExtractor) else f"sha256:{extractor.sha256}"
-    if found != card["extractor"]:
+    identity = (
+        "no weights" if isinstance(extractor, MissingExtractor) else f"sha256:{extractor.sha256}"
+    )
+    if identity != card["extractor"]:
         raise UserError(
-            f"features.inception_weights: {found[:15]}, but the features were made with "
-            f"{card['extractor'][:15]}; `{MADE_BY}` makes them anew"
+            f"features.inception_weights: {identity[:15]}, but the stored features belong to "
+            f"{card['extractor'][:15]}; `{MADE_BY}` makes them again"
         )
     return extractor
 
 
-def _of_split(
+def _split_features(
     name: str,
     extractors: Iterable[FeatureExtractor | MissingExtractor],
     folder: Path,
     prepared: Path | None,
 ) -> dict[str, torch.Tensor]:
     images = splits.load_manifest(prepared)["splits"][name]["sha256"]
-    found: dict[str, torch.Tensor] = {}
+    features: dict[str, torch.Tensor] = {}
     for extractor in extractors:
         if not isinstance(extractor, MissingExtractor):
             sha256 = extractor.sha256
             path = folder / extractor.name / f"{name}.safetensors"
-            found[sha256] = _made(
+            features[sha256] = _loaded(
                 functools.partial(load_features, path, extractor=sha256, images=images)
             )
-    return found
+    return features
 
 
-def _made(read: Callable[[], T]) -> T:
-    """What `read` returns; what it complains of is for the stage to make anew."""
+def _loaded(read: Callable[[], T]) -> T:
+    """The result of `read`; a ValueError becomes a `UserError` with the command to run."""
     try:
         return read()
     except ValueError as error:
-        raise UserError(f"{error}; `{MADE_BY}` makes it anew") from None
+        raise UserError(f"{error}; `{MADE_BY}` makes it again") from None

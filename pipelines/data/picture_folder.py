@@ -1,4 +1,4 @@
-"""Reads a folder of pictures of any program, for the command `score`.
+"""Reads a folder of pictures from any program, for the command `score`.
 
 Pictures are not resized, cropped or converted to grey, which would change the measured values.
 """
@@ -17,19 +17,21 @@ from pipelines.settings.errors import UserError
 
 
 def read_folder(name: str, option: str, seed: int, most: int | None = None) -> torch.Tensor:
-    """The pictures of a folder and its subfolders in random order, as folders are often sorted.
+    """Reads the pictures of a folder and its subfolders, in random order.
+
+    The order is random because folders are often sorted by class.
 
     Args:
         name: The folder.
         option: The option or argument, for an error.
         seed: Seed of the order.
-        most: Largest number of pictures; None for all.
+        most: Maximum number of pictures (default: all).
 
     Returns:
         (N, C, H, W) in [0, 1].
 
     Raises:
-        UserError: The folder is missing or has no picture, or the pictures differ in shape.
+        UserError: The folder is missing or has no pictures, or the pictures differ in shape.
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():
@@ -43,7 +45,7 @@ def read_folder(name: str, option: str, seed: int, most: int | None = None) -> t
     bar = tqdm(chosen, desc=f"reading {name}", unit="file", disable=not sys.stderr.isatty())
     arrays: list[npt.NDArray[np.uint8]] = []
     for path in bar:
-        array = datasets.read_as_it_is(path)
+        array = datasets.read_full_size(path)
         if arrays and array.shape != arrays[0].shape:
             raise UserError(
                 f"{path}: {shape_text(array.shape)}, but {chosen[0].name} is "

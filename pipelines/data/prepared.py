@@ -1,4 +1,4 @@
-"""Prepared data with its extractors: what models are trained on and compared with."""
+"""Prepared data with its extractors, for training and comparison."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from evaluation.measuring.real_images import RealImages
 from pipelines.data import splits
-from pipelines.data.extractors import NOTHING, Extracted, load_extracted, real_images
+from pipelines.data.extractors import NO_EXTRACTORS, Extracted, load_extracted, real_images
 from pipelines.settings import files, paths
 from pipelines.settings.sections import Features
 
@@ -15,10 +15,10 @@ class Real(NamedTuple):
     """Real images.
 
     Attributes:
-        reference: The split that a model is compared with.
-        train: The split that it was trained on.
-        valid: The split for choices that the reference must not decide; None where the validation
-            split is the reference.
+        reference: The split to compare a model with.
+        train: The split that the model was trained on.
+        valid: The split for choices that must not depend on the reference; None if the reference
+            is the valid split.
     """
 
     reference: RealImages
@@ -32,8 +32,8 @@ class Prepared:
 
     Attributes:
         folder: Output folder of `prepare`.
-        features: Output folder of `features`; None where no metric needs an extractor.
-        extractors: The section that the features were made with; None without features.
+        features: Output folder of `features`; None if no metric needs an extractor.
+        extractors: Section `features` of that folder; None without features.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class Prepared:
 
     @classmethod
     def of_pipeline(cls, extractors: Features) -> "Prepared":
-        """The outputs of the stages."""
+        """The output folders of the stages."""
         return cls(paths.PREPARE, paths.FEATURES, extractors)
 
     @property
@@ -56,11 +56,11 @@ class Prepared:
     def extracted(self) -> Extracted:
         """The extractors and their features of the splits."""
         if self.features is None or self.extractors is None:
-            return NOTHING
+            return NO_EXTRACTORS
         return load_extracted(self.extractors, self.features, self.folder)
 
     def real(self, extracted: Extracted, reference: Literal["valid", "test"]) -> Real:
-        """The splits.
+        """Reads the splits.
 
         Args:
             extracted: The result of `extracted`.

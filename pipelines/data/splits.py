@@ -1,4 +1,4 @@
-"""The prepared images as the other stages see them: float32 (N, C, H, W) in [0, 1]."""
+"""Reads the prepared images as float32 (N, C, H, W) in [0, 1]."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ def load_manifest(folder: Path | None = None) -> dict[str, Any]:
     """The manifest: data set, image shape, classes, and each split's count and SHA-256.
 
     Args:
-        folder: As `prepare` makes it; None for the pipeline's own.
+        folder: Output folder of `prepare` (default: that of the pipeline).
     """
     folder = folder or paths.PREPARE
     manifest: dict[str, Any] = files.read_json(folder / "manifest.json", MADE_BY)
@@ -39,10 +39,10 @@ def load_split(name: str, folder: Path | None = None) -> Split:
 
     Args:
         name: `train`, `valid` or `test`.
-        folder: As `prepare` makes it; None for the pipeline's own.
+        folder: Output folder of `prepare` (default: that of the pipeline).
 
     Raises:
-        UserError: The stage has not run, or its file is damaged.
+        UserError: The stage has not run, or a file is damaged.
     """
     folder = folder or paths.PREPARE
     images = torch.from_numpy(_read(folder / f"{name}.npy")).to(torch.float32).div_(255)
@@ -56,5 +56,5 @@ def _read(path: Path) -> npt.NDArray[Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `{MADE_BY}` makes it") from None
     except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path}: damaged ({error}); `{MADE_BY}` makes it anew") from None
+        raise UserError(f"{path}: damaged ({error}); `{MADE_BY}` makes it again") from None
     return array

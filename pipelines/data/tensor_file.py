@@ -22,8 +22,8 @@ def write(
     """Writes tensors; equal tensors and settings give equal bytes.
 
     Args:
-        path: The file; its folder is made where it is missing.
-        tensors: Of any device, layout and dtype; they may share memory.
+        path: The file; a missing folder is created.
+        tensors: Tensors of any device, layout and dtype; they may share memory.
         settings: JSON values for the header.
     """
     # Copies, because safetensors refuses tensors that share memory or are not contiguous.
@@ -36,14 +36,14 @@ def write(
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads tensors, onto the CPU, and the settings of the header.
+    """Reads tensors (on the CPU) and the settings of the header.
 
     Raises:
         ValueError: The file is missing, damaged or in another format.
     """
     try:
         content = path.read_bytes()
-        # Copied into memory that torch aligns: sums then do not depend on the place in the file.
+        # Copies, in memory that torch aligns, so that sums do not depend on the place in the file.
         tensors = {name: tensor.clone() for name, tensor in load(content).items()}
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])["__metadata__"]

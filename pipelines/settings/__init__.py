@@ -1,4 +1,4 @@
-"""Settings: read, checked, resolved, and refused in one line.
+"""Settings: reads, resolves and checks params.yaml; a user error is one line.
 
-Also holds what every wing stands on: paths, files, errors. Imports no other wing of `pipelines`.
+Also holds what all wings use: paths, files, errors. Imports no other wing of `pipelines`.
 """

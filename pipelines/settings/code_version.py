@@ -1,8 +1,8 @@
-"""The version of the code that a stage runs: a hash of what the code means, not of its text.
+"""The version of the code that a stage runs: a hash of its syntax, not of its text.
 
-The code of a stage is the import closure of its module, imports inside functions included, plus the
-kinds and metrics that are imported by name. The hash is over the syntax trees, without comments and
-docstrings, so that a reformatted file is the same version.
+The code of a stage is the import closure of its module (including imports inside functions) and the
+kinds and metrics that are imported by name. The hash is computed from the syntax trees without
+comments and docstrings, so reformatting a file does not change its version.
 """
 
 import ast
@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from pipelines.settings import files
 
-#: Where the running code lies; a test that moves the checkout leaves it.
+#: The folder of the running code. Tests that redirect `paths.ROOT` do not change it.
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pipelines", "genmodels", "evaluation")
-#: Modules that decide no result: they check settings, name files and runs, show progress or print
-#: a plan. A change of them reruns nothing. A name covers what lies below it.
-DECIDES_NOTHING = (
+#: Modules that do not affect results: they check settings, name files and runs, show progress or
+#: print a plan. A change of such a module reruns nothing. A name includes its submodules.
+NO_EFFECT = (
     "pipelines.settings.code_version",
     "pipelines.settings.command_line",
     "pipelines.settings.errors",
@@ -36,53 +36,53 @@ DECIDES_NOTHING = (
     "pipelines.training.progress",
     "evaluation.plan",
 )
-#: Tracking decides nothing either, except in the stage that does nothing else.
+#: Tracking affects the result of stage `publish` only.
 TRACKING = "pipelines.tracking"
-#: Files that a stage reads beside its code, by the module that reads them.
-DATA_OF = {"pipelines.report": "pipelines/reporting/templates"}
+#: Folders that a stage reads in addition to its code, by module.
+READ_FOLDERS = {"pipelines.report": "pipelines/reporting/templates"}
 
 
 def code_version(module: str, by_name: Iterable[str] = ()) -> str:
-    """The version of the code that running a module can execute.
+    """The version of the code that a module can run.
 
     Args:
-        module: Such as `pipelines.train`.
+        module: The module, such as `pipelines.train`.
         by_name: Modules that it imports by name, such as `genmodels.models.vae`.
 
     Returns:
         64 hexadecimal digits.
     """
-    ignored = DECIDES_NOTHING if module == "pipelines.publish" else (*DECIDES_NOTHING, TRACKING)
+    ignored = NO_EFFECT if module == "pipelines.publish" else (*NO_EFFECT, TRACKING)
     code = closure(module, *by_name, ignored=ignored)
-    parts = [[name, _read(path).meaning] for name, path in sorted(code.items())]
-    if module in DATA_OF:
-        folder = ROOT / DATA_OF[module]
+    parts = [[name, _read(path).tree_hash] for name, path in sorted(code.items())]
+    if module in READ_FOLDERS:
+        folder = ROOT / READ_FOLDERS[module]
         parts += [[path.name, files.md5(path)] for path in sorted(folder.iterdir())]
     return _digest(parts)
 
 
 def training_version(kind: str) -> str:
-    """The version of the code that trains a kind."""
+    """The version of the code that trains a model of this kind."""
     return code_version("pipelines.train", [f"genmodels.models.{kind}"])
 
 
 def closure(*modules: str, ignored: Sequence[str] = ()) -> dict[str, Path]:
-    """By module of ours the file that importing `modules` can run.
+    """The files of this project that importing `modules` can run, by module.
 
     Args:
-        modules: Names.
-        ignored: Modules that are left out, with what only they import.
+        modules: Names of modules.
+        ignored: Modules to leave out, with the modules that only they import.
     """
-    waiting, code = list(modules), dict[str, Path]()
-    while waiting:
-        name = waiting.pop()
+    pending, code = list(modules), dict[str, Path]()
+    while pending:
+        name = pending.pop()
         if name in code or _in(name, ignored) or (path := _file(name)) is None:
             continue
         code[name] = path
-        waiting += _read(path).imports
+        pending += _read(path).imports
         # Importing a.b.c runs a/__init__.py and a/b/__init__.py first.
         parts = name.split(".")
-        waiting += [".".join(parts[:length]) for length in range(1, len(parts))]
+        pending += [".".join(parts[:length]) for length in range(1, len(parts))]
     return code
 
 
@@ -99,10 +99,10 @@ def _file(module: str) -> Path | None:
 
 
 class _Source(NamedTuple):
-    """What a file imports, and a hash of its syntax tree."""
+    """The imports of a file and the hash of its syntax tree."""
 
     imports: list[str]
-    meaning: str
+    tree_hash: str
 
 
 def _read(path: Path) -> _Source:
@@ -125,12 +125,12 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _canonical(node: Any) -> Any:
-    """A syntax tree as nested lists, the same for every version of Python that can parse it."""
+    """A syntax tree as nested lists, equal for every version of Python that can parse it."""
     if isinstance(node, ast.AST):
         fields = dict(ast.iter_fields(node))
         if _has_docstring(node):
             fields["body"] = fields["body"][1:]
-        # Newer versions have more fields, which are empty in older code.
+        # Newer versions of Python have additional fields, which are empty for older code.
         return [
             type(node).__name__,
             *([key, _canonical(value)] for key, value in fields.items() if value not in (None, [])),

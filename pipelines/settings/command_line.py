@@ -1,4 +1,4 @@
-"""The command line of every stage and command: one form of help, usage errors and program name."""
+"""The command line of every stage and command: one format of help and usage errors."""
 
 import argparse
 from collections.abc import Callable
@@ -9,16 +9,16 @@ MODEL = "model, a key of models: in params.yaml"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose options are not abbreviated and whose errors are a usage and an error line."""
+    """A parser that prints a usage error as two lines: the usage and the error."""
 
     def error(self, message: str) -> NoReturn:
-        """Ends the command with exit code 2."""
+        """Prints a usage error and ends the command with exit code 2."""
         usage = " ".join(self.format_usage().split())
         self.exit(2, f"{usage}\nerror: {message}\n")
 
 
 def parser(name: str, description: str | None, examples: str = "") -> Parser:
-    """The parser of a stage or command, without any argument yet.
+    """Creates the parser of a stage or command, without arguments; options have no abbreviations.
 
     Args:
         name: The module in `pipelines`, such as `sample`.
@@ -35,7 +35,7 @@ def parser(name: str, description: str | None, examples: str = "") -> Parser:
 
 
 def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    """The type of an argument: a whole number in a range."""
+    """The type of an argument: a whole number from `minimum` to `maximum` (default: no limit)."""
     allowed = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum:,}"
 
     def convert(text: str) -> int:

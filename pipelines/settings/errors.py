@@ -1,4 +1,4 @@
-"""How a mistake of the user's ends a command: one line and exit code 1, never a traceback."""
+"""User errors: the command prints one line and ends with exit code 1, without a traceback."""
 
 import functools
 import os
@@ -11,11 +11,11 @@ P = ParamSpec("P")
 
 
 class UserError(ValueError):
-    """A mistake of the user's, in one line: the key or file, the value and what is allowed."""
+    """A mistake of the user, as one line: the key or file, the value and what is allowed."""
 
 
 def exit_on_user_error(command: Callable[P, None]) -> Callable[P, None]:
-    """Decorates a command: a `UserError` is printed as one line, Ctrl-C ends it quietly."""
+    """Decorates a command: a `UserError` is printed as one line, Ctrl-C prints nothing."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -28,7 +28,7 @@ def exit_on_user_error(command: Callable[P, None]) -> Callable[P, None]:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit(130)
-        except BrokenPipeError:  # as of `| head`; what is left in the buffer has nowhere to go
+        except BrokenPipeError:  # the reader (`| head`) has ended: discard the rest of the output
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
 

@@ -1,23 +1,23 @@
-"""Names and texts of a user as text of another format: one function each.
+"""Escapes names and texts of the user for other formats, one function per format.
 
-HTML is escaped by Jinja, text in a plot by `evaluation.figures.names`.
+Jinja escapes HTML; `evaluation.figures.names` escapes text in plots.
 """
 
 import re
 import shlex
 
-#: Characters that start something in Markdown; an underscore does so at the edge of a word only.
+#: Characters with a meaning in Markdown; an underscore has one only at the edge of a word.
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~#&$]|(?<![^\W_])_|_(?![^\W_])")
 _MAX_MLFLOW_KEY = 250
 
 
 def markdown(text: object) -> str:
-    """Text that Markdown shows as it is, in a paragraph or in a cell of a table."""
+    """Text that Markdown shows unchanged, in a paragraph or in a table cell."""
     return _MARKDOWN.sub(r"\\\g<0>", _one_line(text))
 
 
 def markdown_code(text: object) -> str:
-    """Text as inline code, in a paragraph or in a cell of a table."""
+    """Text as inline code, in a paragraph or in a table cell."""
     line = _one_line(text) or " "
     longest = max((len(run) for run in re.findall("`+", line)), default=0)
     fence = "`" * (longest + 1)
@@ -42,9 +42,9 @@ def mlflow_key(name: str) -> str:
 
 
 def mlflow_text(value: str) -> str:
-    """A value in quotes for a filter of MLflow, which knows no escape for a quote in it.
+    """A value in quotes for an MLflow filter, in which quotes cannot be escaped.
 
-    A value with both kinds of quotes loses one kind, and then equals no name in the store.
+    A value with single and double quotes loses its double quotes and then matches no name.
     """
     if "'" not in value:
         return f"'{value}'"

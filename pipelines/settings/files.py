@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""Writes files atomically: under a temporary name in the same folder, then renamed."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file; its folder is made where it is missing."""
+    """Writes a file and creates its folder if that is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(content)
@@ -26,7 +26,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON that diffs well: indented, one trailing newline, NaN and Infinity refused."""
+    """Writes indented JSON with a final newline; NaN and Infinity raise a ValueError."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -35,24 +35,24 @@ def read_json(path: Path, made_by: str) -> Any:
 
     Args:
         path: The file.
-        made_by: The command that makes it, for the error.
+        made_by: The command that makes the file, for an error.
 
     Raises:
-        UserError: The file is missing or no JSON.
+        UserError: The file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `{made_by}` makes it") from None
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); `{made_by}` makes it anew") from None
+        raise UserError(f"{path}: not valid JSON ({error}); `{made_by}` makes it again") from None
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yields a folder to fill, which takes the place of `path` when the block ends well."""
+    """Yields a temporary folder, which replaces `path` if the block raises no exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+    for left_over in path.parent.glob(f".{path.name}.*"):  # from a killed process
         shutil.rmtree(left_over, ignore_errors=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.mkdir()
@@ -66,6 +66,6 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def md5(path: Path) -> str:
-    """The MD5 of a file's bytes, as DVC writes it into dvc.lock."""
+    """The MD5 of the bytes of a file: the hash that DVC writes to dvc.lock."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

@@ -1,7 +1,7 @@
-"""params.yaml: read, resolved and checked; a mistake is one line.
+"""Reads, resolves and checks params.yaml; a mistake is one line.
 
-The sections are strict: a string instead of a number is refused, not converted; an unknown key is
-refused, not ignored; no key has a default, because neither DVC nor MLflow sees a default in code.
+The sections are strict: a string in place of a number is an error, and so is an unknown key. No key
+has a default, because neither DVC nor MLflow can see a default in code.
 """
 
 import functools
@@ -38,8 +38,8 @@ class Params(Section):
     """The whole of params.yaml, with the entries of `models:` resolved.
 
     Attributes:
-        selected: By preset its kind, which has to be that of its entry.
-        models: By preset all of its settings, those of its base included.
+        selected: The selected presets, each with its kind (equal to `kind` in its entry).
+        models: All settings of each preset, including those of its base.
     """
 
     seeds: Seeds
@@ -57,7 +57,7 @@ class Params(Section):
         return list(self.selected)
 
     def require_model(self, name: str) -> None:
-        """Refuses a name that is no key of `models:`; it need not be selected."""
+        """Raises a `UserError` if `models:` has no such entry; it need not be selected."""
         if name not in self.models:
             raise UserError(f"params.yaml: models.{name}: {no_such_model(name, self.models)}")
 
@@ -80,8 +80,8 @@ def checked(raw: Any, file: str) -> Params:
     """Resolves and checks the content of params.yaml.
 
     Args:
-        raw: The content, as YAML gives it.
-        file: The file's name, for an error.
+        raw: The content of the YAML file.
+        file: The name of the file, for an error.
 
     Raises:
         UserError: The first mistake.
@@ -107,7 +107,7 @@ def checked(raw: Any, file: str) -> Params:
 
 
 def warn(params: Params, name: str) -> None:
-    """Prints the cautions of an entry on stderr: settings that are legal and probably unwanted."""
+    """Prints warnings about an entry on stderr: settings that are allowed but probably unwanted."""
     entry = params.models[name]
     for caution in build.config_class(entry["kind"]).model_validate(entry).cautions():
         print(f"warning: params.yaml: models.{name}: {caution}", file=sys.stderr)
@@ -117,9 +117,11 @@ def _check_selected(params: Params, file: str) -> None:
     for name, kind in params.selected.items():
         if name not in params.models:
             raise UserError(f"{file}: selected.{name}: {no_such_model(name, params.models)}")
-        own = params.models[name]["kind"]
-        if kind != own:
-            raise UserError(f"{file}: selected.{name}: {kind!r}, but models.{name}.kind is {own!r}")
+        entry_kind = params.models[name]["kind"]
+        if kind != entry_kind:
+            raise UserError(
+                f"{file}: selected.{name}: {kind!r}, but models.{name}.kind is {entry_kind!r}"
+            )
 
 
 def _check_metrics(params: Params, file: str) -> None:
@@ -129,24 +131,24 @@ def _check_metrics(params: Params, file: str) -> None:
         raise UserError(f"{file}: evaluate.metrics: {error}") from None
     values = [name for name, higher_is_better in directions.items() if higher_is_better is not None]
     rank_by = params.report.rank_by
-    # Models with different likelihoods have columns of their own, with a suffix: elbo_gaussian.
+    # If models differ in likelihood, each likelihood has its own column: elbo_gaussian.
     suffixed = {f"{value}_{likelihood}" for value in values for likelihood in LIKELIHOODS}
     if rank_by not in suffixed.union(values):
         raise UserError(
             f"{file}: report.rank_by: cannot rank by {rank_by!r}: it is not measured or has no "
-            f"direction{suggest(rank_by, values)}; evaluate.metrics gives {', '.join(values)}"
+            f"direction{suggest(rank_by, values)}; evaluate.metrics measures {', '.join(values)}"
         )
 
 
 def measured(names: Sequence[str], extractors: Sequence[str]) -> dict[str, bool | None]:
-    """The values that metrics give, by name: `higher_is_better`, None for a diagnostic.
+    """The values that metrics measure, by name: `higher_is_better`, or None for a diagnostic.
 
     Args:
         names: Files of `evaluation/metrics/`.
         extractors: Names of extractors.
 
     Raises:
-        ValueError: There is no such metric; the nearest name is given.
+        ValueError: A metric is unknown; the message contains the nearest name.
     """
     return {
         spec.name.format(extractor=extractor): spec.higher_is_better
@@ -164,12 +166,12 @@ def needs_extractor(names: Sequence[str]) -> bool:
 def _check_gates(params: Params, file: str) -> None:
     values = list(measured(params.evaluate.metrics, params.features.extractors))
     models = [ALL, CHAMPION, *params.models]
-    for place, gate in enumerate(params.report.gates):
-        where = f"{file}: report.gates.{place}"
+    for index, gate in enumerate(params.report.gates):
+        where = f"{file}: report.gates.{index}"
         if gate.model not in models:
             raise UserError(f"{where}.model: {no_such_model(gate.model, models)}")
         if gate.metric not in values:
             raise UserError(
                 f"{where}.metric: {gate.metric!r} is not measured{suggest(gate.metric, values)}; "
-                f"evaluate.metrics gives {', '.join(values)}"
+                f"evaluate.metrics measures {', '.join(values)}"
             )

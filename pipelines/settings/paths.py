@@ -1,12 +1,12 @@
-"""Where each stage writes. Stage, file, params section and output folder share one word."""
+"""The files and folders of the project: a stage, its module and its output folder share a name."""
 
 import os
 from pathlib import Path
 
-#: The checkout: what DVC tracks lies below it. In `dvc exp run --temp` this is a copy.
+#: The checkout, which contains all files that DVC tracks. In `dvc exp run --temp` this is a copy.
 ROOT = Path(__file__).resolve().parents[2]
 
-#: The real checkout, also from inside a copy: stores that outlive a run lie here.
+#: The original checkout, even if the code runs in a copy: the folder of permanent stores.
 HOME = Path(os.environ.get("DVC_ROOT", ROOT))
 
 REPRODUCTIONS = ROOT / "reproductions"
@@ -22,19 +22,19 @@ FEATURES = OUTPUTS / "features"
 REFERENCES = OUTPUTS / "references"
 TRAIN = OUTPUTS / "train"
 EVALUATE = OUTPUTS / "evaluate"
-#: Tuning: a folder a study.
+#: Tuning: one folder per study.
 TUNE = OUTPUTS / "tune"
 #: Tuning: the best trials of each study, retrained.
 RETRAINED = OUTPUTS / "retrained"
 #: Reproductions: their models, and the data sets that they share.
 REPRODUCTION_MODELS = OUTPUTS / "reproductions"
-#: Measured times: no DVC outs, because they differ from run to run. Only `publish` reads them.
+#: Measured times. They differ from run to run, so they are not DVC outs. Only `publish` reads them.
 TIMING = OUTPUTS / "timing"
 
 REPORTS = ROOT / "reports"
 METRICS = REPORTS / "metrics"
 HISTORY = REPORTS / "history"
-#: What each study has found, for the report: in git, because a plain `dvc repro` runs none.
+#: Results of the studies, for the report; in git, because `dvc repro` runs no study.
 STUDY_SUMMARIES = REPORTS / "studies"
 REPORT = REPORTS / "index.html"
 COMPARISON = REPORTS / "comparison.md"

@@ -1,7 +1,8 @@
-"""Entries of `models:`: resolved from their bases, then checked against the `Config` of their kind.
+"""Resolves the entries of `models:` from their bases and checks them.
 
-An entry with `base: <entry>` has the settings of that entry with its own lines on top, over several
-steps. A base of another kind gives the settings that both kinds have.
+An entry with `base: <entry>` inherits the settings of that entry and overrides them with its own
+lines; a base can have a base. From a base of another kind it inherits the settings that both kinds
+have. A resolved entry is checked against the `Config` of its kind.
 """
 
 import functools
@@ -19,25 +20,25 @@ BASE = "base"
 
 
 class Origins(NamedTuple):
-    """A resolved entry: its settings, and by setting the entry where the value stands."""
+    """A resolved entry: its settings, and for each setting the entry that sets it."""
 
     settings: dict[str, Any]
     origins: dict[str, str]
 
 
 def resolve(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
-    """All entries with the settings of their bases, checked.
+    """Resolves and checks all entries.
 
     Args:
-        models: `models:` as written.
+        models: The section `models:`.
         where: The file and the key, for an error.
 
     Returns:
-        By entry all settings, in the order and with the types of its kind's `Config`: the order of
-        the lines and the spelling of a number (4 or 4.0) make no difference.
+        All settings of each entry, in the order and with the types of the `Config` of its kind, so
+        that the order of the lines and the spelling of a number (4 or 4.0) make no difference.
 
     Raises:
-        UserError: The first mistake, with the entry where the value stands.
+        UserError: The first mistake, with the entry that sets the value.
     """
     entries = {name: _resolved(models, name, where, []) for name in models}
     return {
@@ -47,10 +48,10 @@ def resolve(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
 
 
 def merge(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
-    """All entries with the settings of their bases, unchecked: for entries of another commit.
+    """Resolves all entries without checking their values, for entries of another commit.
 
     Raises:
-        UserError: An entry is no mapping, or `base:` names no entry or leads in a circle.
+        UserError: An entry is not a mapping, or `base:` names no entry or forms a circle.
     """
     return {name: _resolved(models, name, where, []).settings for name in models}
 
@@ -84,8 +85,8 @@ def check_entry(
 
     Args:
         entry: All settings.
-        where: The file and the entry's key, for an error.
-        origins: By setting the entry where its value stands, for an error.
+        where: The file and the key of the entry, for an error.
+        origins: For each setting the entry that sets it, for an error.
 
     Raises:
         UserError: The first mistake.
@@ -94,15 +95,15 @@ def check_entry(
     try:
         return check(functools.partial(config.model_validate, dict(entry)), config, where)
     except UserError as error:
-        raise UserError(f"{error}{_elsewhere(str(error), where, origins or {})}") from None
+        raise UserError(f"{error}{_origins_in(str(error), where, origins or {})}") from None
 
 
-def _elsewhere(error: str, where: str, origins: Mapping[str, str]) -> str:
-    """The entries where the settings that an error names stand, if not in the entry itself."""
+def _origins_in(error: str, where: str, origins: Mapping[str, str]) -> str:
+    """The entries that set the settings in an error, if it is not the entry itself."""
     own = where.rsplit(".", maxsplit=1)[-1]
     words = set(re.findall(r"\w+", error.partition("; allowed:")[0]))
     places = [
-        f"{key} stands in models.{o}" for key, o in origins.items() if o != own and key in words
+        f"{key} is set in models.{o}" for key, o in origins.items() if o != own and key in words
     ]
     return f" ({', '.join(places)})" if places else ""
 
@@ -118,7 +119,7 @@ def _config(entry: Mapping[str, Any], where: str) -> type[ModelConfig]:
 
 
 def no_such_model(name: str, models: Iterable[str]) -> str:
-    """The end of an error for a name that is no model, with the nearest one."""
+    """The end of an error about an unknown model, with the nearest name and all names."""
     names = list(models)
     return f"no such model{suggest(name, names)}; there are {', '.join(names)}"
 

@@ -1,4 +1,4 @@
-"""What pydantic complains of, as one line that names the key, the value and what is allowed."""
+"""Turns a pydantic ValidationError into one line: the key, the value and what is allowed."""
 
 import difflib
 import re
@@ -11,22 +11,22 @@ from pipelines.settings.errors import UserError
 
 T = TypeVar("T")
 
-#: What pydantic's locations hold beside keys: an alternative of a union, such as `list[Stage]`.
+#: Parts of a pydantic location that are alternatives of a union, such as `list[Stage]`, not keys.
 _ALTERNATIVE = re.compile(r"^(constrained|function)-|\]$|^(bool|float|int|str)$")
-#: How most of its messages begin.
+#: The start of most pydantic messages.
 _SHOULD = "Input should be "
 
 
 def check(validate: Callable[[], T], section: type[BaseModel], where: str) -> T:
-    """Runs a pydantic validation and turns its first complaint into one line.
+    """Runs a pydantic validation and turns its first error into one line.
 
     Args:
-        validate: Called without arguments.
+        validate: The validation, a function without arguments.
         section: The class whose fields are the allowed keys.
-        where: What the key path starts with, such as `params.yaml: models.vae`.
+        where: The start of the key path, such as `params.yaml: models.vae`.
 
     Raises:
-        UserError: The one line.
+        UserError: The validation failed.
     """
     try:
         return validate()
@@ -35,11 +35,11 @@ def check(validate: Callable[[], T], section: type[BaseModel], where: str) -> T:
 
 
 def _first(errors: Sequence[Any]) -> list[Any]:
-    """The complaints that are told: one, or one for each alternative that a value could be."""
-    # An unknown key explains a missing one (it is its misspelling), so it is told first.
+    """The errors to report: one, or one for each alternative of a union."""
+    # An unknown key comes first: it may be a misspelling of a key that is reported as missing.
     first = _keys(min(errors, key=lambda error: error["type"] != "extra_forbidden"))
     inside = [error for error in errors if _keys(error)[: len(first)] == first]
-    # Of two alternatives the one that got further into the value is the one that was meant.
+    # The alternative whose error lies deepest in the value is probably the intended one.
     deepest = _keys(max(inside, key=lambda error: len(_keys(error))))
     return [error for error in inside if _keys(error) == deepest]
 
@@ -51,7 +51,7 @@ def _keys(error: Any) -> list[str]:
 def _one_line(errors: Sequence[Any], section: type[BaseModel], where: str) -> str:
     error, keys = errors[0], _keys(errors[0])
     separator = "." if ":" in where else ": "
-    # A key at the top level stands behind the file's name, a nested one behind its parent's key.
+    # A top-level key follows the name of the file, a nested key the key of its parent.
     place = where + (separator + ".".join(keys) if keys else "")
     value = show(error["input"])
     if error["type"] == "extra_forbidden":
@@ -60,7 +60,7 @@ def _one_line(errors: Sequence[Any], section: type[BaseModel], where: str) -> st
         return f"{place}: unknown key (value {value}){nearest}; allowed: {', '.join(allowed)}"
     if error["type"] == "missing":
         return f"{place}: this key is missing; {_describe(section, keys)}"
-    if error["type"] == "value_error":  # a contradiction between keys, which it names itself
+    if error["type"] == "value_error":  # keys contradict each other; the message names them
         return f"{place}: {error['msg'].removeprefix('Value error, ')}"
     message = " or ".join(
         alternative["msg"] if alternative is error else alternative["msg"].removeprefix(_SHOULD)
@@ -81,31 +81,31 @@ def _describe(section: type[BaseModel], keys: list[str]) -> str:
 def _section_at(section: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:
     current: type[BaseModel] | None = section
     for key in keys:
-        if not key.isdigit():  # a place in a list leads to the section that its items are
+        if not key.isdigit():  # an index of a list leads to the section of its items
             fields = current.model_fields if current else {}
             current = _section_in(fields[key].annotation) if key in fields else None
     return current
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a type is, or that it holds as in a list or a union."""
+    """The section in a type: the type itself, or the one inside a list or union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
 def _fields_at(section: type[BaseModel], keys: list[str]) -> list[str]:
-    found = _section_at(section, keys)
-    return list(found.model_fields) if found else []
+    parent = _section_at(section, keys)
+    return list(parent.model_fields) if parent else []
 
 
 def suggest(word: str, allowed: Sequence[str]) -> str:
-    """`, did you mean '...'?` with the nearest spelling; nothing where none is near."""
+    """`, did you mean '...'?` with the nearest spelling, or an empty text if none is near."""
     nearest = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
     return f", did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def show(value: Any) -> str:
-    """A value as it was written, at most 80 characters of it."""
+    """A value as Python code, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,7 +1,7 @@
-"""What each stage runs with: a small file a stage and model, below `outputs/resolve/`.
+"""The resolved settings of each stage: one small file per stage and model in `outputs/resolve/`.
 
 The stage `resolve` writes the files from params.yaml and the code. Every other stage reads its own
-file and never params.yaml. DVC compares the files, so a stage reruns exactly if its settings, the
+file, not params.yaml. DVC compares the files, so a stage reruns if and only if its settings, the
 version of its code or its data change.
 """
 
@@ -34,7 +34,7 @@ class Resolved(Section):
     """The settings of a stage.
 
     Attributes:
-        stage: Its name.
+        stage: The name of the stage.
         code: The version of its code.
     """
 
@@ -43,14 +43,14 @@ class Resolved(Section):
 
 
 class PrepareSettings(Resolved):
-    """What `prepare` runs with."""
+    """The settings of `prepare`."""
 
     stage = "prepare"
     prepare: Prepare
 
 
 class FeaturesSettings(Resolved):
-    """What `features` runs with."""
+    """The settings of `features`."""
 
     stage = "features"
     features: Features
@@ -58,7 +58,7 @@ class FeaturesSettings(Resolved):
 
 
 class ReferencesSettings(Resolved):
-    """What `references` runs with."""
+    """The settings of `references`."""
 
     stage = "references"
     evaluate: Evaluate
@@ -67,11 +67,11 @@ class ReferencesSettings(Resolved):
 
 
 class TrainSettings(Resolved):
-    """What `train@<model>` runs with, beside the seeds.
+    """The settings of `train@<model>`, without the seeds.
 
     Attributes:
-        model: The name: two models with equal settings are two runs.
-        entry: Every setting of the model.
+        model: The name of the model. Two models with equal settings are different runs.
+        entry: All settings of the model.
         train: The settings that all models share.
     """
 
@@ -82,7 +82,7 @@ class TrainSettings(Resolved):
 
 
 class EvaluateSettings(Resolved):
-    """What `evaluate@<model>` runs with."""
+    """The settings of `evaluate@<model>`."""
 
     stage = "evaluate"
     model: Name
@@ -94,10 +94,10 @@ class EvaluateSettings(Resolved):
 
 
 class ReportSettings(Resolved):
-    """What `report` runs with.
+    """The settings of `report`.
 
     Attributes:
-        definitions: By metric the docstring of its file, which the report prints.
+        definitions: The docstring of each metric's file, which the report prints.
     """
 
     stage = "report"
@@ -108,14 +108,14 @@ class ReportSettings(Resolved):
 
 
 class PublishSettings(Resolved):
-    """What `publish` runs with."""
+    """The settings of `publish`."""
 
     stage = "publish"
     selected: list[Name]
     report: Report
 
 
-#: By stage, in the order of the pipeline. Settings with a field `model` have a file a model.
+#: By stage, in the order of the pipeline. A class with a field `model` has one file per model.
 STAGES: dict[str, type[Resolved]] = {
     settings.stage: settings
     for settings in (
@@ -138,16 +138,19 @@ def path(stage: str, model: str | None = None, folder: Path | None = None) -> Pa
 
 
 def read(settings: type[R], file: Path) -> R:
-    """Settings from a file, as `resolve` wrote it.
+    """The settings of a stage from a file that `resolve` wrote.
 
     Raises:
-        UserError: The file is missing or not what `resolve` writes.
+        UserError: The file is missing or not written by `resolve`.
     """
     content = files.read_json(file, MADE_BY)
     return check(functools.partial(settings.model_validate, content), settings, file.name)
 
 
 def load_seeds() -> list[int]:
-    """The training seeds, after `load`. They are no part of a run's settings: a run has one."""
+    """The training seeds; call `resolving.load` first.
+
+    The settings of a run do not contain them, because a run has one seed.
+    """
     seeds: list[int] = files.read_json(path(SEEDS), MADE_BY)
     return seeds

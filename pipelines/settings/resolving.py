@@ -1,4 +1,4 @@
-"""From params.yaml and the code to the settings of each stage."""
+"""Resolves the settings of each stage from params.yaml and the code."""
 
 import os
 import re
@@ -17,16 +17,16 @@ from pipelines.settings.yaml_files import read_yaml
 def load(stage: type[R], model: str | None = None) -> R:
     """The settings of a stage.
 
-    DVC has run `resolve` before a stage. A stage that a person starts resolves params.yaml first,
-    so that it runs with what params.yaml says now.
+    DVC runs `resolve` before a stage. A stage that is started by hand first resolves params.yaml,
+    so that it uses the current settings.
 
     Args:
-        stage: The settings' class.
-        model: The model, for a stage that has one; it need not be selected.
+        stage: The class of the settings.
+        model: The model, for a stage with one file per model; it need not be selected.
 
     Raises:
-        UserError: params.yaml is refused, there is no such model, or the file is missing or not
-            what `resolve` writes.
+        UserError: params.yaml has a mistake, there is no such model, or the file is missing or not
+            written by `resolve`.
     """
     if "DVC_STAGE" not in os.environ:
         _refresh(stage, model)
@@ -47,9 +47,9 @@ def write(
     """Writes the files of stages and models.
 
     Args:
-        settings: All of params.yaml.
-        stages: The settings' classes.
-        models: The models, for the stages that have one.
+        settings: All settings of params.yaml.
+        stages: The classes of the settings.
+        models: The models, for the stages with one file per model.
         folder: The folder to write to.
     """
     files.write_json(resolved.path(resolved.SEEDS, None, folder), settings.seeds)
@@ -60,13 +60,12 @@ def write(
 
 
 def write_studies(settings: Params, folder: Path) -> None:
-    """Writes what each study of tune.yaml depends on: `tune/<study>.json`.
+    """Writes `tune/<study>.json` for each study of tune.yaml: everything that it depends on.
 
-    A study reads tune.yaml and params.yaml itself, and refuses there what is wrong; DVC only
-    compares the files.
+    DVC only compares these files. A study reads and checks tune.yaml and params.yaml itself.
 
     Args:
-        settings: All of params.yaml.
+        settings: All settings of params.yaml.
         folder: The folder to write to.
     """
     content = read_yaml(paths.TUNE_YAML)
@@ -92,9 +91,9 @@ def resolve(settings: Params, stage: type[R], model: str | None = None) -> R:
     """The settings of a stage, with the version of its code.
 
     Args:
-        settings: All of params.yaml.
-        stage: The settings' class.
-        model: The model, for a stage that has one.
+        settings: All settings of params.yaml.
+        stage: The class of the settings.
+        model: The model, for a stage with one file per model.
     """
     values = {
         **dict(settings),
@@ -112,7 +111,7 @@ def resolve(settings: Params, stage: type[R], model: str | None = None) -> R:
 
 
 def _by_name(settings: Params, stage: str, model: str | None) -> list[str]:
-    """The modules that a stage imports by name: its kind, and the chosen metrics."""
+    """The modules that a stage imports by name: its kind and the selected metrics."""
     modules = []
     if model is not None:
         modules.append(f"genmodels.models.{settings.models[model]['kind']}")

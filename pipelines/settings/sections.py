@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-#: Names become folders, tags and table rows: lower-case letters, digits, underscores.
+#: Lower-case letters, digits and underscores: names become folders, tags and table rows.
 NAME_PATTERN = r"^[a-z0-9_]+$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 #: The range that both torch and numpy accept.
@@ -13,7 +13,7 @@ Seeds = Annotated[list[Seed], Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A section: frozen, strict, without defaults."""
+    """The base class of sections: frozen, strict, without defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -36,7 +36,7 @@ Extractor = Literal["classifier", "inception"]
 
 
 class Features(Section):
-    """The feature extractors; `classifier` is a small one, trained on the train split."""
+    """The feature extractors; `classifier` is a small network, trained on the train split."""
 
     extractors: Annotated[list[Extractor], Field(min_length=1)]
     replicas: Annotated[int, Field(ge=0, le=10)]
@@ -64,7 +64,7 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """The metrics, the number of images and the seeds of the draws."""
+    """The metrics, the number of images and the seeds of samples and metrics."""
 
     metrics: Annotated[list[Name], Field(min_length=1)]
     max_samples: Annotated[int, Field(ge=2, le=10_000)]
@@ -74,14 +74,14 @@ class Evaluate(Section):
     grid_images: Annotated[int, Field(ge=1, le=400)]
 
 
-#: Values of `Gate.model` that name no preset.
+#: Values of `Gate.model` that are not presets.
 ALL, CHAMPION = "all", "champion"
 
 
 class Gate(Section):
-    """A bound that a value has to keep; `pipelines.comparing.gates` holds results against it.
+    """Limits of a value; `pipelines.comparing.gates` compares the results with them.
 
-    The bounds alone have a default: one that is not there bounds nothing.
+    Only `min` and `max` have a default: None, no limit.
     """
 
     metric: Name

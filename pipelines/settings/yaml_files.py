@@ -1,4 +1,4 @@
-"""YAML 1.2, as DVC speaks it: `1e-4` is a number. The only file that reads YAML."""
+"""Reads YAML 1.2 as DVC does: `1e-4` is a number. Only this file reads YAML."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ def read_yaml(path: Path) -> Any:
     """Reads a YAML file (params.yaml, dvc.yaml, dvc.lock) into plain Python values.
 
     Raises:
-        UserError: The file is missing or is not YAML; the line is named.
+        UserError: The file is missing or is not YAML; the message contains the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -29,10 +29,10 @@ def parse_yaml(text: str, file: str) -> Any:
 
     Args:
         text: The YAML.
-        file: The file's name, for an error.
+        file: The name of the file, for an error.
 
     Raises:
-        UserError: The text is not YAML; the file and the line are named.
+        UserError: The text is not YAML; the message contains file and line.
     """
     try:
         return YAML(typ="safe", pure=True).load(text)

@@ -1,4 +1,4 @@
 """Training: one run, worker processes, progress, and the identity of a run.
 
-Imports `data` and `settings` only, so no MLflow: a slow store slows no training.
+Imports only `data` and `settings`, not MLflow, so that a slow store does not slow a training.
 """

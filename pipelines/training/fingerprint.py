@@ -1,9 +1,10 @@
-"""What identifies a training run: a hash of its settings, its code, its data and its seed.
+"""The fingerprint of a training run: a hash of its settings, code, data and seed.
 
-A run's settings and the version of its code are one file, `outputs/resolve/train/<model>.json`, and
-its data are three. The trainer hashes the files that it reads; `publish` takes their hashes from
-dvc.lock and gets the same value, because DVC's hash of a file is the MD5 of its bytes. MLflow finds
-a run by its fingerprint, and the checkpoint of a run lies in a folder of that name.
+The settings of a run and the version of its code are one file,
+`outputs/resolve/train/<model>.json`; its data are three files. The trainer hashes these files.
+`publish` reads their hashes from dvc.lock and computes the same fingerprint, because the hash of a
+file in dvc.lock is the MD5 of its bytes. The fingerprint identifies the run in MLflow and names the
+folder with its checkpoint.
 """
 
 import hashlib
@@ -18,23 +19,23 @@ from pipelines.settings.resolved import TrainSettings
 from pipelines.settings.yaml_files import read_yaml
 
 MADE_BY = "dvc repro"
-#: The data of a training; the manifest has the hashes of the labels.
+#: The data of a training; the manifest contains the hashes of the labels.
 DATA = ("manifest.json", "train.npy", "valid.npy")
 
 
 def digest(content: Any) -> str:
-    """64 hexadecimal digits of plain values, the same for equal content in any order of keys."""
+    """Hash of plain values as 64 hexadecimal digits; the order of keys makes no difference."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def run_files(model: str) -> list[Path]:
-    """The files that decide the trainings of a model, beside the seed."""
+    """The files that the trainings of a model depend on, apart from the seed."""
     return [resolved.path(TrainSettings.stage, model), *(paths.PREPARE / name for name in DATA)]
 
 
 def from_files(model: str, seed: int) -> str:
-    """The fingerprint of a run that is about to train.
+    """The fingerprint of a run, from the files that its training reads.
 
     Raises:
         UserError: A file is missing.
@@ -46,7 +47,7 @@ def from_files(model: str, seed: int) -> str:
 
 
 def from_lock(model: str, seed: int, lock: Mapping[str, Any] | None = None) -> str:
-    """The fingerprint of a run that DVC has completed.
+    """The fingerprint of a completed run, from dvc.lock.
 
     Args:
         model: A key of `models:`.
@@ -54,7 +55,7 @@ def from_lock(model: str, seed: int, lock: Mapping[str, Any] | None = None) -> s
         lock: The result of `read_lock` (default: reads dvc.lock).
 
     Raises:
-        UserError: dvc.lock does not hold this model.
+        UserError: dvc.lock does not contain the model.
     """
     stage = train_stage(model, read_lock() if lock is None else lock)
     hashes = {dep["path"]: dep["md5"] for dep in stage["deps"]}
@@ -68,10 +69,10 @@ def from_lock(model: str, seed: int, lock: Mapping[str, Any] | None = None) -> s
 
 
 def train_stage(model: str, lock: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The stage that trained a model, as dvc.lock has it.
+    """The stage `train@<model>` in dvc.lock.
 
     Raises:
-        UserError: dvc.lock does not hold this model.
+        UserError: dvc.lock does not contain the model.
     """
     stage: Mapping[str, Any] | None = lock.get(f"train@{model}")
     if stage is None:
@@ -91,7 +92,7 @@ def read_lock() -> dict[str, Any]:
     """The stages of dvc.lock, by name.
 
     Raises:
-        UserError: dvc.lock is missing: nothing was reproduced yet.
+        UserError: dvc.lock is missing, because `dvc repro` has not run yet.
     """
     if not paths.DVC_LOCK.is_file():
         raise UserError(f"{paths.DVC_LOCK.name}: no such file; `{MADE_BY}` makes it")
@@ -100,11 +101,11 @@ def read_lock() -> dict[str, Any]:
 
 
 def out_md5(stage: str, path: str, lock: Mapping[str, Any]) -> str | None:
-    """The MD5 that DVC gave to an out of a stage; None if dvc.lock does not hold it.
+    """The MD5 of an out of a stage in dvc.lock; None if dvc.lock does not contain it.
 
     Args:
-        stage: Such as `prepare` or `train@vae`.
-        path: The out as dvc.yaml names it.
+        stage: Name of the stage, such as `prepare` or `train@vae`.
+        path: Path of the out, as in dvc.yaml.
         lock: The result of `read_lock`.
     """
     for out in (lock.get(stage) or {}).get("outs", []):

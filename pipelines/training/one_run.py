@@ -1,6 +1,6 @@
-"""One training in this process: its data, its checkpoints, its messages, the files it leaves.
+"""One training in this process: data, checkpoints, messages, output files.
 
-`pipelines.training.seeds` runs it, one process for each seed.
+`pipelines.training.seeds` runs one process per seed.
 """
 
 import csv
@@ -32,7 +32,7 @@ SECONDS_BETWEEN_MESSAGES = 0.5
 
 @dataclass(frozen=True)
 class Started:
-    """A worker has its data and model; `rows` were trained before an interruption."""
+    """A worker has loaded data and model; `rows` are those before an interruption."""
 
     step: int
     rows: list[Row]
@@ -41,7 +41,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Trained:
-    """How far a worker is."""
+    """The progress of a worker."""
 
     step: int
     loss: float
@@ -49,12 +49,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Data:
-    """What a model is trained on and watched on, on its device.
+    """The images of a training, on its device.
 
     Attributes:
         train: The train split.
-        valid: The valid split.
-        num_classes: Of the labels; 0 without labels.
+        valid: The valid split, for the curves.
+        num_classes: Number of classes; 0 without labels.
     """
 
     train: Images
@@ -67,7 +67,7 @@ def load_images(device: str, prepared: Path | None = None) -> Data:
 
     Args:
         device: `cpu` or `cuda`.
-        prepared: A folder as `prepare` makes it; None for the pipeline's own.
+        prepared: Output folder of `prepare` (default: that of the pipeline).
     """
     train, valid = (
         _images(splits.load_split(name, prepared), device) for name in ("train", "valid")
@@ -89,19 +89,19 @@ def fit(
     send: workers.Send,
     where: str,
 ) -> tuple[Trainer, dict[str, Any]]:
-    """Trains one model with one seed, from its checkpoint where there is one.
+    """Trains one model with one seed, from its checkpoint if one exists.
 
     Args:
         entry: The model's settings.
-        data: What it is trained on.
+        data: The images.
         loop: The seed and the loop's settings.
-        path: Its checkpoint, which is left behind complete.
+        path: Its checkpoint, which contains the complete training at the end.
         device: `cpu` or `cuda`.
         send: Receives `Started`, rows (dicts) and `Trained`.
-        where: The place of the settings, for an error.
+        where: The file and key of the settings, for an error.
 
     Returns:
-        The trainer at its end, and what the training cost.
+        The trainer after the last step, and the cost of the training.
 
     Raises:
         UserError: The settings do not fit the data, or the checkpoint is damaged.
@@ -121,7 +121,7 @@ def fit(
 
 
 class Clock:
-    """What depends on time around a training: checkpoints, messages, durations."""
+    """The parts of a training that depend on time: checkpoints, messages, durations."""
 
     def __init__(self, trainer: Trainer, path: Path, device: str, send: workers.Send) -> None:
         self.trainer, self.path, self.device, self.send = trainer, path, device, send
@@ -130,19 +130,19 @@ class Clock:
         self.saved = self.sent = self.wall
 
     def resume(self) -> None:
-        """Brings the trainer to its checkpoint, if there is one."""
+        """Loads the checkpoint into the trainer, if it exists."""
         if not self.path.is_file():
             return
         try:
             state = checkpoint.load(self.path)
         except ValueError as error:
-            raise UserError(f"{error}; delete it to start anew") from None
+            raise UserError(f"{error}; delete it to start again") from None
         self.before = state.pop("clock")
         self.before["resumed"] += 1
         self.trainer.load_state(state)
 
     def checkpoint(self, state: Callable[[], dict[str, Any]]) -> None:
-        """Saves where the last one is some seconds old."""
+        """Writes a checkpoint if the last one is `SECONDS_BETWEEN_CHECKPOINTS` old."""
         if time.monotonic() - self.saved >= SECONDS_BETWEEN_CHECKPOINTS:
             self.save(state)
             self.saved = time.monotonic()
@@ -152,7 +152,7 @@ class Clock:
         checkpoint.save(self.path, {**state(), "clock": self.spent()})
 
     def spent(self) -> dict[str, Any]:
-        """Seconds on the clock and of a processor, earlier runs counted in, and resumptions."""
+        """Wall-clock and CPU seconds, including earlier runs, and the number of resumptions."""
         return {
             "seconds": self.before["seconds"] + time.monotonic() - self.wall,
             "cpu_seconds": self.before["cpu_seconds"] + time.process_time() - self.cpu,
@@ -160,7 +160,7 @@ class Clock:
         }
 
     def progress(self, step: int, loss: Tensor) -> None:
-        """Sends `Trained` where the last one is half a second old."""
+        """Sends `Trained` if the last message is `SECONDS_BETWEEN_MESSAGES` old."""
         now = time.monotonic()
         if now - self.sent < SECONDS_BETWEEN_MESSAGES:
             return
@@ -168,7 +168,7 @@ class Clock:
         self.sent = now
 
     def timing(self) -> dict[str, Any]:
-        """What the whole training cost and where it ran."""
+        """Cost, device and versions of the whole training."""
         spent = self.spent()
         config = self.trainer.model.config
         total = config.num_steps * config.batch_size
@@ -184,14 +184,14 @@ class Clock:
 def write_seed(
     folder: Path, name: str, entry: dict[str, Any], train: Train, trainer: Trainer
 ) -> None:
-    """Writes what a training leaves: weights, config, history and snapshots.
+    """Writes the files of a training: weights, config, history and snapshots.
 
     Args:
-        folder: Where to; it is made.
-        name: The model's name.
-        entry: Its settings.
+        folder: Output folder; it is created.
+        name: The name of the model.
+        entry: The settings of the model.
         train: The settings that all models share.
-        trainer: At its end.
+        trainer: The trainer after the last step.
     """
     card = {"model": name, "family": trainer.model.family, "seed": trainer.settings.seed}
     card["train"] = train.model_dump()

@@ -1,7 +1,7 @@
-"""A trained model as files, which nothing unpickles: weights.safetensors, config.json beside it.
+"""A trained model as files without pickle: weights.safetensors and config.json.
 
-weights.safetensors holds the state of the model that samples: its parameters (averaged where the
-settings say so), codebook, mixture and statistics. config.json says which model to build.
+weights.safetensors contains the state of the model for sampling: parameters (averaged if the
+settings use EMA), codebook, mixture and statistics. config.json contains the settings of the model.
 """
 
 from collections.abc import Mapping
@@ -30,10 +30,10 @@ def write_model(
     """Writes weights.safetensors and config.json.
 
     Args:
-        folder: It is made where it is missing.
+        folder: Output folder; created if it is missing.
         model: The trained model.
         entry: The settings that build it.
-        card: What else config.json says of the training.
+        card: Further entries of config.json.
     """
     tensor_file.write(folder / WEIGHTS, model.state_dict())
     config = {
@@ -48,15 +48,15 @@ def write_model(
 
 
 def read_model(folder: Path, made_by: str, device: str = "cpu") -> GenerativeModel:
-    """A trained model, in evaluation mode, from the folder of its training.
+    """Reads a trained model, in evaluation mode, from the folder of its training.
 
     Args:
-        folder: Holds weights.safetensors and config.json.
-        made_by: The command that makes them, for an error.
+        folder: The folder with weights.safetensors and config.json.
+        made_by: The command that makes the files, for an error.
         device: `cpu` or `cuda`.
 
     Raises:
-        UserError: A file is missing, damaged, or of another version of the code.
+        UserError: A file is missing, damaged, or from another version of the code.
     """
     tensors = _tensors(folder / WEIGHTS, made_by)
     config = files.read_json(folder / CONFIG, made_by)
@@ -66,20 +66,20 @@ def read_model(folder: Path, made_by: str, device: str = "cpu") -> GenerativeMod
         model = build(config["settings"], shape, config["num_classes"])
         file = WEIGHTS
         model.load_state_dict(tensors)
-    except (LookupError, TypeError, ValueError, RuntimeError):  # torch writes a line a weight
+    except (LookupError, TypeError, ValueError, RuntimeError):  # torch: one line per weight
         raise UserError(
-            f"{folder / file}: a model of another version of the code; `{made_by}` makes it anew"
+            f"{folder / file}: a model of another version of the code; `{made_by}` makes it again"
         ) from None
     return model.to(device).eval()
 
 
 def write_snapshots(folder: Path, snapshots: Mapping[int, Tensor]) -> None:
-    """Writes the samples that a training kept, (N, C, H, W) uint8 by step."""
+    """Writes the snapshots of a training: for each step (N, C, H, W) uint8 samples."""
     tensor_file.write(folder / SNAPSHOTS, {str(step): x for step, x in snapshots.items()})
 
 
 def read_snapshots(folder: Path, made_by: str) -> dict[int, Tensor]:
-    """The samples that a training kept, (N, C, H, W) uint8 by step, in the order of the steps.
+    """Reads the snapshots of a training: for each step (N, C, H, W) uint8 samples, in order.
 
     Args:
         folder: The folder of the training.
@@ -98,4 +98,4 @@ def _tensors(path: Path, made_by: str) -> dict[str, Tensor]:
     try:
         return tensor_file.read(path)[0]
     except ValueError as error:
-        raise UserError(f"{error}; `{made_by}` makes it anew") from None
+        raise UserError(f"{error}; `{made_by}` makes it again") from None

@@ -1,4 +1,4 @@
-"""dvc.yaml against the code: settings, words, outputs."""
+"""dvc.yaml agrees with the code: settings, names, outputs."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_resolve_depends_on_all_code_and_all_settings():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_module_and_output_share_one_word(stage):
+def test_stage_module_and_output_folder_share_a_name(stage):
     assert (ROOT / "pipelines" / f"{stage}.py").is_file()
     assert body(stage)["cmd"].split()[:3] == ["python", "-m", f"pipelines.{stage}"]
     if stage not in ("report", "publish"):
@@ -54,21 +54,21 @@ def test_studies_are_stages_of_a_file_of_their_own():
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
-def test_a_stage_of_a_model_is_made_for_what_is_selected(stage):
+def test_a_stage_per_model_uses_the_selected_models(stage):
     assert STAGES[stage]["foreach"] == "${selected}"
 
 
-def test_what_train_depends_on_is_the_fingerprint_of_its_runs_but_for_the_seeds():
+def test_the_deps_of_train_are_the_files_of_the_fingerprint_and_the_seeds():
     listed = [dep.replace("${key}", "vae") for dep in body("train")["deps"]]
     files = [str(path.relative_to(paths.ROOT)) for path in fingerprint.run_files("vae")]
     assert sorted(listed) == sorted([*files, "outputs/resolve/seeds.json"])
 
 
-def test_train_never_sees_the_test_split():
+def test_train_does_not_depend_on_the_test_split():
     assert not any("test" in dep for dep in body("train")["deps"])
 
 
-def test_nothing_that_a_clock_measures_is_an_out_or_a_dep():
+def test_measured_times_are_neither_outs_nor_deps():
     for stage in STAGES:
         outs = [str(out) for out in body(stage)["outs"]]
         assert not any("timing" in name for name in [*outs, *body(stage)["deps"]])

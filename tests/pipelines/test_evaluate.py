@@ -25,7 +25,7 @@ def test_the_summary_is_mean_and_standard_deviation_over_the_seeds():
     }
 
 
-def test_a_trained_model_is_read_back_as_it_was_written(checkout):
+def test_a_trained_model_is_equal_after_writing_and_reading(checkout):
     entry = presets()["vae"] | SMALL
     model = small_model(entry)
     save_trained("vae", model, 0)
@@ -36,6 +36,6 @@ def test_a_trained_model_is_read_back_as_it_was_written(checkout):
     assert type(loaded) is type(build(entry, model.shape))
 
 
-def test_a_model_that_was_not_trained_is_named(checkout):
+def test_an_error_names_a_model_that_was_not_trained(checkout):
     with pytest.raises(UserError, match=r"safetensors: no such file; `dvc repro train@vae` makes"):
         evaluate.load_model("vae", 0)

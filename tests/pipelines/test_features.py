@@ -10,8 +10,7 @@ import torch
 
 from evaluation.measuring.extractors import MissingExtractor
 from pipelines import features
-from pipelines.data import extractors as extracted
-from pipelines.data import splits
+from pipelines.data import extractors, splits
 from pipelines.settings import files, paths, resolved, sections
 from pipelines.settings.errors import UserError
 from pipelines.settings.resolved import FeaturesSettings
@@ -35,7 +34,7 @@ SETTINGS = sections.Features(
 
 
 def prepare(labelled: bool) -> None:
-    """Writes what stage `prepare` would: bright squares in one of four corners."""
+    """Writes the outputs of stage `prepare`: bright squares in one of four corners."""
     rng = np.random.default_rng(0)
     manifest = {
         "dataset": "corners",
@@ -60,9 +59,9 @@ def prepare(labelled: bool) -> None:
 
 @pytest.fixture
 def stage(checkout: Path, monkeypatch):
-    """Runs the stage on tiny data with the settings given."""
+    """Runs the stage on tiny data with changed settings."""
 
-    monkeypatch.setenv("DVC_STAGE", "features")  # it reads what `resolve` has written
+    monkeypatch.setenv("DVC_STAGE", "features")  # so that the stage does not run `resolve`
 
     def run(labelled: bool = True, **changed) -> Path:
         prepare(labelled)
@@ -88,17 +87,17 @@ def test_the_stage_writes_an_extractor_a_replica_its_card_and_the_features(stage
         "classifier/valid.safetensors",
         "replicas/1.safetensors",
     ]
-    made = extracted.load_extracted(SETTINGS)
-    (extractor,) = made.extractors
-    card = made.cards["classifier"]
+    extracted = extractors.load_extracted(SETTINGS)
+    (extractor,) = extracted.extractors
+    card = extracted.cards["classifier"]
     assert card["extractor"] == f"sha256:{extractor.sha256}"
     assert card["warning"] is None
     for name, count in COUNTS.items():
-        features_of = made.features[name][extractor.sha256]
-        assert features_of.shape == (count, 8)
-        assert features_of.dtype == torch.float32
-        assert torch.equal(features_of, extractor.features(splits.load_split(name).images))
-    (replica,) = made.replicas
+        stored = extracted.features[name][extractor.sha256]
+        assert stored.shape == (count, 8)
+        assert stored.dtype == torch.float32
+        assert torch.equal(stored, extractor.features(splits.load_split(name).images))
+    (replica,) = extracted.replicas
     assert replica.sha256 != extractor.sha256
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
@@ -108,8 +107,8 @@ def test_the_stage_writes_an_extractor_a_replica_its_card_and_the_features(stage
 
 def test_the_stage_repeats_bit_for_bit(stage) -> None:
     def contents() -> dict[str, bytes]:
-        found = (path for path in paths.FEATURES.rglob("*") if path.is_file())
-        return {str(path): path.read_bytes() for path in found}
+        paths_of_files = (path for path in paths.FEATURES.rglob("*") if path.is_file())
+        return {str(path): path.read_bytes() for path in paths_of_files}
 
     stage()
     first = contents()
@@ -120,16 +119,16 @@ def test_the_stage_repeats_bit_for_bit(stage) -> None:
 def test_data_without_labels_has_no_classifier_and_says_why(stage) -> None:
     folder = stage(labelled=False)
     assert [path.name for path in folder.iterdir()] == ["card.json"]
-    made = extracted.load_extracted(SETTINGS)
-    assert made.extractors == (MissingExtractor("classifier", "no_extractor"),)
-    assert made.replicas == ()
-    assert made.features == {name: {} for name in splits.SPLITS}
-    assert "no labels" in made.cards["classifier"]["reason"]
+    extracted = extractors.load_extracted(SETTINGS)
+    assert extracted.extractors == (MissingExtractor("classifier", "no_extractor"),)
+    assert extracted.replicas == ()
+    assert extracted.features == {name: {} for name in splits.SPLITS}
+    assert "no labels" in extracted.cards["classifier"]["reason"]
 
 
 def test_a_weak_extractor_carries_a_warning(stage, capsys) -> None:
     stage(min_accuracy=1.0, epochs=1, learning_rate=1e-6)
-    warning = extracted.load_extracted(SETTINGS).cards["classifier"]["warning"]
+    warning = extractors.load_extracted(SETTINGS).cards["classifier"]["warning"]
     assert "below features.min_accuracy 1.0" in warning
     assert warning in capsys.readouterr().err
 
@@ -143,9 +142,9 @@ def test_a_training_that_diverges_ends_in_one_line(stage) -> None:
 def test_a_real_split_carries_its_identity(stage) -> None:
     stage()
     split = splits.load_split("test")
-    made = extracted.load_extracted(SETTINGS)
-    real = extracted.real_images("test", split, made)
-    assert real.features == made.features["test"]
+    extracted = extractors.load_extracted(SETTINGS)
+    real = extractors.real_images("test", split, extracted)
+    assert real.features == extracted.features["test"]
     assert torch.equal(real.images, split.images)
     assert torch.equal(real.labels, split.labels)
     assert (real.dataset, real.split) == ("corners", "test")
@@ -154,29 +153,29 @@ def test_a_real_split_carries_its_identity(stage) -> None:
 
 def test_reading_before_the_stage_has_run_names_the_command(checkout) -> None:
     with pytest.raises(UserError, match="`dvc repro features` makes it"):
-        extracted.load_extracted(SETTINGS)
+        extractors.load_extracted(SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["extractor.safetensors", "test.safetensors"])
 def test_a_damaged_file_is_refused_in_one_line(stage, name: str) -> None:
     (stage() / "classifier" / name).write_bytes(b"damaged")
-    with pytest.raises(UserError, match=rf"{name}: .*makes it anew"):
-        extracted.load_extracted(SETTINGS)
+    with pytest.raises(UserError, match=rf"{name}: .*makes it again"):
+        extractors.load_extracted(SETTINGS)
 
 
 def test_features_of_an_extractor_from_another_run_are_refused(stage) -> None:
     folder = stage()
     replica = folder / "replicas" / "1.safetensors"
     replica.rename(folder / "classifier" / "extractor.safetensors")
-    with pytest.raises(UserError, match=r"features of extractor [0-9a-f]{8}, not of [0-9a-f]{8}"):
-        extracted.load_extracted(SETTINGS)
+    with pytest.raises(UserError, match=r"features of extractor [0-9a-f]{8}, expected [0-9a-f]{8}"):
+        extractors.load_extracted(SETTINGS)
 
 
 def test_features_of_the_wrong_split_are_refused(stage) -> None:
     folder = stage() / "classifier"
     shutil.copy(folder / "train.safetensors", folder / "test.safetensors")
-    with pytest.raises(UserError, match=r"features of images [0-9a-f]{8}, not of [0-9a-f]{8}"):
-        extracted.load_extracted(SETTINGS)
+    with pytest.raises(UserError, match=r"features of images [0-9a-f]{8}, expected [0-9a-f]{8}"):
+        extractors.load_extracted(SETTINGS)
 
 
 def test_values_in_the_card_are_finite(stage) -> None:

@@ -18,7 +18,7 @@ def settings(**changes) -> sections.Prepare:
 
 
 def source(n=200, classes=4, official_test=0) -> Source:
-    """Sorted by label, as mnist5k is."""
+    """A data set sorted by label, like mnist5k."""
     images = np.arange(n * 4, dtype=np.int64).reshape(n, 1, 2, 2).astype(np.uint8)
     labels = np.sort(np.arange(n) % classes)
     names = [f"class {c}" for c in range(classes)]
@@ -60,20 +60,20 @@ def test_the_split_is_a_function_of_its_seed():
     assert not (first == other).all()
 
 
-def test_the_official_test_set_is_used_where_there_is_one():
+def test_an_official_test_set_is_the_test_split():
     parts = prepare.split_indices(source(official_test=50), settings())
     assert sorted(parts["test"]) == list(range(150, 200))
     assert len(parts["valid"]) == 30
 
 
 @pytest.mark.parametrize("official_test", [0, 50])
-def test_max_images_keeps_so_many(official_test):
+def test_max_images_limits_the_number_of_images(official_test):
     parts = prepare.split_indices(source(official_test=official_test), settings(max_images=100))
     assert sum(len(part) for part in parts.values()) == 100
     assert len(parts["test"]) == 20
 
 
-def test_a_class_that_is_missing_from_a_split_is_named():
+def test_an_error_names_a_class_that_is_missing_from_a_split():
     data = source(n=203, classes=1)
     labels = data.labels.copy()
     labels[:3] = 1
@@ -95,10 +95,10 @@ def test_stratifying_without_labels_is_refused():
         prepare.split_indices(data, settings(split_design="stratified"))
 
 
-def test_what_is_written_comes_back_with_its_hashes(checkout):
+def test_written_splits_are_equal_after_reading(checkout):
     data = source()
     parts = prepare.split_indices(data, settings())
-    prepare.write(data, parts, settings())
+    prepare.write_splits(data, parts, settings())
     manifest = splits.load_manifest()
     assert manifest["image_shape"] == [1, 2, 2]
     assert manifest["num_classes"] == 4
@@ -115,20 +115,20 @@ def test_what_is_written_comes_back_with_its_hashes(checkout):
 
 def test_data_without_labels_has_none_afterwards(checkout):
     data = Source(source().images, None, None, 200)
-    prepare.write(data, prepare.split_indices(data, settings()), settings())
+    prepare.write_splits(data, prepare.split_indices(data, settings()), settings())
     assert splits.load_split("train").labels is None
     assert splits.load_manifest()["num_classes"] is None
 
 
-def test_a_damaged_array_is_named(checkout):
+def test_an_error_names_a_damaged_array(checkout):
     data = source()
-    prepare.write(data, prepare.split_indices(data, settings()), settings())
+    prepare.write_splits(data, prepare.split_indices(data, settings()), settings())
     path = paths.PREPARE / "train.npy"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match=r"train.npy: damaged \(.*`dvc repro prepare` makes"):
         splits.load_split("train")
 
 
-def test_a_stage_that_has_not_run_is_named(checkout):
+def test_an_error_names_the_stage_that_has_not_run(checkout):
     with pytest.raises(UserError, match=r"train.npy: no such file; `dvc repro prepare` makes it"):
         splits.load_split("train")

@@ -14,7 +14,7 @@ METRICS = ["fid", "mse", "discriminator"]
 
 
 @pytest.fixture
-def made(checkout: Path, settings) -> dict:
+def written(checkout: Path, settings) -> dict:
     references.make(settings)
     return json.loads((paths.REFERENCES / "rows.json").read_text())
 
@@ -29,40 +29,40 @@ def settings(checkout: Path):
     return ReferencesSettings(code="1", evaluate=evaluate, features=SETTINGS, threads=1)
 
 
-def test_every_row_is_measured_by_what_images_alone_can_have(made) -> None:
-    assert list(made["rows"]) == list(reference_rows.ROWS)
-    for row in made["rows"].values():
+def test_every_row_is_measured_with_the_metrics_of_images(written) -> None:
+    assert list(written["rows"]) == list(reference_rows.ROWS)
+    for row in written["rows"].values():
         assert row["reason"] is None
         assert list(row["records"]) == ["fid_classifier"]
         record = row["records"]["fid_classifier"]
         # max_samples is 30, and both sides have the same number.
-        assert (record["n_real"], record["n_fake"], made["num"]) == (30, 30, 30)
+        assert (record["n_real"], record["n_fake"], written["num"]) == (30, 30, 30)
         assert record["reference"]["split"] == "test"
         assert record["seed"]["train"] is None
         assert len(record["params"]["replicas"]) == 1
-        # A set of images is one set, however many a model would draw.
+        # A reference row is one set of images, for any number of sample sets.
         assert "sample_sets" not in record["params"]
-    held_out = made["rows"]["held_out"]["records"]["fid_classifier"]["value"]
-    assert 0 < held_out < made["rows"]["uniform_noise"]["records"]["fid_classifier"]["value"]
+    held_out = written["rows"]["held_out"]["records"]["fid_classifier"]["value"]
+    assert 0 < held_out < written["rows"]["uniform_noise"]["records"]["fid_classifier"]["value"]
 
 
-def test_each_row_has_a_picture_and_a_time(made) -> None:
+def test_each_row_has_a_picture_and_a_time(written) -> None:
     pictures = {path.stem for path in paths.REFERENCES.glob("*.png")}
     timed = json.loads((paths.TIMING / "references.json").read_text())
     assert pictures == set(timed) == set(reference_rows.ROWS)
 
 
-def test_theory_expects_a_floor_for_each_extractor(made, settings) -> None:
-    assert list(made["expected_floor"]) == ["fid_classifier"]
-    assert 0 < made["expected_floor"]["fid_classifier"] < 100
+def test_each_extractor_has_an_expected_distance_of_real_images(written) -> None:
+    assert list(written["expected_floor"]) == ["fid_classifier"]
+    assert 0 < written["expected_floor"]["fid_classifier"] < 100
 
 
-def test_a_row_that_the_data_cannot_give_says_why(settings) -> None:
+def test_a_row_that_the_data_cannot_provide_has_a_reason(settings) -> None:
     evaluate = settings.evaluate.model_copy(update={"max_samples": 45})
     settings = settings.model_copy(update={"evaluate": evaluate})
-    made = references.make(settings)  # 40 held-out images for 45 of the test split
-    assert made["held_out"] == {"records": {}, "reason": "fewer_held_out_images"}
-    assert made["train_copies"]["reason"] is None
+    rows = references.make(settings)  # 40 held-out images for 45 of the test split
+    assert rows["held_out"] == {"records": {}, "reason": "fewer_held_out_images"}
+    assert rows["train_copies"]["reason"] is None
 
 
 def test_data_without_labels_keeps_the_rows_that_need_none(checkout, settings) -> None:
@@ -73,9 +73,9 @@ def test_data_without_labels_keeps_the_rows_that_need_none(checkout, settings) -
     shutil.rmtree(paths.PREPARE)
     prepare(labelled=False)
     features.make(SETTINGS)
-    made = references.make(settings)
-    assert made["prototypes"]["reason"] == "no_labels"
-    assert made["blur"]["records"]["fid_classifier"]["reason"] == "no_extractor"
+    rows = references.make(settings)
+    assert rows["prototypes"]["reason"] == "no_labels"
+    assert rows["blur"]["records"]["fid_classifier"]["reason"] == "no_extractor"
     floor = references.expected_floor(
         extractors.load_extracted(SETTINGS), references._real(settings)[1]["test"], 30
     )

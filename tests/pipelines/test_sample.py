@@ -129,7 +129,7 @@ def test_damaged_weights_are_refused_in_one_line(checkout_with, monkeypatch):
     path.write_bytes(b"damaged")
     message = refused(monkeypatch, "vae")
     assert str(path) in message
-    assert "`dvc repro train@vae` makes it anew" in message
+    assert "`dvc repro train@vae` makes it again" in message
 
 
 def test_the_help_shows_examples(capsys):

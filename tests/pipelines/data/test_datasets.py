@@ -56,7 +56,7 @@ def test_the_exif_orientation_is_applied(tmp_path):
     picture = Image.new("L", (16, 16), 0)
     picture.paste(255, (0, 0, 16, 8))  # white above
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees: white on the right
+    exif[0x0112] = 6  # rotated by 90 degrees: white on the right
     picture.save(tmp_path / "turned.png", exif=exif)
     image = datasets.image_folder(settings(tmp_path)).images[0, 0]
     assert image[:, 12:].mean() == 255
@@ -112,7 +112,7 @@ def test_pictures_beside_class_folders_are_refused(tmp_path):
         datasets.image_folder(settings(tmp_path))
 
 
-def test_one_class_is_no_class(tmp_path):
+def test_one_class_is_the_same_as_no_labels(tmp_path):
     (tmp_path / "all").mkdir()
     gradient(9, 9).save(tmp_path / "all" / "1.png")
     source = datasets.image_folder(settings(tmp_path))
@@ -120,26 +120,26 @@ def test_one_class_is_no_class(tmp_path):
     assert source.class_names is None
 
 
-def test_pictures_that_lie_too_deep_are_named(tmp_path):
+def test_an_error_names_a_picture_that_is_too_deep(tmp_path):
     for folder in ("a", "b", "c/deep"):
         (tmp_path / folder).mkdir(parents=True)
         gradient(9, 9).save(tmp_path / folder / "1.png")
-    with pytest.raises(UserError, match=r"c/deep/1.png lies too deep"):
+    with pytest.raises(UserError, match=r"c/deep/1.png is too deep"):
         datasets.image_folder(settings(tmp_path))
 
 
 @pytest.mark.parametrize(("dtype", "mode"), [(np.float32, "F"), (np.int32, "I")])
-def test_a_mode_that_leaves_white_open_is_refused(tmp_path, dtype, mode):
+def test_a_mode_that_does_not_define_white_is_refused(tmp_path, dtype, mode):
     Image.fromarray(np.ones((9, 9), dtype)).save(tmp_path / "deep.tiff")
-    with pytest.raises(UserError, match=rf"deep.tiff: .*mode {mode} does not say what white is"):
+    with pytest.raises(UserError, match=rf"deep.tiff: .*mode {mode} does not define white"):
         datasets.image_folder(settings(tmp_path))
 
 
-def test_hidden_files_are_no_pictures(tmp_path):
+def test_hidden_files_are_ignored(tmp_path):
     for folder in ("a", "b", ".thumbnails"):
         (tmp_path / folder).mkdir()
         gradient(9, 9).save(tmp_path / folder / "1.png")
-        (tmp_path / folder / "._1.png").write_text("what an archive adds")
+        (tmp_path / folder / "._1.png").write_text("metadata of an archive")
     assert len(datasets.image_folder(settings(tmp_path)).images) == 2
 
 
@@ -151,7 +151,7 @@ def test_a_data_set_that_cannot_be_downloaded_is_named(tmp_path, monkeypatch):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nno network")
 
     monkeypatch.setattr(MNIST, "download", refuse)
-    with pytest.raises(UserError, match=r"MNIST is not below .* could not be downloaded") as error:
+    with pytest.raises(UserError, match=r"MNIST is not in .* could not be downloaded") as error:
         datasets.LOADERS["mnist"](settings("x"))
     assert "\n" not in str(error.value)
     assert "GENMODELS_DATA_ROOT" in str(error.value)

@@ -21,7 +21,7 @@ def extractor() -> Extractor:
     return Extractor(network, image_shape=(1, 12, 12), scale=10.0 / 3, **sizes)
 
 
-def test_an_extractor_comes_back_from_its_file(extractor, tmp_path) -> None:
+def test_an_extractor_is_equal_after_writing_and_reading(extractor, tmp_path) -> None:
     save_extractor(extractor, tmp_path / FILE)
     loaded = load_extractor(tmp_path / FILE)
     x = torch.rand(9, 1, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -31,7 +31,7 @@ def test_an_extractor_comes_back_from_its_file(extractor, tmp_path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [FILE]
 
 
-def test_a_changed_weight_is_noticed(extractor, tmp_path) -> None:
+def test_a_changed_weight_is_refused(extractor, tmp_path) -> None:
     path = tmp_path / FILE
     save_extractor(extractor, path)
     weights, settings = tensor_file.read(path)
@@ -68,9 +68,9 @@ def test_features_of_the_wrong_split_or_of_another_extractor_are_refused_by_thei
     features = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
     save_features(features, path, extractor="e" * 64, images="a" * 64)
     assert torch.equal(load_features(path, extractor="e" * 64, images="a" * 64), features)
-    with pytest.raises(ValueError, match="features of images aaaaaaaa, not of bbbbbbbb"):
+    with pytest.raises(ValueError, match="features of images aaaaaaaa, expected bbbbbbbb"):
         load_features(path, extractor="e" * 64, images="b" * 64)
-    with pytest.raises(ValueError, match="features of extractor eeeeeeee, not of ffffffff"):
+    with pytest.raises(ValueError, match="features of extractor eeeeeeee, expected ffffffff"):
         load_features(path, extractor="f" * 64, images="a" * 64)
     tensor_file.write(path, {"features": features})
     with pytest.raises(ValueError, match="features of extractor none"):

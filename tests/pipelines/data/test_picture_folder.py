@@ -7,7 +7,7 @@ from pipelines.data.picture_folder import read_folder
 from tests.pipelines.pictures_on_disk import write_classes, write_pictures
 
 
-def test_colour_and_grey_are_told_apart_and_nothing_is_resized(checkout, tmp_path) -> None:
+def test_colour_and_grey_are_detected_and_nothing_is_resized(checkout, tmp_path) -> None:
     grey = write_pictures(tmp_path / "grey", 3)
     red = write_pictures(tmp_path / "red", 3, mode="RGB")
     large = write_pictures(tmp_path / "large", 3, size=(20, 12))
@@ -23,14 +23,12 @@ def test_pixels_come_through_unchanged(checkout, tmp_path) -> None:
     assert ((read[0, 0] * 255).round().numpy() == pixels).all()
 
 
-def test_of_a_folder_sorted_by_class_some_pictures_are_some_of_every_class(
+def test_some_pictures_of_a_sorted_folder_are_from_every_class(
     checkout, tmp_path, monkeypatch
 ) -> None:
     folder, decoded = write_classes(tmp_path / "sorted"), []
-    as_it_is = datasets.read_as_it_is
-    monkeypatch.setattr(
-        datasets, "read_as_it_is", lambda path: decoded.append(path) or as_it_is(path)
-    )
+    read = datasets.read_full_size
+    monkeypatch.setattr(datasets, "read_full_size", lambda path: decoded.append(path) or read(path))
     some = read_folder(str(folder), "DIR", 0, 10)
     assert len(decoded) == 10
     assert 0 < (some > 0.5).double().mean() < 1
@@ -39,8 +37,8 @@ def test_of_a_folder_sorted_by_class_some_pictures_are_some_of_every_class(
     assert not torch.equal(read_folder(str(folder), "DIR", 1, 10), some)
 
 
-def test_hidden_files_and_folders_are_no_pictures(checkout, tmp_path) -> None:
+def test_hidden_files_and_folders_are_ignored(checkout, tmp_path) -> None:
     folder = write_pictures(tmp_path / ".home" / "samples", 3)
     write_pictures(folder / ".thumbnails", 2, size=(6, 6))
-    (folder / "._000.png").write_text("what an archive adds")
+    (folder / "._000.png").write_text("metadata of an archive")
     assert len(read_folder(str(folder), "DIR", 0)) == 3

@@ -31,40 +31,40 @@ def tensors():
     }
 
 
-def assert_same_bits(found, expected):
-    assert found.keys() == expected.keys()
+def assert_same_bits(loaded, expected):
+    assert loaded.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype
-        assert found[name].shape == tensor.shape
-        assert not found[name].requires_grad
+        assert loaded[name].dtype == tensor.dtype
+        assert loaded[name].shape == tensor.shape
+        assert not loaded[name].requires_grad
         one, two = (
-            t.detach().contiguous().view(-1).view(torch.uint8) for t in (found[name], tensor)
+            t.detach().contiguous().view(-1).view(torch.uint8) for t in (loaded[name], tensor)
         )
         assert torch.equal(one, two), name
 
 
-def test_tensors_and_settings_come_back_bit_for_bit(tmp_path):
+def test_tensors_and_settings_are_equal_bit_for_bit_after_reading(tmp_path):
     settings = {"scale": 0.1 + 0.2, "shape": [1, 2], "name": "é", "none": None}
     tensor_file.write(tmp_path / "new" / "a.safetensors", tensors(), settings)
-    found, header = tensor_file.read(tmp_path / "new" / "a.safetensors")
-    assert_same_bits(found, tensors())
+    loaded, header = tensor_file.read(tmp_path / "new" / "a.safetensors")
+    assert_same_bits(loaded, tensors())
     assert header == settings
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.safetensors"]
 
 
-def test_what_was_read_does_not_depend_on_the_file_afterwards(tmp_path):
+def test_loaded_tensors_do_not_depend_on_the_file_afterwards(tmp_path):
     path = tmp_path / "a.safetensors"
     tensor_file.write(path, tensors())
-    found, _ = tensor_file.read(path)
+    loaded, _ = tensor_file.read(path)
     path.write_bytes(b"")
-    assert_same_bits(found, tensors())
+    assert_same_bits(loaded, tensors())
 
 
-def test_equal_tensors_are_equal_bytes_in_any_process_order_and_file(tmp_path):
+def test_equal_tensors_give_equal_bytes_in_any_order_and_process(tmp_path):
     settings = {"b": 1, "a": [2, 3], "c": "d"}
     tensor_file.write(tmp_path / "one", tensors(), settings)
-    turned = dict(reversed(tensors().items())), dict(reversed(settings.items()))
-    tensor_file.write(tmp_path / "two", *turned)
+    reversed_order = dict(reversed(tensors().items())), dict(reversed(settings.items()))
+    tensor_file.write(tmp_path / "two", *reversed_order)
     code = (
         "import sys; from pathlib import Path; from pipelines.data import tensor_file;"
         "tensor_file.write(Path(sys.argv[2]), *tensor_file.read(Path(sys.argv[1])))"
@@ -83,7 +83,7 @@ class Evil:
     "content",
     [b"", b"damaged", b"\xff" * 20, pickle.dumps(Evil()), b"\x02" + b"\0" * 7 + b"{}"],
 )
-def test_another_content_is_refused_in_one_line(tmp_path, content, capsys):
+def test_other_content_is_refused_in_one_line(tmp_path, content, capsys):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.safetensors: not a readable safetensors file") as e:
@@ -112,6 +112,6 @@ def test_a_file_that_was_cut_off_is_refused_wherever_it_ends(tmp_path):
         tensor_file.read(path)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_an_error_names_a_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r"a\.safetensors: no such file"):
         tensor_file.read(tmp_path / "a.safetensors")

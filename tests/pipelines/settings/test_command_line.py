@@ -3,13 +3,13 @@ import pytest
 from pipelines.settings import command_line
 
 
-def refused(capsys, *arguments):
+def usage_error(capsys, *arguments):
     parser = command_line.parser("sample", "Draws.")
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("--num", type=command_line.whole_number(2))
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         parser.parse_args(arguments)
-    assert ended.value.code == 2
+    assert error.value.code == 2
     return capsys.readouterr().err
 
 
@@ -25,4 +25,4 @@ def refused(capsys, *arguments):
 )
 def test_a_usage_error_is_a_usage_line_and_an_error_line(capsys, arguments, message):
     usage = "usage: genmodels sample [-h] [--num NUM] MODEL"
-    assert refused(capsys, *arguments) == f"{usage}\nerror: {message}\n"
+    assert usage_error(capsys, *arguments) == f"{usage}\nerror: {message}\n"

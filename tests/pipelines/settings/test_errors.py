@@ -1,4 +1,4 @@
-"""How commands end."""
+"""Exit codes and messages of commands."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from pipelines.__main__ import descriptions
 from pipelines.settings import paths
 
-TALKS = """
+PRINTS = """
 from pipelines.settings.errors import exit_on_user_error
 
 @exit_on_user_error
@@ -23,8 +23,8 @@ main()
 """
 
 
-def test_a_reader_that_goes_away_is_no_traceback() -> None:
-    command = [sys.executable, "-c", TALKS]
+def test_a_closed_output_pipe_ends_the_command_without_a_traceback() -> None:
+    command = [sys.executable, "-c", PRINTS]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=paths.ROOT, stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None

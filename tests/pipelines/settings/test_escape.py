@@ -1,4 +1,4 @@
-"""Names of a user keep their text and break nothing around them."""
+"""Escaped names keep their text and do not change the text around them."""
 
 import re
 import subprocess
@@ -19,33 +19,33 @@ PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def cells(markdown: str) -> list[tuple[str, str]]:
-    """Of each cell of a table with one body row: the types of what is in it, and its text."""
-    found = []
+    """The Markdown types and the text of each cell of a table with one body row."""
+    row = []
     tokens = PARSER.parse(f"| a | b | c |\n| --- | --- | --- |\n{markdown}\n")
     for opening, inline in pairwise(tokens):
         if opening.type == "td_open":
             children = [child for child in inline.children or [] if child.content]
             kinds = {child.type for child in children} - {"text_special"}
             text = "".join(child.content for child in children)
-            found.append((" ".join(sorted(kinds or {"text"})), text))
+            row.append((" ".join(sorted(kinds or {"text"})), text))
     assert [token.type for token in tokens].count("tr_open") == 2
-    return found
+    return row
 
 
 @given(NAMES | SPECIAL)
-def test_text_in_a_table_of_markdown_is_read_as_it_is(name: str) -> None:
+def test_text_in_a_markdown_table_is_unchanged(name: str) -> None:
     row = f"| left | {escape.markdown(name)} | right |"
     # Spaces at the ends of a cell are not part of it.
     assert cells(row) == [("text", "left"), ("text", name.strip(" \t\xa0")), ("text", "right")]
 
 
 @given(NAMES | SPECIAL)
-def test_code_in_a_table_of_markdown_is_read_as_it_is(name: str) -> None:
+def test_code_in_a_markdown_table_is_unchanged(name: str) -> None:
     row = f"| left | {escape.markdown_code(name)} | right |"
     assert cells(row) == [("text", "left"), ("code_inline", name), ("text", "right")]
 
 
-def test_names_that_need_no_escape_stay_as_they_are() -> None:
+def test_names_without_special_characters_are_unchanged() -> None:
     assert escape.markdown("fid_per_class 2 (n=3)") == "fid_per_class 2 (n=3)"
     assert escape.markdown_code("gan_r1") == "`gan_r1`"
     assert escape.markdown("a\nb") == "a b"
@@ -64,7 +64,7 @@ def test_mlflow_accepts_any_name_as_a_key(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["evaluate/fid_classifier", "train.threads", "valid/a b"])
-def test_a_key_that_mlflow_accepts_stays_as_it_is(name: str) -> None:
+def test_a_key_that_mlflow_accepts_is_unchanged(name: str) -> None:
     assert escape.mlflow_key(name) == name
 
 

@@ -1,4 +1,4 @@
-"""Which stages a change reruns: those whose file below `outputs/resolve/` it changes."""
+"""The stages that a change reruns: those whose file in `outputs/resolve/` it changes."""
 
 import ast
 import shutil
@@ -11,7 +11,7 @@ import pytest
 
 from genmodels.build import kinds
 from pipelines.settings import code_version, params, paths, resolved, resolving, yaml_files
-from pipelines.settings.code_version import DECIDES_NOTHING, TRACKING, closure
+from pipelines.settings.code_version import NO_EFFECT, TRACKING, closure
 
 ROOT = paths.ROOT
 PACKAGES = ("pipelines", "genmodels", "evaluation")
@@ -26,7 +26,7 @@ BY_NAME = {
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the code and of params.yaml, which the versions are computed from."""
+    """A copy of the code and of params.yaml, from which the versions are computed."""
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
@@ -39,7 +39,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def stage_files(folder: Path) -> dict[str, bytes]:
-    """What `resolve` writes: by stage, or stage and model, the bytes of its file."""
+    """The files that `resolve` writes: their bytes by stage, or by stage and model."""
     settings = params.load()
     shutil.rmtree(folder, ignore_errors=True)
     resolving.write(settings, list(resolved.STAGES.values()), settings.trained, folder)
@@ -132,13 +132,13 @@ def test_the_training_loop_retrains_all_models(source, rerun):
     assert rerun(change) == all_models("train") | studies_of("vae", "gan_r1")
 
 
-def test_a_metric_reruns_what_measures_and_the_report(source, rerun):
+def test_a_metric_reruns_the_stages_that_measure_and_the_report(source, rerun):
     change = appended(source / "evaluation/metrics/kid.py", CODE)
     expected = {"references", "report", *all_models("evaluate"), *studies_of("vae", "gan_r1")}
     assert rerun(change) == expected
 
 
-def test_a_metric_that_is_not_chosen_reruns_no_stage_of_the_pipeline(source, rerun):
+def test_a_metric_that_is_not_selected_reruns_no_stage_of_the_pipeline(source, rerun):
     assert "mifid" not in params.load().evaluate.metrics
     change = appended(source / "evaluation/metrics/mifid.py", CODE)
     assert rerun(change) == studies_of("vae", "gan_r1")  # a study may have any metric
@@ -161,9 +161,9 @@ def test_a_template_reruns_the_report(source, rerun):
     assert rerun(change) == {"report"}
 
 
-def test_code_that_decides_no_result_reruns_nothing(source, rerun):
+def test_code_without_effect_on_results_reruns_nothing(source, rerun):
     def change():
-        for module in DECIDES_NOTHING:
+        for module in NO_EFFECT:
             appended(source / f"{module.replace('.', '/')}.py", CODE)()
 
     assert rerun(change) == set()
@@ -179,17 +179,17 @@ def test_tracking_reruns_the_publication_alone(source, rerun):
     assert rerun(change) == {"publish"}
 
 
-def test_every_module_that_decides_nothing_is_imported_by_a_stage():
+def test_every_module_without_effect_is_imported_by_a_stage():
     used = set().union(*(closure(f"pipelines.{stage}") for stage in resolved.STAGES))
-    for prefix in (*DECIDES_NOTHING, TRACKING):
+    for prefix in (*NO_EFFECT, TRACKING):
         assert any(name == prefix or name.startswith(f"{prefix}.") for name in used), prefix
 
 
 def test_the_closure_of_a_kind_has_its_file_and_no_other_kind():
     for kind in kinds():
-        names = closure("pipelines.train", f"genmodels.models.{kind}", ignored=DECIDES_NOTHING)
-        found = {name for name in names if name.startswith("genmodels.models.")}
-        assert found == {f"genmodels.models.{kind}"}
+        names = closure("pipelines.train", f"genmodels.models.{kind}", ignored=NO_EFFECT)
+        imported_kinds = {name for name in names if name.startswith("genmodels.models.")}
+        assert imported_kinds == {f"genmodels.models.{kind}"}
 
 
 def test_only_known_files_import_by_name():

@@ -1,4 +1,4 @@
-"""Every mistake in params.yaml ends in one line that names key, value and what is allowed."""
+"""Every mistake in params.yaml is one line with the key, the value and what is allowed."""
 
 import json
 import subprocess
@@ -118,7 +118,7 @@ def test_a_mistake_is_one_line(tmp_path, old, new, message):
     assert "\n" not in text
 
 
-def test_ranking_and_gates_name_values_of_the_extractors_that_are_asked_for(tmp_path):
+def test_ranking_and_gates_use_values_of_the_selected_extractors(tmp_path):
     raw = yaml_files.read_yaml(paths.PARAMS)
     raw["features"]["extractors"] = ["inception"]
     raw["report"] = {"rank_by": "fid_inception", "gates": []}
@@ -131,7 +131,7 @@ def test_ranking_and_gates_name_values_of_the_extractors_that_are_asked_for(tmp_
         params.load(path)
 
 
-def test_something_has_to_be_selected(tmp_path):
+def test_an_empty_selection_is_an_error(tmp_path):
     raw = yaml_files.read_yaml(paths.PARAMS) | {"selected": {}}
     path = tmp_path / "params.yaml"
     path.write_text(json.dumps(raw))
@@ -149,7 +149,7 @@ def test_models_are_trained_in_the_order_of_their_selection(tmp_path):
     loaded.require_model("beta_vae")  # a stage may be run by hand for it
 
 
-def test_an_entry_that_is_not_selected_is_checked_all_the_same(tmp_path):
+def test_an_entry_that_is_not_selected_is_checked_too(tmp_path):
     raw = yaml_files.read_yaml(paths.PARAMS) | {"selected": {"gan_r1": "gan"}}
     raw["models"]["vae"]["beta"] = -1
     path = tmp_path / "params.yaml"
@@ -163,7 +163,7 @@ def test_a_missing_file_is_one_line(tmp_path):
         params.load(tmp_path / "params.yaml")
 
 
-def test_a_file_of_something_else_is_one_line(tmp_path):
+def test_a_file_without_sections_is_one_line(tmp_path):
     (tmp_path / "params.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="expected sections, found list"):
         params.load(tmp_path / "params.yaml")
@@ -175,21 +175,21 @@ def test_an_unknown_model_is_refused_with_the_nearest_name():
 
 
 def test_no_section_has_a_default():
-    waiting = [params.Params]
-    while waiting:
-        section = waiting.pop()
+    pending = [params.Params]
+    while pending:
+        section = pending.pop()
         for name, field in section.model_fields.items():
             # A part of a search space without a condition always counts.
             assert field.is_required() or name == "when", f"{section.__name__}.{name}"
             kind = field.annotation
             if isinstance(kind, type) and issubclass(kind, sections.Section):
-                waiting.append(kind)
+                pending.append(kind)
 
 
 def test_a_command_ends_with_one_line_and_without_a_traceback(tmp_path):
     raw = yaml_files.read_yaml(paths.PARAMS)
     raw["models"]["vae"]["beta"] = -2
-    # JSON is YAML, too.
+    # JSON is valid YAML.
     (tmp_path / "params.yaml").write_text(json.dumps(raw))
     program = (
         "from pathlib import Path; from pipelines import resolve; "
@@ -203,11 +203,11 @@ def test_a_command_ends_with_one_line_and_without_a_traceback(tmp_path):
     assert done.stderr.startswith("error: params.yaml: models.vae.beta: -2 is not allowed")
 
 
-def test_what_is_allowed_and_hardly_meant_is_said_in_one_line(tmp_path, capsys):
+def test_a_setting_that_is_probably_unwanted_prints_a_warning_of_one_line(tmp_path, capsys):
     loaded = load(tmp_path, "binarize: dynamic # dynamic", "binarize: none # dynamic")
     params.warn(loaded, "vae")
-    said = capsys.readouterr().err
-    assert said.startswith("warning: params.yaml: models.vae: likelihood 'bernoulli'")
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("warning: params.yaml: models.vae: likelihood 'bernoulli'")
+    assert printed.count("\n") == 1
     params.warn(loaded, "sigma_vae")
     assert capsys.readouterr().err == ""

@@ -19,7 +19,7 @@ def resolve(**entries):
     return presets.resolve(whole | entries, "params.yaml: models")
 
 
-def test_an_entry_is_its_base_with_its_own_lines_on_top():
+def test_an_entry_inherits_its_base_and_overrides_it():
     entries = resolve(a={"base": "vae", "beta": 4.0}, b={"base": "a", "latent_dim": 2})
     assert entries["a"] == shipped()["vae"] | {"beta": 4.0}
     assert entries["b"] == shipped()["vae"] | {"beta": 4.0, "latent_dim": 2}
@@ -29,7 +29,7 @@ def test_a_base_may_stand_below_its_heir():
     assert resolve(a={"base": "b"}, b={"base": "vae", "beta": 2.0})["a"]["beta"] == 2.0
 
 
-def test_a_base_of_another_kind_gives_the_settings_of_both_kinds():
+def test_a_base_of_another_kind_passes_on_the_settings_of_both_kinds():
     own = {"kind": "iwae", "num_importance": 5, "gradient": "iwae"}
     entry = resolve(a={"base": "vae", **own})["a"]
     assert "beta" not in entry  # iwae has none
@@ -64,7 +64,7 @@ def test_a_mistake_is_one_line_with_the_entry(entries, message):
     assert "\n" not in str(error.value)
 
 
-def test_an_error_names_the_entry_where_the_value_stands():
+def test_an_error_names_the_entry_that_sets_the_value():
     entries = {
         "parent": {"base": "gan_r1", "num_steps": -1},
         "heir": {"base": "parent", "width": 8},
@@ -72,14 +72,14 @@ def test_an_error_names_the_entry_where_the_value_stands():
     with pytest.raises(UserError) as error:
         presets.resolve({"gan_r1": shipped()["gan_r1"], "heir": entries["heir"], **entries}, "p: m")
     assert str(error.value).startswith("p: m.heir.num_steps: -1 is not allowed")
-    assert str(error.value).endswith("(num_steps stands in models.parent)")
+    assert str(error.value).endswith("(num_steps is set in models.parent)")
 
 
 def test_a_contradiction_between_an_own_and_an_inherited_setting_names_both_places():
     with pytest.raises(UserError) as error:
         resolve(heir={"base": "vae", "likelihood": "gaussian"})
     assert "models.heir: likelihood" in str(error.value)
-    assert "sigma stands in models.vae" in str(error.value)
+    assert "sigma is set in models.vae" in str(error.value)
     assert "likelihood stands" not in str(error.value)
 
 
@@ -100,7 +100,7 @@ def test_the_settings_are_written_as_dvc_writes_yaml(file: Path):
         ("seeds=[0,1,2]", [], ["- 2"]),
     ],
 )
-def test_a_what_if_changes_one_line(tmp_path: Path, override, removed, added):
+def test_an_override_changes_one_line(tmp_path: Path, override, removed, added):
     file = tmp_path / "params.yaml"
     file.write_bytes(paths.PARAMS.read_bytes())
     apply_overrides(file, [override])

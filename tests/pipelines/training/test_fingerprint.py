@@ -100,7 +100,7 @@ def test_the_lock_names_the_hash_of_an_out(
         ("dvc.yaml", False),
     ],
 )
-def test_what_a_run_depends_on_changes_its_fingerprint(
+def test_only_files_that_a_run_depends_on_change_its_fingerprint(
     project: Path, file: str, changes: bool
 ) -> None:
     before = fingerprint.from_files("vae", 0)
@@ -128,18 +128,18 @@ def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
     assert fingerprint.digest({"a": 1, "b": 2}) == fingerprint.digest({"b": 2, "a": 1})
 
 
-def test_a_missing_file_is_named(project: Path) -> None:
+def test_an_error_names_a_missing_file(project: Path) -> None:
     (project / "outputs/prepare/train.npy").unlink()
     with pytest.raises(UserError, match=r"^outputs/prepare/train\.npy: no such file; `dvc repro`"):
         fingerprint.from_files("vae", 0)
 
 
-def test_without_a_lock_file_the_command_that_makes_it_is_named(project: Path) -> None:
+def test_without_a_lock_file_the_error_names_the_command_that_makes_it(project: Path) -> None:
     with pytest.raises(UserError, match=r"dvc\.lock: no such file; `dvc repro`"):
         fingerprint.from_lock("vae", 0)
 
 
-def test_a_model_that_the_lock_lacks_is_named(
+def test_an_error_names_a_model_that_is_not_in_the_lock(
     reproduced: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point_paths_to(reproduced, monkeypatch)

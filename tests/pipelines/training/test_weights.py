@@ -30,7 +30,7 @@ def same_bits(one, two):
 
 
 @pytest.mark.parametrize("name", list(presets()))
-def test_a_trained_model_of_every_preset_comes_back_bit_for_bit(name, images, tmp_path):
+def test_a_trained_model_of_every_preset_is_equal_bit_for_bit_after_reading(name, images, tmp_path):
     entry = small(presets()[name]) | {"num_steps": 3}
     labelled = Images(images, torch.arange(len(images)) % NUM_CLASSES)
     train, valid = labelled.at(slice(48)), labelled.at(slice(48, None))
@@ -69,7 +69,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def refused(folder):
+def error_of(folder):
     with pytest.raises(UserError) as error:
         read_model(folder, "a command")
     assert "\n" not in str(error.value)
@@ -77,17 +77,17 @@ def refused(folder):
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, CONFIG])
-def test_a_missing_file_is_named_with_the_command_that_makes_it(folder, file):
+def test_an_error_names_a_missing_file_and_the_command_that_makes_it(folder, file):
     (folder / file).unlink()
-    assert refused(folder) == f"{folder / file}: no such file; `a command` makes it"
+    assert error_of(folder) == f"{folder / file}: no such file; `a command` makes it"
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, CONFIG])
 def test_a_file_that_was_cut_off_is_refused(folder, file):
     (folder / file).write_bytes((folder / file).read_bytes()[:-9])
-    message = refused(folder)
+    message = error_of(folder)
     assert message.startswith(f"{folder / file}: not ")
-    assert message.endswith("; `a command` makes it anew")
+    assert message.endswith("; `a command` makes it again")
 
 
 @pytest.mark.parametrize(
@@ -103,22 +103,22 @@ def test_settings_of_another_version_are_refused(folder, key, value, file):
     config = json.loads((folder / CONFIG).read_text())
     config["settings"][key] = value
     (folder / CONFIG).write_text(json.dumps(config))
-    assert refused(folder).startswith(f"{folder / file}: a model of another version of the code")
+    assert error_of(folder).startswith(f"{folder / file}: a model of another version of the code")
 
 
 @pytest.mark.parametrize("content", [{}, [], None, {"settings": {}, "image_shape": 1}])
 def test_another_config_is_refused(folder, content):
     (folder / CONFIG).write_text(json.dumps(content))
-    assert refused(folder).startswith(f"{folder / CONFIG}: a model of another version of the code")
+    assert error_of(folder).startswith(f"{folder / CONFIG}: a model of another version of the code")
 
 
 def test_weights_of_other_names_or_shapes_are_refused(folder):
     tensors, _ = tensor_file.read(folder / WEIGHTS)
     name, tensor = tensors.popitem()
-    changes = {name: tensor[..., None].repeat_interleave(2, -1)}, {"of_old": tensor}, {}
+    changes = {name: tensor[..., None].repeat_interleave(2, -1)}, {"old_name": tensor}, {}
     for changed in changes:
         tensor_file.write(folder / WEIGHTS, tensors | changed)
-        message = refused(folder)
+        message = error_of(folder)
         assert message.startswith(f"{folder / WEIGHTS}: a model of another version of the code")
 
 
