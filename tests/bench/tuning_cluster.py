@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import sqlalchemy
 
 from tests.clone import Clone
@@ -138,13 +139,17 @@ def num_ended(url: str) -> int:
 
 
 def _at_work(url: str, names: set[str]) -> list[int]:
-    """The processes on these hosts that run a trial."""
+    """The processes on these hosts that run a trial; one that was killed is no longer there."""
     running = [
         t["attributes"]["owner"]
         for t in trials(url)
         if t["state"] == "RUNNING" and "owner" in t["attributes"]
     ]
-    return [int(owner["pid"]) for owner in running if owner["host"] in names]
+    return [
+        owner["pid"]
+        for owner in running
+        if owner["host"] in names and psutil.pid_exists(owner["pid"])
+    ]
 
 
 def check(rows: Sequence[dict[str, Any]], budget: int, workers: int) -> dict[str, int]:
