@@ -81,7 +81,7 @@ def search(
     study = storage.study
     device = workers.choose_device(study.train.device)
     deadline = None if seconds is None else time.time() + seconds
-    told = 0
+    printed = 0
     while deadline is None or time.time() < deadline:
         if missing := storage.num_missing:
             amounts = dict.fromkeys(range(missing), study.settings.num_steps)
@@ -92,10 +92,10 @@ def search(
         running = storage.num_running
         if not to_the_end or not (running or storage.num_missing):
             break
-        if running not in (0, told):
+        if running not in (0, printed):
             line = f"{study.name}: waiting for {running} trials of other processes or machines"
             print(line, file=sys.stderr)
-        told = running
+        printed = running
         storage.record_missing_heartbeats()
         time.sleep(SECONDS_BETWEEN_LOOKS if running else 0)
         storage.fail_stale_trials()

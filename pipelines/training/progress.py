@@ -132,9 +132,9 @@ class Progress(Generic[K]):
         places of those that end, as many at once as there were so far.
         """
         now, parts = self.clock(), self.parts.values()
-        began = [part for part in parts if part.began is not None]
-        busy = sum((part.ended or now) - (part.began or 0.0) for part in began)
-        worked = sum(part.done - part.first for part in began)
+        began = [(part, part.began) for part in parts if part.began is not None]
+        busy = sum((now if part.ended is None else part.ended) - start for part, start in began)
+        worked = sum(part.done - part.first for part, _ in began)
         if worked <= 0 or busy <= 0:
             return None
         places = [part.amount - part.done for part in parts if part.is_running]

@@ -167,12 +167,13 @@ class _Row:
     def read(self, file: str, key: str, identity: str) -> dict[str, Any] | None:
         """A file of its folder; None where it is absent, damaged or of other settings."""
         try:
-            content: dict[str, Any] = json.loads((self.folder / file).read_text(encoding="utf-8"))
+            content: Any = json.loads((self.folder / file).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        if content[key] != identity:
+        if not isinstance(content, dict) or content.get(key) != identity:
             return None
-        return content if content["code"] == self.code or not self.rows.code_counts else None
+        is_current = content.get("code") == self.code
+        return content if is_current or not self.rows.code_counts else None
 
     def as_training(self) -> Training:
         """Its training."""
