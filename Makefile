@@ -48,7 +48,7 @@ gate: $(READY) ## check the results against the gates of params.yaml; exit code 
 	@python -m pipelines.gate
 
 STUDY ?=
-tune: $(READY) ## a study of tune.yaml: make tune STUDY=vae_beta, about five minutes on 2 cores
+tune: $(READY) ## a study of tune.yaml: make tune STUDY=vae_beta, 37,000 training steps
 	@test -n "$(STUDY)" || { echo "name one: make tune STUDY=vae_beta"; exit 1; }
 	dvc repro pipelines/tuning/dvc.yaml:tune@$(STUDY)
 	@echo "page: $(CURDIR)/outputs/tune/$(STUDY)/index.html"

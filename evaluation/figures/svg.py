@@ -4,11 +4,12 @@ The elements are fragments of a page: transparent, with text and axes in `curren
 they follow the colours of a light or dark page.
 """
 
+import contextlib
 import html
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,13 +132,21 @@ def render(
         description: The values in words for screen readers, read after the title (default: none).
     """
     title, description = printable(title), printable(description)
-    with mpl.rc_context({**STYLE}):
+    with mpl.rc_context({**STYLE}), _without_glyph_warnings():
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.set_title(literal(title), loc="left")
         draw(axes)
         return as_element(figure, title, description)
+
+
+@contextlib.contextmanager
+def _without_glyph_warnings() -> Iterator[None]:
+    """The fonts of the page may have a glyph that the font of matplotlib lacks."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def as_element(figure: Figure, title: str, description: str = "") -> str:
@@ -149,12 +158,8 @@ def as_element(figure: Figure, title: str, description: str = "") -> str:
         description: The values in words for screen readers, read after the title (default: none).
     """
     # The title is the salt of the ids, so that two plots of one page have different ids.
-    with (
-        mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}),
-        warnings.catch_warnings(),
-    ):
-        # The fonts of the page may have a glyph that the font of matplotlib lacks.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+    look = mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title})
+    with look, _without_glyph_warnings():
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

@@ -21,8 +21,9 @@ def markdown_code(text: object) -> str:
     line = _one_line(text) or " "
     longest = max((len(run) for run in re.findall("`+", line)), default=0)
     fence = "`" * (longest + 1)
-    # Markdown removes one space at each end if both ends have one.
-    space = " " if line.startswith(("`", " ")) or line.endswith(("`", " ")) else ""
+    # Markdown removes one space at each end if both ends have one and not all are spaces.
+    at_edge = line.startswith(("`", " ")) or line.endswith(("`", " "))
+    space = " " if at_edge and line.strip(" ") else ""
     return f"{fence}{space}{line}{space}{fence}".replace("|", r"\|")
 
 

@@ -15,7 +15,7 @@ from pipelines.tracking import store
 from tests.evaluation.comparing.test_pairs import make_row
 from tests.pipelines import conftest
 from tests.pipelines.opened_store import client
-from tests.pipelines.report_project import DIRECTIONS, make_record, write_project
+from tests.pipelines.report_project import DIRECTIONS, make_record, write_params, write_project
 
 
 @pytest.fixture
@@ -172,6 +172,7 @@ def published(reproduced: Path, database: Path) -> Path:
         document = {"model": model, "kind": model, "family": model, "seeds": seeds}
         files.write_json(paths.EVALUATE / model / "records.json", document)
     publish.publish()
+    write_params(reproduced)
     for model in conftest.MODELS:
         (paths.EVALUATE / model / "records.json").rename(reproduced / f"{model}.json")
     return reproduced
@@ -185,7 +186,7 @@ def test_without_files_the_store_is_read(
     assert lines[0].startswith("vae vae; 1,000 parameters; seeds 0, 1; MLflow run vae-s1-")
     assert lines[0].endswith(", current")
     assert any(line.startswith("fid_classifier ↓ 3.05 ± 0.07") for line in lines)
-    assert lines[-1] == "kind vae gan"
+    assert "kind vae gan" in lines
 
 
 def test_a_training_with_other_settings_is_not_mixed_in_and_can_be_named(

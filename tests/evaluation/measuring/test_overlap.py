@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluation.measuring import neighbours
 from evaluation.measuring import overlap as overlap_module
 from evaluation.measuring.overlap import NEIGHBOURS, overlap, overlap_of
 from evaluation.measuring.records import UnavailableError
-from tests.evaluation.measuring.hard_points import CASES, K, differences, distances_to_others
+from tests.evaluation.measuring.hard_points import K, differences, distances_to_others
 
 
 @dataclass(frozen=True)
@@ -24,16 +23,6 @@ class Brute:
     @staticmethod
     def of(x: Tensor, y: Tensor) -> "Brute":
         return Brute(differences(x, y), distances_to_others(x), distances_to_others(y))
-
-
-@pytest.fixture(params=[2**21, 700], ids=["one chunk", "many chunks"])
-def chunked(request, monkeypatch):
-    monkeypatch.setattr(neighbours, "_CHUNK", request.param)
-
-
-@pytest.fixture(params=CASES)
-def sides(request) -> tuple[Tensor, Tensor]:
-    return CASES[request.param]
 
 
 def test_the_overlap_equals_that_of_all_distances(sides, chunked) -> None:
