@@ -61,7 +61,7 @@ tune-dashboard: $(READY) ## Optuna's own pages of the studies on 127.0.0.1 (DASH
 
 SELECTED = from pipelines.settings import params; \
 	print(*("-S ++selected.%s=%s" % (name, entry["kind"]) for name, entry in params.load().models.items()))
-presets: $(READY) ## every preset, three seeds each, as the DVC experiment `presets`: about 2 CPU-hours
+presets: $(READY) ## every preset, three seeds each, as the DVC experiment `presets`: an estimated 2 CPU-hours
 	dvc exp run --temp --name presets -S 'seeds=[0,1,2]' $$(python -c '$(SELECTED)')
 	@echo "report and leaderboard: dvc exp apply presets"
 
