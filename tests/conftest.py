@@ -37,6 +37,7 @@ SMALL_OF_SOME = {
 NUM_CLASSES = 10
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's own hook, which reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups for `--dist loadgroup`: one per file, and one for all tests that use the clone."""
     for item in items:
