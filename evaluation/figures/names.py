@@ -2,8 +2,8 @@
 
 import re
 
-#: Characters that XML forbids, and halves of characters from file names that are no UTF-8.
-_NOT_PRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+#: Control characters, what XML forbids, and halves of characters from file names that are no UTF-8.
+_NOT_PRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def printable(text: str) -> str:

@@ -32,6 +32,8 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 #: Placeholder of the page's text colour while matplotlib draws.
 NEUTRAL = "#010203"
+#: Start of matplotlib's warning that names left no room for the axes.
+NO_ROOM = "constrained_layout not applied"
 STYLE: Mapping[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
@@ -128,17 +130,23 @@ def render(
     Args:
         draw: Function that draws into the axes.
         title: Title of the plot, and its label for screen readers; must be unique on a page.
-        size: Width and height in inches.
+        size: Width and height in inches; doubled until long names leave room for the axes.
         description: The values in words for screen readers, read after the title (default: none).
     """
     title, description = printable(title), printable(description)
     with mpl.rc_context({**STYLE}), _without_glyph_warnings():
+        warnings.filterwarnings("error", NO_ROOM)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.set_title(literal(title), loc="left")
-        draw(axes)
-        return as_element(figure, title, description)
+        try:
+            draw(axes)
+            return as_element(figure, title, description)
+        except UserWarning as warning:
+            if NO_ROOM not in str(warning):
+                raise
+    return render(draw, title, (2 * size[0], 2 * size[1]), description)
 
 
 @contextlib.contextmanager
