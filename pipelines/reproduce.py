@@ -6,7 +6,6 @@ models are kept, interrupted ones resume. The models are written to `outputs/rep
 the numbers to `reports/reproductions/<name>.json`, and the page is `reports/reproductions.md`.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -116,7 +115,7 @@ def read(name: str) -> Reproduction:
     path = paths.REPRODUCTIONS / f"{name}.yaml"
     where = f"{path.parent.name}/{path.name}"
     raw = resolve(read_yaml(path), read_yaml(paths.PARAMS), where)
-    reproduction = check(functools.partial(Reproduction.model_validate, raw), Reproduction, where)
+    reproduction = check(Reproduction, raw, where)
     if len(set(reproduction.seeds)) != len(reproduction.seeds):
         raise UserError(f"{where}: seeds: {reproduction.seeds} names a seed twice")
     assert reproduction.features is not None  # section of params.yaml

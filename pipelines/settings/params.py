@@ -4,7 +4,6 @@ The sections are strict: a string in place of a number is an error, and so is an
 has a default, because neither DVC nor MLflow can see a default in code.
 """
 
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,22 +14,11 @@ from pydantic import Field
 from evaluation import metrics
 from evaluation.measuring.protocols import LIKELIHOODS
 from genmodels import build
-from pipelines.settings import paths, presets
+from pipelines.settings import paths, presets, sections
 from pipelines.settings.errors import UserError
 from pipelines.settings.presets import no_such_model
 from pipelines.settings.refusals import check, suggest
-from pipelines.settings.sections import (
-    ALL,
-    CHAMPION,
-    Evaluate,
-    Features,
-    Name,
-    Prepare,
-    Report,
-    Section,
-    Seeds,
-    Train,
-)
+from pipelines.settings.sections import ALL, CHAMPION, Name, Section, Seeds
 from pipelines.settings.yaml_files import read_yaml
 
 
@@ -43,13 +31,13 @@ class Params(Section):
     """
 
     seeds: Seeds
-    prepare: Prepare
-    features: Features
-    train: Train
+    prepare: sections.Prepare
+    features: sections.Features
+    train: sections.Train
     selected: Annotated[dict[Name, str], Field(min_length=1)]
     models: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
-    evaluate: Evaluate
-    report: Report
+    evaluate: sections.Evaluate
+    report: sections.Report
 
     @property
     def trained(self) -> list[str]:
@@ -63,10 +51,7 @@ class Params(Section):
 
 
 def load(path: Path | None = None) -> Params:
-    """Reads, resolves and checks params.yaml, every entry of `models:` included.
-
-    Args:
-        path: The file (default: that of this checkout).
+    """Reads, resolves and checks params.yaml (default: that of this checkout).
 
     Raises:
         UserError: The first mistake: its full key, the value, what is allowed and, for a
@@ -77,21 +62,12 @@ def load(path: Path | None = None) -> Params:
 
 
 def checked(raw: Any, file: str) -> Params:
-    """Resolves and checks the content of params.yaml.
-
-    Args:
-        raw: The content of the YAML file.
-        file: The name of the file, for an error.
-
-    Raises:
-        UserError: The first mistake.
-    """
+    """Resolves and checks the content of params.yaml, like `load`; `file` begins an error."""
     if not isinstance(raw, dict):
         raise UserError(f"{file}: expected sections, found {type(raw).__name__}")
-    resolved = raw
     if isinstance(raw.get("models"), dict):
-        resolved = {**raw, "models": presets.resolve(raw["models"], f"{file}: models")}
-    params = check(functools.partial(Params.model_validate, resolved), Params, file)
+        raw = {**raw, "models": presets.resolve(raw["models"], f"{file}: models")}
+    params = check(Params, raw, file)
     if len(set(params.seeds)) != len(params.seeds):
         raise UserError(f"{file}: seeds: {params.seeds} names a seed twice")
     valid, test = params.prepare.valid_fraction, params.prepare.test_fraction
@@ -141,11 +117,7 @@ def _check_metrics(params: Params, file: str) -> None:
 
 
 def measured(names: Sequence[str], extractors: Sequence[str]) -> dict[str, bool | None]:
-    """The values that metrics measure, by name: `higher_is_better`, or None for a diagnostic.
-
-    Args:
-        names: Files of `evaluation/metrics/`.
-        extractors: Names of extractors.
+    """The values of metrics, by name: `higher_is_better`, or None for a diagnostic.
 
     Raises:
         ValueError: A metric is unknown; the message contains the nearest name.

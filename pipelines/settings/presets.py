@@ -5,7 +5,6 @@ lines; a base can have a base. From a base of another kind it inherits the setti
 have. A resolved entry is checked against the `Config` of its kind.
 """
 
-import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from genmodels import build
 from genmodels.base.config import ModelConfig
 from pipelines.settings.errors import UserError
 from pipelines.settings.refusals import check, show, suggest
-from pipelines.settings.sections import Name, Section
+from pipelines.settings.sections import NAME_PATTERN
 
 BASE = "base"
 
@@ -27,11 +26,7 @@ class Origins(NamedTuple):
 
 
 def resolve(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
-    """Resolves and checks all entries.
-
-    Args:
-        models: The section `models:`.
-        where: The file and the key, for an error.
+    """Resolves and checks all entries of the section at `where`, such as `params.yaml: models`.
 
     Returns:
         All settings of each entry, in the order and with the types of the `Config` of its kind, so
@@ -58,7 +53,8 @@ def merge(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
 
 def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]) -> Origins:
     entry = models[name]
-    check(functools.partial(_ModelName.model_validate, {"name": name}), _ModelName, where)
+    if not re.fullmatch(NAME_PATTERN, str(name)):
+        raise UserError(f"{where}: {show(name)} is not allowed: use a-z, 0-9 and _ in a name")
     if not isinstance(entry, Mapping):
         raise UserError(f"{where}.{name}: {show(entry)} is not a mapping of settings")
     own = {key: value for key, value in entry.items() if key != BASE}
@@ -85,15 +81,15 @@ def check_entry(
 
     Args:
         entry: All settings.
-        where: The file and the key of the entry, for an error.
-        origins: For each setting the entry that sets it, for an error.
+        where: The file and the key of the entry.
+        origins: For each setting the entry that sets it.
 
     Raises:
-        UserError: The first mistake.
+        UserError: The first mistake, with the entry that sets the value.
     """
     config = _config(entry, where)
     try:
-        return check(functools.partial(config.model_validate, dict(entry)), config, where)
+        return check(config, dict(entry), where)
     except UserError as error:
         raise UserError(f"{error}{_origins_in(str(error), where, origins or {})}") from None
 
@@ -122,7 +118,3 @@ def no_such_model(name: str, models: Iterable[str]) -> str:
     """The end of an error about an unknown model, with the nearest name and all names."""
     names = list(models)
     return f"no such model{suggest(name, names)}; there are {', '.join(names)}"
-
-
-class _ModelName(Section):
-    name: Name

@@ -2,14 +2,15 @@
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from pipelines.settings.errors import UserError
 
-T = TypeVar("T")
+S = TypeVar("S", bound=BaseModel)
 
 #: Parts of a pydantic location that are alternatives of a union, such as `list[Stage]`, not keys.
 _ALTERNATIVE = re.compile(r"^(constrained|function)-|\]$|^(bool|float|int|str)$")
@@ -17,19 +18,19 @@ _ALTERNATIVE = re.compile(r"^(constrained|function)-|\]$|^(bool|float|int|str)$"
 _SHOULD = "Input should be "
 
 
-def check(validate: Callable[[], T], section: type[BaseModel], where: str) -> T:
-    """Runs a pydantic validation and turns its first error into one line.
+def check(section: type[S], values: Any, where: str) -> S:
+    """Validates values against a section.
 
     Args:
-        validate: The validation, a function without arguments.
         section: The class whose fields are the allowed keys.
+        values: The content of the section.
         where: The start of the key path, such as `params.yaml: models.vae`.
 
     Raises:
-        UserError: The validation failed.
+        UserError: The first mistake, as one line.
     """
     try:
-        return validate()
+        return section.model_validate(values)
     except ValidationError as error:
         raise UserError(_one_line(_first(error.errors()), section, where)) from None
 
@@ -53,13 +54,16 @@ def _one_line(errors: Sequence[Any], section: type[BaseModel], where: str) -> st
     separator = "." if ":" in where else ": "
     # A top-level key follows the name of the file, a nested key the key of its parent.
     place = where + (separator + ".".join(keys) if keys else "")
-    value = show(error["input"])
+    value, fields = show(error["input"]), _fields(section, keys[:-1])
     if error["type"] == "extra_forbidden":
-        allowed = _fields_at(section, keys[:-1])
-        nearest = suggest(keys[-1], allowed)
-        return f"{place}: unknown key (value {value}){nearest}; allowed: {', '.join(allowed)}"
+        nearest = suggest(keys[-1], list(fields))
+        return f"{place}: unknown key (value {value}){nearest}; allowed: {', '.join(fields)}"
     if error["type"] == "missing":
-        return f"{place}: this key is missing; {_describe(section, keys)}"
+        if (field := fields.get(keys[-1])) is None:
+            return f"{place}: this key is missing; it has no default"
+        name = getattr(field.annotation, "__name__", None) or str(field.annotation)
+        expected = name.replace("typing.", "")
+        return f"{place}: this key is missing; it has no default (expected {expected})"
     if error["type"] == "value_error":  # keys contradict each other; the message names them
         return f"{place}: {error['msg'].removeprefix('Value error, ')}"
     message = " or ".join(
@@ -69,22 +73,14 @@ def _one_line(errors: Sequence[Any], section: type[BaseModel], where: str) -> st
     return f"{place}: {value} is not allowed: {message[0].lower()}{message[1:]}"
 
 
-def _describe(section: type[BaseModel], keys: list[str]) -> str:
-    parent = _section_at(section, keys[:-1])
-    field = parent.model_fields.get(keys[-1]) if parent else None
-    if field is None:
-        return "it has no default"
-    name = getattr(field.annotation, "__name__", None) or str(field.annotation)
-    return f"it has no default (expected {name.replace('typing.', '')})"
-
-
-def _section_at(section: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:
+def _fields(section: type[BaseModel], keys: Sequence[str]) -> Mapping[str, FieldInfo]:
+    """The fields of the section that the keys lead to; none if they lead elsewhere."""
     current: type[BaseModel] | None = section
     for key in keys:
         if not key.isdigit():  # an index of a list leads to the section of its items
-            fields = current.model_fields if current else {}
-            current = _section_in(fields[key].annotation) if key in fields else None
-    return current
+            field = current.model_fields.get(key) if current else None
+            current = _section_in(field.annotation) if field else None
+    return current.model_fields if current else {}
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:
@@ -92,11 +88,6 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_section_in, get_args(annotation))), None)
-
-
-def _fields_at(section: type[BaseModel], keys: list[str]) -> list[str]:
-    parent = _section_at(section, keys)
-    return list(parent.model_fields) if parent else []
 
 
 def suggest(word: str, allowed: Sequence[str]) -> str:

@@ -5,28 +5,17 @@ file, not params.yaml. DVC compares the files, so a stage reruns if and only if 
 version of its code or its data change.
 """
 
-import functools
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from pipelines.settings import files, paths
+from pipelines.settings import files, paths, sections
 from pipelines.settings.refusals import check
-from pipelines.settings.sections import (
-    Evaluate,
-    Features,
-    Name,
-    Prepare,
-    Report,
-    Section,
-    Seeds,
-    Train,
-)
+from pipelines.settings.sections import Name, Section, Seeds
 
 MADE_BY = "dvc repro resolve"
 SEEDS = "seeds"
-Device = Literal["auto", "cpu", "cuda"]
 Threads = Annotated[int, Field(ge=1)]
 
 
@@ -46,14 +35,14 @@ class PrepareSettings(Resolved):
     """The settings of `prepare`."""
 
     stage = "prepare"
-    prepare: Prepare
+    prepare: sections.Prepare
 
 
 class FeaturesSettings(Resolved):
     """The settings of `features`."""
 
     stage = "features"
-    features: Features
+    features: sections.Features
     threads: Threads
 
 
@@ -61,8 +50,8 @@ class ReferencesSettings(Resolved):
     """The settings of `references`."""
 
     stage = "references"
-    evaluate: Evaluate
-    features: Features
+    evaluate: sections.Evaluate
+    features: sections.Features
     threads: Threads
 
 
@@ -78,7 +67,7 @@ class TrainSettings(Resolved):
     stage = "train"
     model: Name
     entry: dict[str, Any]
-    train: Train
+    train: sections.Train
 
 
 class EvaluateSettings(Resolved):
@@ -87,9 +76,9 @@ class EvaluateSettings(Resolved):
     stage = "evaluate"
     model: Name
     seeds: Seeds
-    evaluate: Evaluate
-    features: Features
-    device: Device
+    evaluate: sections.Evaluate
+    features: sections.Features
+    device: Literal["auto", "cpu", "cuda"]
     threads: Threads
 
 
@@ -104,7 +93,7 @@ class ReportSettings(Resolved):
     selected: list[Name]
     seeds: Seeds
     definitions: dict[Name, str]
-    report: Report
+    report: sections.Report
 
 
 class PublishSettings(Resolved):
@@ -112,22 +101,11 @@ class PublishSettings(Resolved):
 
     stage = "publish"
     selected: list[Name]
-    report: Report
+    report: sections.Report
 
 
 #: By stage, in the order of the pipeline. A class with a field `model` has one file per model.
-STAGES: dict[str, type[Resolved]] = {
-    settings.stage: settings
-    for settings in (
-        PrepareSettings,
-        FeaturesSettings,
-        ReferencesSettings,
-        TrainSettings,
-        EvaluateSettings,
-        ReportSettings,
-        PublishSettings,
-    )
-}
+STAGES: dict[str, type[Resolved]] = {cls.stage: cls for cls in Resolved.__subclasses__()}
 R = TypeVar("R", bound=Resolved)
 
 
@@ -143,14 +121,10 @@ def read(settings: type[R], file: Path) -> R:
     Raises:
         UserError: The file is missing or not written by `resolve`.
     """
-    content = files.read_json(file, MADE_BY)
-    return check(functools.partial(settings.model_validate, content), settings, file.name)
+    return check(settings, files.read_json(file, MADE_BY), file.name)
 
 
 def load_seeds() -> list[int]:
-    """The training seeds; call `resolving.load` first.
-
-    The settings of a run do not contain them, because a run has one seed.
-    """
+    """The training seeds, for a stage that called `resolving.load`; a run has one seed."""
     seeds: list[int] = files.read_json(path(SEEDS), MADE_BY)
     return seeds

@@ -29,29 +29,18 @@ def load(stage: type[R], model: str | None = None) -> R:
             written by `resolve`.
     """
     if "DVC_STAGE" not in os.environ:
-        _refresh(stage, model)
+        settings = params.load()
+        if model is not None:
+            settings.require_model(model)
+            params.warn(settings, model)
+        write(settings, [stage], [] if model is None else [model], paths.RESOLVE)
     return resolved.read(stage, resolved.path(stage.stage, model))
-
-
-def _refresh(stage: type[Resolved], model: str | None) -> None:
-    settings = params.load()
-    if model is not None:
-        settings.require_model(model)
-        params.warn(settings, model)
-    write(settings, [stage], [] if model is None else [model], paths.RESOLVE)
 
 
 def write(
     settings: Params, stages: Sequence[type[Resolved]], models: Sequence[str], folder: Path
 ) -> None:
-    """Writes the files of stages and models.
-
-    Args:
-        settings: All settings of params.yaml.
-        stages: The classes of the settings.
-        models: The models, for the stages with one file per model.
-        folder: The folder to write to.
-    """
+    """Writes the files of stages; `models` are those of the stages with one file per model."""
     files.write_json(resolved.path(resolved.SEEDS, None, folder), settings.seeds)
     for stage in stages:
         for model in models if "model" in stage.model_fields else [None]:
@@ -63,10 +52,6 @@ def write_studies(settings: Params, folder: Path) -> None:
     """Writes `tune/<study>.json` for each study of tune.yaml: everything that it depends on.
 
     DVC only compares these files. A study reads and checks tune.yaml and params.yaml itself.
-
-    Args:
-        settings: All settings of params.yaml.
-        folder: The folder to write to.
     """
     content = read_yaml(paths.TUNE_YAML)
     studies = content.get("tune") if isinstance(content, dict) else None
@@ -88,33 +73,24 @@ def write_studies(settings: Params, folder: Path) -> None:
 
 
 def resolve(settings: Params, stage: type[R], model: str | None = None) -> R:
-    """The settings of a stage, with the version of its code.
+    """The settings of a stage, and of a model if the stage has one file per model.
 
-    Args:
-        settings: All settings of params.yaml.
-        stage: The class of the settings.
-        model: The model, for a stage with one file per model.
+    The version of the code includes what the stage imports by name: the kind and the metrics.
     """
+    selected = settings.evaluate.metrics
     values = {
         **dict(settings),
         "selected": settings.trained,
         "device": settings.train.device,
         "threads": settings.train.threads,
-        "code": code_version(f"pipelines.{stage.stage}", _by_name(settings, stage.stage, model)),
     }
+    by_name = []
     if model is not None:
         values |= {"model": model, "entry": settings.models[model]}
-    if "definitions" in stage.model_fields:
-        names = settings.evaluate.metrics
-        values["definitions"] = {name: metrics.definition(name) for name in names}
+        by_name.append(f"genmodels.models.{settings.models[model]['kind']}")
+    if stage.stage in ("references", "evaluate", "report"):
+        by_name += [f"evaluation.metrics.{name}" for name in selected]
+    if stage.stage == "report":
+        values["definitions"] = {name: metrics.definition(name) for name in selected}
+    values["code"] = code_version(f"pipelines.{stage.stage}", by_name)
     return stage.model_validate({field: values[field] for field in stage.model_fields})
-
-
-def _by_name(settings: Params, stage: str, model: str | None) -> list[str]:
-    """The modules that a stage imports by name: its kind and the selected metrics."""
-    modules = []
-    if model is not None:
-        modules.append(f"genmodels.models.{settings.models[model]['kind']}")
-    if stage in ("references", "evaluate", "report"):
-        modules += [f"evaluation.metrics.{name}" for name in settings.evaluate.metrics]
-    return modules

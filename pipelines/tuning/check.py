@@ -1,6 +1,5 @@
 """Reads the studies of tune.yaml and refuses, in one line, what cannot be run."""
 
-import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -48,8 +47,8 @@ def load_studies() -> dict[str, Tune]:
                 several = isinstance(parts, list)
                 for index, part in enumerate(parts if several else [parts]):
                     _check_part(part, f"{where}.space.{key}" + (f".{index}" if several else ""))
-        check(functools.partial(Tune.model_validate, study), Tune, where)
-    return check(functools.partial(_File.model_validate, raw), _File, file).tune
+        check(Tune, study, where)
+    return check(_File, raw, file).tune
 
 
 def _check_part(part: Any, where: str) -> None:
@@ -57,7 +56,7 @@ def _check_part(part: Any, where: str) -> None:
     if not isinstance(part, dict) or not isinstance(kind, str) or kind not in PARTS:
         raise UserError(f"{where}: type {kind!r} is not one of {', '.join(PARTS)}")
     section = PARTS[kind]
-    check(functools.partial(section.model_validate, part), section, where)
+    check(section, part, where)
 
 
 def check_study(study: Tune, settings: Params, where: str) -> None:

@@ -159,7 +159,7 @@ def load(
     for key, value in {"trials": trials, "seed": seed, "seconds": seconds}.items():
         if value is not None:
             raw = tune.model_dump() | {key: value}
-            tune = check(functools.partial(Tune.model_validate, raw), Tune, OPTIONS[key])
+            tune = check(Tune, raw, OPTIONS[key])
     metrics: dict[str, Metric] = {}
     directions: list[Direction] = []
     for objective in tune.objectives:

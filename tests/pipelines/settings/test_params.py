@@ -47,7 +47,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path, spelling):
         ("    kind: vae", "    kind: vea", "models.vae.kind: 'vea' is not one of "),
         ("    kind: vae", "    kind: vea", ", vae, vq_vae, did you mean 'vae'?"),
         ("    kind: vae", "    kin: vae", "models.vae.kind: None is not one of "),
-        ("\n  vae: #", "\n  <b>: #", "models.name: '<b>' is not allowed"),
+        ("\n  vae: #", "\n  <b>: #", "models: '<b>' is not allowed"),
         (
             "  beta_vae: vae\n",
             "  betavae: vae\n",
