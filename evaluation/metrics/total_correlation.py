@@ -3,9 +3,10 @@
 log q(z | x) - log p(z) is the sum of `mutual_information` (log q(z | x) - log q(z)),
 `total_correlation` (log q(z) - sum_d log q(z_d)) and `dimension_wise_kl` (sum_d log q(z_d) -
 log p(z)), with q(z) the mixture of the posteriors of all training images (Chen et al. 2018, arXiv
-1802.04942, Eq. 2). q(z) is estimated from blocks of at most 1,000 codes: the posterior of the code
-itself has weight 1/N, every other one (N - 1) / (N (B - 1)). The estimate is biased for few codes:
-the mutual information cannot exceed the log of the number of training images. All are diagnostics.
+1802.04942, Eq. 2). q(z) is estimated from B codes, in the fewest blocks of at most 1,000 whose sizes
+differ by one at most: the posterior of the code itself has weight 1/N, every other one
+(N - 1) / (N (B - 1)). The estimate is biased for few codes: the mutual information cannot exceed the
+log of the number of training images. All are diagnostics.
 
 `gaussian_total_correlation` is the total correlation of a normal distribution with the covariance
 of the codes, as in disentanglement_lib (Locatello et al. 2019, arXiv 1811.12359). It measures only
@@ -68,16 +69,13 @@ def _compute(context: Context) -> dict[str, float | Measurement]:
     rng = generator(context.seeds.sample, "codes")
     arguments = model_calls.label_arguments(model, real.labels)
     x, num_train = real.images.to(model_calls.device_of(model)), len(context.train.images)
-    size = min(BLOCK, len(real.images))
     blocks = []
     with model_calls.evaluation_mode(model):
         mean, logvar, z = model.posterior_codes(x, rng, **arguments)
-        for start in range(0, len(z) - size + 1, size):
-            at = slice(start, start + size)
+        for at in torch.arange(len(z), device=z.device).tensor_split(math.ceil(len(z) / BLOCK)):
             log_prior = model.prior_log_prob(z[at])
-            split = parts(mean[at], logvar[at], z[at], log_prior, num_train)
-            blocks.append(torch.stack([part.double().mean() for part in split]))
-    values = torch.stack(blocks, 1)
+            blocks.append(parts(mean[at], logvar[at], z[at], log_prior, num_train))
+    values = torch.cat(blocks, 1).double()
     if not values.isfinite().all():
         raise UnavailableError("non_finite_latents")
     means = {name: row.mean().item() for name, row in zip(PARTS, values, strict=True)}

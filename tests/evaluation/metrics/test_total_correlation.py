@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from evaluation.measuring.seeding import generator
+from evaluation.metrics import total_correlation
 from evaluation.metrics.total_correlation import METRIC, gaussian_total_correlation, parts
 from genmodels.base import seeding
 from genmodels.objectives.priors import normal_log_prob, standard_normal_log_prob
@@ -36,6 +37,20 @@ def test_the_parts_of_a_vae_add_up_to_its_rate(images, make_context, reference):
     rate = normal_log_prob(codes.z, codes.mean, codes.logvar) - standard_normal_log_prob(codes.z)
     added = sum(values[name] for name in list(values)[:3])
     assert added == pytest.approx(rate.mean().item(), rel=1e-4)
+
+
+def test_every_code_counts(make_context, reference, monkeypatch):
+    sizes = []
+
+    def counted(mean, *others):
+        sizes.append(len(mean))
+        return parts(mean, *others)
+
+    monkeypatch.setattr(total_correlation, "BLOCK", 15)
+    monkeypatch.setattr(total_correlation, "parts", counted)
+    METRIC.compute(make_context(small_model(presets()["vae"])))
+    assert len(reference.images) == 40
+    assert sizes == [14, 13, 13]
 
 
 def test_the_noise_of_a_purpose_is_that_of_the_models():
