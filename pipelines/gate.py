@@ -4,9 +4,9 @@ Reads files only; `dvc status` shows whether they are up to date.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from evaluation.comparing.leaderboard import Row, leaderboard
+from evaluation.comparing.leaderboard import Row
 from evaluation.comparing.value_text import rounded
 from pipelines.comparing.gates import GateResult, check_gates
 from pipelines.comparing.text_table import text_table
@@ -16,7 +16,7 @@ from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Params
 
 
-def read(settings: Params) -> dict[str, Row | str]:
+def _read(settings: Params) -> dict[str, Row | str]:
     """The selected models; the reason where files are missing or belong to other seeds."""
     rows: dict[str, Row | str] = {}
     for name in settings.trained:
@@ -27,36 +27,20 @@ def read(settings: Params) -> dict[str, Row | str]:
     return rows
 
 
-def champion(rows: Mapping[str, Row | str], rank_by: str) -> str | None:
-    """The best model by `rank_by`; None if no model has a value.
-
-    Raises:
-        UserError: Values are not comparable.
-    """
-    try:
-        board = leaderboard([row for row in rows.values() if isinstance(row, Row)], [])
-    except ValueError as error:
-        raise UserError(f"{error}; `dvc repro` measures them again") from None
-    return board.champion(rank_by)
-
-
-def as_text(results: Sequence[GateResult]) -> str:
+def _as_text(results: Sequence[GateResult]) -> str:
     """A line per bound, then the number of broken gates."""
-    lines = text_table(
-        ["gate", "model", "of seeds", "value", "bound", "result"],
+    rows = [
         [
-            [
-                result.metric,
-                result.model,
-                result.of,
-                rounded(result.value),
-                result.relation,
-                "passed" if result.passed else f"BROKEN {result.reason}".rstrip(),
-            ]
-            for result in results
-        ],
-        right=(3,),
-    )
+            result.metric,
+            result.model,
+            result.of,
+            rounded(result.value),
+            result.relation,
+            "passed" if result.passed else f"BROKEN {result.reason}".rstrip(),
+        ]
+        for result in results
+    ]
+    lines = text_table(["gate", "model", "of seeds", "value", "bound", "result"], rows, right=(3,))
     broken = sum(not result.passed for result in results)
     return "\n".join([*lines, "", f"{broken} of {len(results)} gates broken"])
 
@@ -69,9 +53,10 @@ def main() -> None:
     if not settings.report.gates:
         print("params.yaml: report.gates is empty: there is no gate to check")
         return
-    rows = read(settings)
-    results = check_gates(settings.report, rows, champion(rows, settings.report.rank_by))
-    print(as_text(results))
+    rows = _read(settings)
+    board = inputs.board(row for row in rows.values() if isinstance(row, Row))
+    results = check_gates(settings.report, rows, board.champion(settings.report.rank_by))
+    print(_as_text(results))
     if not all(result.passed for result in results):
         sys.exit(1)
 

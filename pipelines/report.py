@@ -4,21 +4,25 @@ Writes `reports/index.html`, `reports/comparison.md` and `reports/leaderboard.cs
 give equal bytes: the files contain no time, host name, commit or run id.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from markupsafe import escape as escape_html
 
 from evaluation import metrics
 from evaluation.comparing import reference_rows, tables, value_text, verdict
-from evaluation.comparing.leaderboard import Column, Leaderboard, leaderboard
+from evaluation.comparing.leaderboard import Leaderboard
 from pipelines.comparing import gates
-from pipelines.reporting import cards, inputs, panels, pictures, plots, settings_table, tradeoffs
-from pipelines.reporting.inputs import Results
+from pipelines.reporting import cards, inputs, panels, pictures, plots
+from pipelines.reporting.differing import side_by_side
+from pipelines.reporting.inputs import ModelResult, Results
 from pipelines.settings import command_line, escape, files, paths, resolving
-from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.errors import exit_on_user_error
 from pipelines.settings.resolved import ReportSettings
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
@@ -30,27 +34,6 @@ COSTS = {
     "multiply_adds_sample": ("sampling", "Multiply-adds to sample one image"),
     "multiply_adds_run": ("training", "Multiply-adds of one training"),
 }
-
-LIMITS = (
-    "Values in feature space are valid for this extractor, this data and this number of images. "
-    "fid_classifier is not the Inception FID of papers and is not comparable with published values "
-    "or with other extractors, data sets or numbers of images.",
-    "The Fréchet distance of finite sets is biased upwards, about as 1/n, so even real images do "
-    "not score 0. Do not rank two models whose difference is smaller than the variation of the "
-    "rows of real images.",
-    "With up to three training seeds per model, no difference is testable: no permutation test can "
-    "reach p = 0.05. The value of a seed is the mean over its sets of samples; standard deviation "
-    "and Student's interval are over the seeds.",
-    "A conditional model draws the classes of the test images, one by one. So it has the correct "
-    "share of each class by construction, which other models have to learn, and its distances can "
-    "be lower than those of the held-out row, which is drawn at random.",
-    "Discriminators of two models are not comparable: a low accuracy means a good generator or a "
-    "weak discriminator. Likelihoods are comparable only within one observation model, and "
-    "likelihoods given the class (given_class in the column's name) only with each other: one of "
-    "ten classes is worth up to ln 10 nats.",
-    "A distance to the test images rewards copies of training images as much as new images of the "
-    "same quality.",
-)
 
 
 def build(settings: ReportSettings, results: Results) -> dict[Path, str]:
@@ -66,15 +49,8 @@ def build(settings: ReportSettings, results: Results) -> dict[Path, str]:
     Raises:
         UserError: `report.rank_by` names no measured metric, or values are not comparable.
     """
-    rank_by = settings.report.rank_by
-    try:
-        board = leaderboard([model.row for model in results.models], results.references)
-    except ValueError as error:
-        raise UserError(f"{error}; `dvc repro` measures them again") from None
-    try:
-        board.ranked(rank_by)
-    except ValueError as error:
-        raise UserError(f"params.yaml: report.rank_by: {error}") from None
+    rows = [model.row for model in results.models]
+    board = inputs.board(rows, results.references, settings.report.rank_by)
     context = _context(settings, results, board)
     templates = _environment()
     return {
@@ -93,33 +69,23 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["breakable"] = breakable
-    environment.filters["prose"] = prose
-    environment.filters["code"] = escape.markdown_code
-    environment.filters["markdown"] = escape.markdown
-    environment.filters["count"] = value_text.count
-    environment.filters["rounded"] = value_text.rounded
+    filters: dict[str, Callable[[Any], str]] = {
+        # A name may wrap after each underscore.
+        "breakable": lambda name: Markup("_<wbr>").join(name.split("_")),
+        # In the text of a docstring, text between backticks is code.
+        "prose": lambda text: Markup(re.sub("`(.*?)`", r"<code>\1</code>", str(escape_html(text)))),
+        "code": escape.markdown_code,
+        "markdown": escape.markdown,
+        "count": value_text.count,
+        "rounded": value_text.rounded,
+    }
+    environment.filters |= filters
     environment.globals["include_raw"] = lambda name: Markup((TEMPLATES / name).read_text("utf-8"))
     return environment
 
 
-def breakable(name: str) -> Markup:
-    """A name that may wrap after each underscore."""
-    return Markup("_<wbr>").join(name.split("_"))
-
-
-def prose(text: str) -> Markup:
-    """The text of a docstring; text between backticks is code."""
-    parts = text.split("`")
-    return Markup().join(
-        Markup("<code>{}</code>").format(part) if index % 2 else part
-        for index, part in enumerate(parts)
-    )
-
-
 def _context(settings: ReportSettings, results: Results, board: Leaderboard) -> dict[str, Any]:
     rank_by, looks = settings.report.rank_by, plots.looks(board)
-    extractors = list(results.cards)
     return {
         "title": "Generative models compared",
         "board": board,
@@ -133,20 +99,10 @@ def _context(settings: ReportSettings, results: Results, board: Leaderboard) -> 
         "references": tables.REFERENCE_NAMES,
         "highlights": pictures.highlights(results, board, rank_by),
         "galleries": pictures.galleries(results, board, rank_by, looks),
-        "panels": {
-            "tradeoffs": ("Trade-offs", tradeoffs.tradeoffs(board, rank_by, looks)),
-            "judges": (
-                "Discriminators and judges",
-                panels.judges(board, rank_by, extractors, looks),
-            ),
-            "memorisation": (
-                "Memorisation",
-                panels.memorisation(board, rank_by, extractors, looks),
-            ),
-        },
+        "panels": panels.panels(board, rank_by, list(results.cards), looks),
         "curves": plots.curves(results.models, looks),
         "manifest": results.manifest,
-        "cards": [settings_table.facts(card) for card in results.cards.values()],
+        "cards": [_facts(card) for card in results.cards.values()],
         "model_cards": cards.cards(results, board, rank_by),
         "warnings": [card["warning"] for card in results.cards.values() if card["warning"]],
         "remarks": [text for text in (_stability(board, rank_by), verdict.copies(board)) if text],
@@ -158,10 +114,9 @@ def _context(settings: ReportSettings, results: Results, board: Leaderboard) -> 
             }
             for name, png in results.reference_pictures.items()
         ],
-        "settings": settings_table.settings(results.models),
+        "settings": _settings(results.models),
         "studies": results.studies,
         "definitions": _definitions(settings.definitions, board),
-        "limits": LIMITS,
         "gates": gates.check_gates(
             settings.report, {row.name: row for row in board.models}, board.champion(rank_by)
         ),
@@ -191,18 +146,42 @@ def _definitions(texts: Mapping[str, str], board: Leaderboard) -> list[dict[str,
     """For each metric its definition and the protocol of each of its values."""
     groups = []
     for name, text in texts.items():
-        specs = metrics.load_metric(name).values
-        matching = {c.metric for c in board.columns for spec in specs if _matches(spec.name, c)}
-        columns = [column for column in board.columns if column.metric in matching]
+        patterns = [v.name.replace("{extractor}", "*") for v in metrics.load_metric(name).values]
+        columns = [c for c in board.columns if any(fnmatchcase(c.metric, p) for p in patterns)]
         groups.append({"name": name, "text": text, "columns": columns})
     return groups
 
 
-def _matches(pattern: str, column: Column) -> bool:
-    before, placeholder, after = pattern.partition("{extractor}")
-    if not placeholder:
-        return column.metric == pattern
-    return column.metric.startswith(before) and column.metric.endswith(after)
+def _facts(card: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The numbers and words of an extractor's card; long lists and tables stay in the file."""
+    lines: list[tuple[str, str]] = []
+    for key, value in card.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            lines += _facts(value, f"{prefix}{key} ")
+        elif isinstance(value, float):
+            lines.append((name, value_text.rounded(value)))
+        elif isinstance(value, list):
+            if all(isinstance(part, int) for part in value) and len(value) <= 4:
+                lines.append((name, " × ".join(map(str, value))))
+        elif value is not None:
+            lines.append((name, f"{value:,}" if isinstance(value, int) else str(value)))
+    return lines
+
+
+def _settings(models: Sequence[ModelResult]) -> list[dict[str, Any]]:
+    """A table per family: its settings down, its models across, lines that differ marked."""
+    families: dict[str, list[ModelResult]] = {}
+    for model in models:
+        families.setdefault(model.row.family, []).append(model)
+    return [
+        {
+            "family": family,
+            "models": [model.row.name for model in members],
+            "lines": side_by_side([model.settings for model in members]),
+        }
+        for family, members in families.items()
+    ]
 
 
 @exit_on_user_error

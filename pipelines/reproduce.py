@@ -7,7 +7,6 @@ the numbers to `reports/reproductions/<name>.json`, and the page is `reports/rep
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -114,7 +113,7 @@ def read(name: str) -> Reproduction:
         )
     path = paths.REPRODUCTIONS / f"{name}.yaml"
     where = f"{path.parent.name}/{path.name}"
-    raw = resolve(read_yaml(path), read_yaml(paths.PARAMS), where)
+    raw = _resolve(read_yaml(path), read_yaml(paths.PARAMS), where)
     reproduction = check(Reproduction, raw, where)
     if len(set(reproduction.seeds)) != len(reproduction.seeds):
         raise UserError(f"{where}: seeds: {reproduction.seeds} names a seed twice")
@@ -130,17 +129,8 @@ def read(name: str) -> Reproduction:
     return reproduction if needed else reproduction.model_copy(update={"features": None})
 
 
-def resolve(own: Any, shipped: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The content of a reproduction with what it takes from params.yaml.
-
-    Args:
-        own: The content of its file.
-        shipped: The content of params.yaml.
-        where: The file, for an error.
-
-    Raises:
-        UserError: The file is no mapping, or a model is refused.
-    """
+def _resolve(own: Any, shipped: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The content of a reproduction with what it takes from params.yaml."""
     if not isinstance(own, dict) or not isinstance(own.get("models"), dict):
         raise UserError(f"{where}: expected sections, models: among them")
     sections = {}
@@ -171,13 +161,10 @@ def _check_claim(claim: Claim, models: Sequence[str], values: Sequence[str], whe
                 )
 
 
-def prepared(reproduction: Reproduction) -> Prepared:
-    """The data of a reproduction and its extractor; what is missing is made.
+def _prepare(reproduction: Reproduction) -> Prepared:
+    """The data of a reproduction and its extractor; makes what is missing.
 
     Their folders are named after their settings, so that reproductions share them.
-
-    Raises:
-        UserError: The data is not available.
     """
     data = fingerprint.digest(reproduction.prepare.model_dump())[:12]
     folder = paths.REPRODUCTION_MODELS / ".data" / data
@@ -193,27 +180,18 @@ def prepared(reproduction: Reproduction) -> Prepared:
     return Prepared(folder, extractors, reproduction.features)
 
 
-def rows(name: str, reproduction: Reproduction) -> Rows:
-    """The models of a reproduction."""
-    return Rows(
+def _reproduce(name: str, reproduction: Reproduction, *, force: bool, at_once: int | None) -> None:
+    """Trains and measures what is missing; writes the numbers and the page."""
+    models = Rows(
         title=name,
         folder=paths.REPRODUCTION_MODELS / name,
         entries=reproduction.models,
         seeds=reproduction.seeds,
         train=reproduction.train,
-        data=prepared(reproduction),
+        data=_prepare(reproduction),
         evaluate=reproduction.evaluate,
         where=f"reproductions/{name}.yaml: models",
     )
-
-
-def reproduce(name: str, reproduction: Reproduction, *, force: bool, at_once: int | None) -> Path:
-    """Trains and measures what is missing; returns the file of the numbers.
-
-    Raises:
-        UserError: A training failed, or the data is not available.
-    """
-    models = rows(name, reproduction)
     results = models.run(force=force, at_once=at_once)
     accuracy = None
     if reproduction.features is not None:
@@ -227,12 +205,11 @@ def reproduce(name: str, reproduction: Reproduction, *, force: bool, at_once: in
         "accuracy": accuracy,
         "results": results,
     }
-    path = paths.REPRODUCED / f"{name}.json"
-    files.write_json(path, document)
-    return path
+    files.write_json(paths.REPRODUCED / f"{name}.json", document)
+    _write_page()
 
 
-def write_page() -> None:
+def _write_page() -> None:
     """Writes the page from the numbers of all reproductions, in the order of their names."""
     documents = [
         files.read_json(path, "genmodels reproduce")
@@ -258,11 +235,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     if options.page:
-        write_page()
+        _write_page()
         return
     for name, reproduction in {name: read(name) for name in options.name or names()}.items():
-        reproduce(name, reproduction, force=options.force, at_once=options.jobs)
-        write_page()
+        _reproduce(name, reproduction, force=options.force, at_once=options.jobs)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Model cards (Mitchell et al. 2019, arXiv 1810.03993), from measured values only."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -28,55 +27,31 @@ GAP = 0.2
 ARCHITECTURE = ("architecture", "width", "depth", "head_width", "head_depth", "latent_dim")
 OBJECTIVE = ("likelihood", "sigma", "binarize", "prior", "sampler", "beta", "loss", "penalties")
 
-Line = tuple[str, str]
 
-
-@dataclass(frozen=True)
-class Card:
-    """One model's card.
-
-    Attributes:
-        name: Name of the model.
-        summary: The line that a closed card shows.
-        facts: Use, kind, architecture, data, training: label and text.
-        scores: For each metric with a direction: name, mean, interval, place.
-        limits: Sentences.
-        commands: Commands that retrain the model and use it.
-    """
-
-    name: str
-    summary: str
-    facts: Sequence[Line]
-    scores: Sequence[tuple[str, str, str, str]]
-    limits: Sequence[str]
-    commands: Sequence[str]
-
-
-def cards(results: Results, board: Leaderboard, rank_by: str) -> list[Card]:
-    """One card per model, from the best to the worst."""
+def cards(results: Results, board: Leaderboard, rank_by: str) -> list[dict[str, Any]]:
+    """One card per model, from the best to the worst, as `cards.html.j2` shows it."""
     models = {model.row.name: model for model in results.models}
-    ranks = {column.key: _ranks(board, column) for column in board.columns}
     measured = [column for column in board.columns if board.families(column)]
+    ranks = {column.key: _ranks(board, column) for column in measured}
     groups = board.groups(board.column(rank_by))
-    ordered = []
+    shown = []
     for row in board.ranked(rank_by):
-        model, place = models[row.name], ranks[rank_by].get(row.name)
-        rank = f"{place} of {len(ranks[rank_by])} by {rank_by}" if place else f"no {rank_by}"
-        limits = list(_limits(board, row, model, measured, rank_by, groups))
-        ordered.append(
-            Card(
-                row.name,
-                rank,
-                _facts(model, results.manifest),
-                _scores(board, row, measured, ranks),
-                limits,
-                _commands(row.name, model.settings),
-            )
+        model, ranking = models[row.name], ranks.get(rank_by, {})
+        place = ranking.get(row.name)
+        shown.append(
+            {
+                "name": row.name,
+                "summary": f"{place} of {len(ranking)} by {rank_by}" if place else f"no {rank_by}",
+                "facts": _facts(model, results.manifest),
+                "limits": list(_limits(board, model, measured, rank_by, groups)),
+                "scores": _scores(board, row, measured, ranks),
+                "commands": _commands(row.name, model.settings),
+            }
         )
-    return ordered
+    return shown
 
 
-def _facts(model: ModelResult, manifest: Mapping[str, Any]) -> list[Line]:
+def _facts(model: ModelResult, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     row, settings = model.row, model.settings
     shape = " × ".join(map(str, manifest["image_shape"]))
     draws = f"draws images of {shape} pixels like those of {manifest['dataset']}"
@@ -131,36 +106,53 @@ def _scores(
     columns: Sequence[Column],
     ranks: Mapping[str, Mapping[str, int]],
 ) -> list[tuple[str, str, str, str]]:
+    """Name, mean, interval and place of each value that has a direction."""
     lines = []
     for column in columns:
-        cell = board.cell(row, column)
-        if cell.mean is None or column.higher_is_better is None:
-            continue
-        places = value_text.decimals(board.cell(r, column).mean for r in board.models)
-        bounds = significance.interval(board.values(row, column))
-        between = value_text.interval(bounds, places)
-        place = f"{ranks[column.key][row.name]} of {len(ranks[column.key])}"
-        name = f"{column.key} {column.arrow}"
-        lines.append((name, value_text.mean_and_sd(cell.mean, cell.std, places), between, place))
+        cell, ranking = board.cell(row, column), ranks[column.key]
+        if row.name in ranking:
+            places = value_text.decimals(board.cell(r, column).mean for r in board.models)
+            bounds = significance.interval(board.values(row, column))
+            lines.append(
+                (
+                    f"{column.key} {column.arrow}",
+                    value_text.mean_and_sd(cell.mean, cell.std, places),
+                    value_text.interval(bounds, places),
+                    f"{ranking[row.name]} of {len(ranking)}",
+                )
+            )
     return lines
 
 
 def _limits(
     board: Leaderboard,
-    row: Row,
     model: ModelResult,
     columns: Sequence[Column],
     rank_by: str,
     groups: Mapping[str, str],
 ) -> Iterator[str]:
     """Warnings that follow from the measurements, one sentence each."""
+    row = model.row
     yield from _copying(board, row)
-    yield from _collapse(board, row, columns)
-    yield from _posterior_collapse(row, model.settings)
-    yield from _overfitting(row)
-    yield from _uncertainty(board, row, rank_by, groups)
-    broken = [c.key for c in columns if board.cell(row, c).mean is not None and board.broken(c)]
-    if broken:
+    yield from _missed_classes(row)
+    yield from _missed_data(board, row, columns)
+    active = _mean(row, "active_units")
+    if active is not None and active < model.settings["latent_dim"]:
+        yield (
+            f"Uses {active:g} of {model.settings['latent_dim']} latent dimensions (mean of the "
+            "seeds); the others carry no information about an image (posterior collapse)."
+        )
+    gap = _mean(row, "disc_gap")
+    if gap is not None and gap >= GAP:
+        yield (
+            f"The discriminator scores training images {number(gap, 2)} standard deviations above "
+            "test images: it overfits."
+        )
+    seeds = len(row.records)
+    if failed := [c.key for c in board.columns if 0 < board.cell(row, c).n < seeds]:
+        yield f"Some seeds have no value: {', '.join(failed)}."
+    yield from _indistinct(board, row, rank_by, groups)
+    if broken := [c.key for c in columns if board.values(row, c) and board.broken(c)]:
         yield f"Misleading here, because they misorder the reference rows: {', '.join(broken)}."
     missing: dict[str, list[str]] = {}
     for column in board.columns:
@@ -183,28 +175,27 @@ def _copying(board: Leaderboard, row: Row) -> Iterator[str]:
         )
 
 
-def _collapse(board: Leaderboard, row: Row, columns: Sequence[Column]) -> Iterator[str]:
-    """Classes that the model rarely draws, and low recall or coverage."""
+def _missed_classes(row: Row) -> Iterator[str]:
     shares = [
         record["params"].get("first_set", {}).get("class_shares")
         for records in row.records.values()
         for record in records
         if record["name"].startswith("is_") and record["value"] is not None
     ]
-    known = [of_seed for of_seed in shares if of_seed]
-    if known:
-        means = [fmean(values) for values in zip(*known, strict=True)]
-        rare = [str(i) for i, share in enumerate(means) if share < RARE / len(means)]
-        if rare:
-            yield (
-                f"Rarely draws class {', '.join(rare)}: less than {RARE:.0%} of an even share, "
-                "according to the classifier."
-            )
-    floor = next((r for r in board.references if r.name == FLOOR), None)
+    means = [fmean(values) for values in zip(*filter(None, shares), strict=True)]
+    if rare := [str(i) for i, share in enumerate(means) if share < RARE / len(means)]:
+        yield (
+            f"Rarely draws class {', '.join(rare)}: less than {RARE:.0%} of an even share, "
+            "according to the classifier."
+        )
+
+
+def _missed_data(board: Leaderboard, row: Row, columns: Sequence[Column]) -> Iterator[str]:
+    floors = [reference for reference in board.references if reference.name == FLOOR]
     for column in columns:
-        if floor is None or not column.metric.startswith(("recall_", "coverage_")):
+        if not floors or not column.metric.startswith(("recall_", "coverage_")):
             continue
-        value, real = (board.cell(r, column).mean for r in (row, floor))
+        value, real = (board.cell(r, column).mean for r in (row, floors[0]))
         if value is not None and real is not None and value < LITTLE * real:
             yield (
                 f"Misses much of the data: {column.key} is {number(value, 2)}; held-out images "
@@ -212,43 +203,17 @@ def _collapse(board: Leaderboard, row: Row, columns: Sequence[Column]) -> Iterat
             )
 
 
-def _posterior_collapse(row: Row, settings: Mapping[str, Any]) -> Iterator[str]:
-    active = _mean(row, "active_units")
-    if active is not None and active < settings["latent_dim"]:
-        yield (
-            f"Uses {active:g} of {settings['latent_dim']} latent dimensions (mean of the seeds); "
-            "the others carry no information about an image (posterior collapse)."
-        )
-
-
-def _overfitting(row: Row) -> Iterator[str]:
-    gap = _mean(row, "disc_gap")
-    if gap is not None and gap >= GAP:
-        yield (
-            f"The discriminator scores training images {number(gap, 2)} standard deviations above "
-            "test images: it overfits."
-        )
-
-
-def _uncertainty(
+def _indistinct(
     board: Leaderboard, row: Row, rank_by: str, groups: Mapping[str, str]
 ) -> Iterator[str]:
-    column = board.column(rank_by)
-    seeds = len(row.records)
-    failed = [c.key for c in board.columns if 0 < board.cell(row, c).n < seeds]
-    if failed:
-        yield f"Some seeds have no value: {', '.join(failed)}."
-    if not groups:
-        if len(board.values(row, column)) and len(board.models) > 1:
-            plural = "s" if seeds != 1 else ""
-            yield f"Differences in {rank_by} are not testable with {seeds} seed{plural}."
-        return
-    others = [
-        name for name, letters in groups.items()
-        if name != row.name and set(letters) & set(groups.get(row.name, ""))
-    ]  # fmt: skip
-    if others:
+    """That seeds do not distinguish the model from others, or are too few for a test."""
+    letters = set(groups.get(row.name, ""))
+    if others := [n for n, own in groups.items() if n != row.name and letters & set(own)]:
         yield f"Not distinguishable by {rank_by} from {', '.join(others)}."
+    valued = bool(board.values(row, board.column(rank_by)))
+    if not groups and valued and len(board.models) > 1:
+        seeds = f"{len(row.records)} seed{'s' if len(row.records) != 1 else ''}"
+        yield f"Differences in {rank_by} are not testable with {seeds}."
 
 
 def _commands(name: str, settings: Mapping[str, Any]) -> list[str]:

@@ -1,25 +1,14 @@
 """The inputs of the report: the outputs of the other stages, read and checked for completeness."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from evaluation.comparing.leaderboard import Row
+from evaluation.comparing.leaderboard import Leaderboard, Row, leaderboard
 from pipelines.settings import files, paths
 from pipelines.settings.errors import UserError
-
-PICTURES = (
-    "samples",
-    "classes",
-    "reconstructions",
-    "nearest",
-    "interpolations",
-    "traversals",
-    "manifold",
-)
 
 
 @dataclass(frozen=True)
@@ -63,58 +52,52 @@ class Results:
 
 
 def read(selected: Sequence[str], seeds: Sequence[int]) -> Results:
-    """Reads the outputs of all stages; the folders of models that are not selected are ignored.
-
-    Args:
-        selected: The models, in the order of the report.
-        seeds: The training seeds.
+    """Reads the outputs of all stages for the selected models, in the order of the report.
 
     Raises:
         UserError: A file is missing, broken or from other seeds; the stage to run is named.
     """
-    manifest = files.read_json(paths.PREPARE / "manifest.json", "dvc repro prepare")
-    cards = files.read_json(paths.FEATURES / "card.json", "dvc repro features")
-    made_by = "dvc repro references"
-    references = files.read_json(paths.REFERENCES / "rows.json", made_by)
-    models = [_model(name, seeds) for name in selected]
+    references = files.read_json(paths.REFERENCES / "rows.json", "dvc repro references")
     drawn = {name: paths.REFERENCES / f"{name}.png" for name in references["rows"]}
-    pictures = {name: path.read_bytes() for name, path in drawn.items() if path.is_file()}
-    summaries = sorted(paths.STUDY_SUMMARIES.glob("*.json"))
-    studies = [files.read_json(path, f"make tune STUDY={path.stem}") for path in summaries]
-    return Results(models, _references(references), pictures, manifest, cards, studies)
+    return Results(
+        [_model(name, seeds) for name in selected],
+        _references(references),
+        {name: path.read_bytes() for name, path in drawn.items() if path.is_file()},
+        files.read_json(paths.PREPARE / "manifest.json", "dvc repro prepare"),
+        files.read_json(paths.FEATURES / "card.json", "dvc repro features"),
+        [
+            files.read_json(path, f"make tune STUDY={path.stem}")
+            for path in sorted(paths.STUDY_SUMMARIES.glob("*.json"))
+        ],
+    )
 
 
 def _references(stored: Mapping[str, Any]) -> list[Row]:
     """The measured rows, then the values that theory predicts for two sets of real images."""
-    measured = []
+    rows = []
     for name, row in stored["rows"].items():
         records = list(row["records"].values())
-        values = {record["name"]: (record["value"], record["reason"]) for record in records}
-        measured.append(_reference(name, values, records))
-    expected = {key: (value, "not_supported") for key, value in stored["expected_floor"].items()}
-    return [*measured, _reference("expected_floor", expected, [])]
+        values = [(record["name"], record["value"], record["reason"]) for record in records]
+        rows.append(_reference(name, values, records))
+    expected = [(key, value, "not_supported") for key, value in stored["expected_floor"].items()]
+    return [*rows, _reference("expected_floor", expected, [])]
 
 
 def _reference(
     name: str,
-    values: Mapping[str, tuple[float | None, str | None]],
+    values: Iterable[tuple[str, float | None, str | None]],
     records: Sequence[Mapping[str, Any]],
 ) -> Row:
     """A reference is drawn once, so its values have no spread."""
     summary = {
         key: {"mean": value, "std": None, "n": int(value is not None), "reason": reason}
-        for key, (value, reason) in values.items()
+        for key, value, reason in values
     }
     return Row(name, "reference", "reference", {}, summary, {"drawn": records})
 
 
-def read_row(name: str, seeds: Sequence[int], settings: Mapping[str, Any] | None = None) -> Row:
+def read_row(name: str, seeds: Sequence[int]) -> Row:
     """The values of a model.
-
-    Args:
-        name: Name of the model.
-        seeds: The training seeds.
-        settings: The settings of its training, if they were read already.
 
     Raises:
         UserError: A file is missing, broken or from other seeds; the stage to run is named.
@@ -128,7 +111,7 @@ def read_row(name: str, seeds: Sequence[int], settings: Mapping[str, Any] | None
             f"{records_path}: holds seeds {', '.join(records)}, params.yaml asks for "
             f"{', '.join(wanted)}; run `{evaluate}`"
         )
-    cost, settings = summary["cost"], settings or _trained_with(name, seeds[0])
+    cost, settings = summary["cost"], _settings(name, seeds)
     num_images = settings["num_steps"] * settings["batch_size"]
     return Row(
         name,
@@ -140,39 +123,48 @@ def read_row(name: str, seeds: Sequence[int], settings: Mapping[str, Any] | None
     )
 
 
+def board(
+    models: Iterable[Row], references: Sequence[Row] = (), rank_by: str | None = None
+) -> Leaderboard:
+    """The comparison of the models.
+
+    Raises:
+        UserError: Values are not comparable, or `rank_by` is no column with a direction.
+    """
+    try:
+        joined = leaderboard(list(models), references)
+    except ValueError as error:
+        raise UserError(f"{error}; `dvc repro` measures them again") from None
+    try:
+        if rank_by is not None:
+            joined.ranked(rank_by)
+    except ValueError as error:
+        raise UserError(f"params.yaml: report.rank_by: {error}") from None
+    return joined
+
+
+def _settings(name: str, seeds: Sequence[int]) -> dict[str, Any]:
+    path = paths.TRAIN / name / str(seeds[0]) / "config.json"
+    return dict(files.read_json(path, f"dvc repro train@{name}")["settings"])
+
+
 def _model(name: str, seeds: Sequence[int]) -> ModelResult:
-    settings = _trained_with(name, seeds[0])
-    row = read_row(name, seeds, settings)
-    evaluate, train = f"dvc repro evaluate@{name}", f"dvc repro train@{name}"
-    histories = {
-        str(seed): _read_history(paths.TRAIN / name / str(seed) / "history.csv", train)
-        for seed in seeds
-    }
-    pictures, latents = _of_first_seed(paths.EVALUATE / name / str(seeds[0]), evaluate)
-    return ModelResult(row, settings, histories, pictures, latents)
+    folder, evaluate = paths.EVALUATE / name / str(seeds[0]), f"dvc repro evaluate@{name}"
+    row = read_row(name, seeds)
+    histories = {str(seed): _history(name, seed) for seed in seeds}
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; run `{evaluate}`")
+    pictures = {path.stem: path.read_bytes() for path in folder.glob("*.png")}
+    path = folder / "latents.json"
+    latents = files.read_json(path, evaluate) if path.is_file() else None
+    return ModelResult(row, _settings(name, seeds), histories, pictures, latents)
 
 
-def _trained_with(name: str, seed: int) -> dict[str, Any]:
-    """The settings of a model's training."""
-    path = paths.TRAIN / name / str(seed) / "config.json"
-    settings: dict[str, Any] = files.read_json(path, f"dvc repro train@{name}")["settings"]
-    return settings
-
-
-def _read_history(path: Path, made_by: str) -> pd.DataFrame:
+def _history(name: str, seed: int) -> pd.DataFrame:
+    path, train = paths.TRAIN / name / str(seed) / "history.csv", f"dvc repro train@{name}"
     try:
         return pd.read_csv(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run `{made_by}`") from None
+        raise UserError(f"{path}: no such file; run `{train}`") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise UserError(f"{path}: not a table ({error}); run `{made_by}` again") from None
-
-
-def _of_first_seed(folder: Path, made_by: str) -> tuple[dict[str, bytes], dict[str, Any] | None]:
-    """The pictures and the content of latents.json."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; run `{made_by}`")
-    found = {picture: folder / f"{picture}.png" for picture in PICTURES}
-    pictures = {picture: path.read_bytes() for picture, path in found.items() if path.is_file()}
-    path = folder / "latents.json"
-    return pictures, files.read_json(path, made_by) if path.is_file() else None
+        raise UserError(f"{path}: not a table ({error}); run `{train}` again") from None

@@ -1,66 +1,161 @@
-"""Panels of the report: discriminators, independent judges, memorisation."""
+"""Panels of the report: trade-offs, discriminators, independent judges, memorisation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import log, nan
+from types import MappingProxyType
+from typing import Any
 
 from evaluation.comparing.leaderboard import Column, Leaderboard, Row
+from evaluation.comparing.reference_rows import FLOOR
 from evaluation.comparing.tables import REFERENCE_NAMES
-from evaluation.comparing.value_text import number
+from evaluation.comparing.value_text import count, number
 from evaluation.comparing.verdict import COPY_BELOW
-from evaluation.figures import dots as dot_figures
-from evaluation.figures import planes
 from evaluation.figures.calibration import Reliability, pooled, reliability_plot
-from evaluation.figures.dots import Axis, Dots, Level
-from evaluation.figures.planes import Marks, Points
+from evaluation.figures.dots import Axis, Dots, Level, dot_plot
+from evaluation.figures.planes import Marks, Points, plane_plot
 from pipelines.reporting.plots import Look, Plots
 
+COSTS = {
+    "multiply_adds_run": ("training", "multiply-adds spent in training"),
+    "num_parameters": ("size", "parameters, discriminator included"),
+}
 #: Series of a plot, by metric.
 SHARES = {
     "disc_acc_real_train": "real, train split",
     "disc_acc_real_test": "real, test split",
     "disc_acc_fake": "generated",
 }
-AREAS = ("real test over generated", "real train over real test")
+AREAS = {
+    "disc_auroc": "real test over generated",
+    "disc_membership_auroc": "real train over real test",
+}
 FRACTION = (0.0, 1.0)
-CHANCE = Level(0.5, "chance")
-SEEDS = (
-    "Large mark: mean over training seeds; small marks: the seeds; line: Student's 95 % interval "
-    "of the mean."
-)
+CHANCE, NONE = Level(0.5, "chance"), Level(0.0, "none")
+MEANS = "Large mark: mean over training seeds; small marks: the seeds"
+INTERVALS = f"{MEANS}; line: Student's 95 % interval of the mean."
+FRONTIER = "Solid line: no model has better means in both than the models on the line."
 
 
-def judges(
-    board: Leaderboard, rank_by: str, extractors: Sequence[str], marks: Mapping[str, Look]
-) -> list[Plots]:
-    """The discriminator of each GAN, and judges that no model was trained against.
+def panels(
+    board: Leaderboard, rank_by: str, extractors: Sequence[str], looks: Mapping[str, Look]
+) -> dict[str, tuple[str, list[Plots]]]:
+    """The title of each panel and its groups of plots, by id; a panel without values has none.
 
     Args:
         board: The comparison.
         rank_by: The column that orders the models.
         extractors: Names of the feature extractors.
-        marks: Colour and marker of each model.
+        looks: Colour and marker of each model.
     """
-    return _discriminators(board, rank_by, marks) + _independent(board, rank_by, extractors)
+    judges = [_discriminators(board, rank_by, looks), _independent(board, rank_by, extractors)]
+    groups = {
+        "tradeoffs": ("Trade-offs", tradeoffs(board, rank_by, looks)),
+        "judges": ("Discriminators and judges", judges),
+        "memorisation": ("Memorisation", [_memorisation(board, rank_by, extractors, looks)]),
+    }
+    return {key: (title, [g for g in all_ if g.plots]) for key, (title, all_) in groups.items()}
 
 
-def _discriminators(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> list[Plots]:
-    none, areas = Level(0.0, "none"), {"disc_auroc": AREAS[0], "disc_membership_auroc": AREAS[1]}
-    gap = Axis("real train minus real test, in standard deviations", [none])
-    drawn = [
-        _dots(board, rank_by, SHARES, "Accuracy", Axis("share", [CHANCE], FRACTION)),
-        _dots(board, rank_by, areas, "AUROC", Axis("AUROC", [CHANCE], FRACTION)),
-        _dots(board, rank_by, {"disc_gap": "gap"}, "Overfitting gap", gap),
-        _dots(
-            board,
-            rank_by,
-            {"disc_ece": "error"},
-            "Calibration",
-            Axis("expected calibration error", [none], FRACTION),
-        ),
-        _reliability(board, rank_by, marks),
+def _group(title: str, caption: str, plots: Iterable[str]) -> Plots:
+    return Plots(title, caption, [plot for plot in plots if plot])
+
+
+def tradeoffs(board: Leaderboard, rank_by: str, looks: Mapping[str, Look]) -> list[Plots]:
+    """Rate against distortion, and the ranking metric against reconstruction and against cost."""
+    costs = [row.cost["multiply_adds_run"] for row in board.models]
+    rate_distortion = (
+        "Rate is the information of the code about an image, distortion the information that the "
+        "decoder still needs. Dotted lines join equal sums of the two, which are minus the ELBO: "
+        "closer to the lower left corner is a tighter bound; along a line, nats move between code "
+        f"and decoder. {FRONTIER} {MEANS}. A plane shows models of one likelihood only: the same "
+        "observation model, all conditional or none."
+    )
+    quality = (
+        "Shows whether good reconstructions or a costly training come with good samples. "
+        f"{MEANS}. In the plot of reconstructions, the area of a mark grows with the logarithm of "
+        f"the training cost, from {count(min(costs))} to {count(max(costs))} multiply-adds, and "
+        f"models that do not reconstruct are in the strip on the right. {FRONTIER}"
+    )
+    return [
+        _group("Rate-distortion plane", rate_distortion, _rate_distortion(board, looks)),
+        _group("What quality costs", quality, _quality(board, board.column(rank_by), looks)),
     ]
-    plots = [plot for plot in drawn if plot]
-    if not plots:
-        return []
+
+
+def _rate_distortion(board: Leaderboard, looks: Mapping[str, Look]) -> list[str]:
+    """One plane per likelihood: nats of different likelihoods are not comparable."""
+    rates, distortions = (
+        {column.observation: column for column in board.columns if column.metric == metric}
+        for metric in ("rate", "distortion")
+    )
+    plots = []
+    for seen in (observation for observation in rates if observation in distortions):
+        pairs = [(r, board.pairs_of_seeds(r, rates[seen], distortions[seen])) for r in board.models]
+        title = f"Rate and distortion{f', {seen}' if seen else ''}"
+        labels = ("rate (nats/image)", "distortion (nats/image)")
+        lines = Marks(frontier="lower", equal_sums=True)
+        plots.append(_plane(pairs, looks, title, labels, lines))
+    return plots
+
+
+def _quality(board: Leaderboard, ranking: Column, looks: Mapping[str, Look]) -> list[str]:
+    """Samples against reconstructions, with the cost as the area of a mark, and against costs."""
+    plots = []
+    floor = next((board.cell(r, ranking).mean for r in board.references if r.name == FLOOR), None)
+    y_label = f"{ranking.key} {ranking.arrow}"
+    values = [(row, board.values(row, ranking)) for row in board.models]
+    mse = next((column for column in board.columns if column.metric == "mse"), None)
+    if mse is not None and board.families(mse):
+        pairs = [
+            (row, [(nan, value) for value in own])  # in the strip beside the plane
+            if board.cell(row, mse).mean is None
+            else (row, board.pairs_of_seeds(row, mse, ranking))
+            for row, own in values
+        ]
+        title, labels = (
+            f"{ranking.key}, {mse.key} and training",
+            (f"{mse.key} {mse.arrow}", y_label),
+        )
+        marks = Marks(floor=floor, strip="no\nreconstruction")
+        costs = {row.name: log(row.cost["multiply_adds_run"]) for row in board.models}
+        low, high = min(costs.values()), max(costs.values())
+        weights = {name: (cost - low) / (high - low or 1) for name, cost in costs.items()}
+        plots.append(_plane(pairs, looks, title, labels, marks, weights))
+    for key, (cost, label) in COSTS.items():
+        pairs = [(row, [(float(row.cost[key]), value) for value in own]) for row, own in values]
+        marks = Marks(floor=floor, frontier="higher" if ranking.higher_is_better else "lower")
+        title, labels = f"{ranking.key} and {cost}", (label, y_label)
+        plots.append(_plane(pairs, looks, title, labels, marks))
+    return plots
+
+
+def _plane(
+    pairs: Iterable[tuple[Row, Sequence[tuple[float, float]]]],
+    looks: Mapping[str, Look],
+    title: str,
+    labels: tuple[str, str],
+    marks: Marks,
+    weights: Mapping[str, float] = MappingProxyType({}),
+) -> str:
+    """A plot of the rows that have (x, y) pairs of seeds; empty if no model has any."""
+    points = [
+        Points(
+            _name(row),
+            looks[row.name].style if row.name in looks else None,
+            own,
+            weights.get(row.name),
+        )
+        for row, own in pairs
+        if own
+    ]
+    if all(point.style is None for point in points):
+        return ""
+    return plane_plot(points, title, labels, marks)
+
+
+def _discriminators(board: Leaderboard, rank_by: str, looks: Mapping[str, Look]) -> Plots:
+    gap = Axis("real train minus real test, in standard deviations", [NONE])
+    error = Axis("expected calibration error", [NONE], FRACTION)
     caption = (
         "An overfitted discriminator scores training images above test images: higher accuracy on "
         "training images, gap above 0, AUROC of train over test above 0.5. An accuracy of 0.5 on "
@@ -68,88 +163,90 @@ def _discriminators(board: Leaderboard, rank_by: str, marks: Mapping[str, Look])
         "rank models. A critic's scores are not probabilities: it has an AUROC and a gap only. "
         "Reliability: on the diagonal the probabilities are correct; steeper than the diagonal is "
         "under-confident, flatter is over-confident; the area of a mark is its share of the "
-        f"images, all seeds pooled. {SEEDS}"
+        f"images, all seeds pooled. {INTERVALS}"
     )
-    return [Plots("The models' own discriminators", caption, [], plots)]
+    plots = [
+        _dots(board, rank_by, SHARES, "Accuracy", Axis("share", [CHANCE], FRACTION)),
+        _dots(board, rank_by, AREAS, "AUROC", Axis("AUROC", [CHANCE], FRACTION)),
+        _dots(board, rank_by, {"disc_gap": "gap"}, "Overfitting gap", gap),
+        _dots(board, rank_by, {"disc_ece": "error"}, "Calibration", error),
+        _reliability(board, rank_by, looks),
+    ]
+    return _group("The models' own discriminators", caption, plots)
 
 
-def _reliability(board: Leaderboard, rank_by: str, marks: Mapping[str, Look]) -> str:
+def _reliability(board: Leaderboard, rank_by: str, looks: Mapping[str, Look]) -> str:
     """Reliability of the discriminators' probabilities, on half real and half generated images."""
     models = []
     for row in board.ranked(rank_by):
-        calibrations = [
-            record["params"]
-            for records in row.records.values()
-            for record in records
-            if record["name"] == "disc_ece"
-        ]
         # With several sets of samples, the by-products belong to the first set.
-        seeds = [params.get("first_set", params).get("reliability") for params in calibrations]
+        seeds = [
+            params.get("first_set", params).get("reliability")
+            for params in _params(row, "disc_ece")
+        ]
         if bins := [of_seed for of_seed in seeds if of_seed]:
-            models.append(Reliability(row.name, marks[row.name].style, pooled(bins)))
+            models.append(Reliability(row.name, looks[row.name].style, pooled(bins)))
     return reliability_plot(models, "Reliability") if models else ""
 
 
-def _independent(board: Leaderboard, rank_by: str, extractors: Sequence[str]) -> list[Plots]:
+def _params(row: Row, metric: str) -> list[Mapping[str, Any]]:
+    """The by-products of a metric, one entry per seed."""
+    records = (record for of_seed in row.records.values() for record in of_seed)
+    return [record["params"] for record in records if record["name"] == metric]
+
+
+def _independent(board: Leaderboard, rank_by: str, extractors: Sequence[str]) -> Plots:
     series = {"c2st_pixel": "network on pixels"}
     series |= {f"c2st_{name}": f"linear judge, {name} features" for name in extractors}
     series |= {f"nn1_{name}": f"nearest neighbour, {name} features" for name in extractors}
-    axis = Axis("accuracy", [CHANCE], FRACTION)
-    plot = _dots(board, rank_by, series, "Accuracy of independent judges", axis, True)
     caption = (
         "Classifiers of real against generated images, trained for this comparison only and tested "
         "on other images. 0.5: the images of the model are not distinguishable from real ones. A "
-        f"nearest-neighbour accuracy below 0.5 indicates copies. {SEEDS}"
+        f"nearest-neighbour accuracy below 0.5 indicates copies. {INTERVALS}"
     )
-    return [Plots("Independent judges", caption, [], [plot])] if plot else []
+    title, axis = "Accuracy of independent judges", Axis("accuracy", [CHANCE], FRACTION)
+    return _group("Independent judges", caption, [_dots(board, rank_by, series, title, axis, True)])
 
 
-def memorisation(
-    board: Leaderboard, rank_by: str, extractors: Sequence[str], marks: Mapping[str, Look]
-) -> list[Plots]:
+def _memorisation(
+    board: Leaderboard, rank_by: str, extractors: Sequence[str], looks: Mapping[str, Look]
+) -> Plots:
     """Whether samples are copies of training images, in pixels and in features."""
-    plots = [_copies(board, name, marks) for name in extractors]
-    spaces = ("pixel", *extractors)
+    plots = [_copies(board, name, looks) for name in extractors]
     for metric, title, label, log_from in (
         ("authpct", "Authentic images", "share of images that are not near-copies", None),
         ("copy_share", "Suspiciously close images", "share closer than 99 % of held-out", 0.01),
     ):
-        series = {f"{metric}_{space}": _space(space) for space in spaces}
+        series = {f"{metric}_{name}": f"{name} features" for name in extractors}
+        series = {f"{metric}_pixel": "pixels", **series}
         levels = [
-            Level(value, f"held-out images, {name}", name)
+            Level(float(params[0]["held_out"]), f"held-out images, {name}", name)
             for key, name in series.items()
-            if (value := _held_out(board, key)) is not None
+            # The same for every model.
+            if (params := [p for row in board.models for p in _params(row, key) if "held_out" in p])
         ]
         axis = Axis(label, levels, FRACTION, log_from)
-        plots.append(_dots(board, rank_by, series, title, axis, True))
-    drawn = [plot for plot in plots if plot]
-    if not drawn:
-        return []
+        plots.append(_dots(board, rank_by, series, title, axis, references=True))
     caption = (
         "C_T compares the distances of samples to the training images with those of held-out "
         f"images: 0 is like held-out images, below {number(COPY_BELOW, 0)} is closer by more than "
         "chance. Closer in pixels only means blurred images, in features only similar images; "
         "copies are closer in both (shaded corner). Fewer authentic images, or more suspiciously "
         "close ones, than among held-out images also indicate copies. Hollow marks: reference "
-        f"rows. {SEEDS}"
+        f"rows. {INTERVALS}"
     )
-    return [Plots("Copies of training images", caption, [], drawn)]
+    return _group("Copies of training images", caption, plots)
 
 
-def _copies(board: Leaderboard, extractor: str, marks: Mapping[str, Look]) -> str:
-    columns = _columns(board)
+def _copies(board: Leaderboard, extractor: str, looks: Mapping[str, Look]) -> str:
+    columns = {column.key: column for column in board.columns}
     pixel, feature = columns.get("ct_pixel"), columns.get(f"ct_{extractor}")
     if pixel is None or feature is None:
         return ""
-    points = []
-    for row in (*board.models, *board.references):
-        if pairs := board.pairs_of_seeds(row, pixel, feature):
-            style = marks[row.name].style if row.name in marks else None
-            points.append(Points(_name(row), style, pairs))
-    if not any(point.style is not None for point in points):
-        return ""
-    return planes.plane_plot(
-        points,
+    rows = (*board.models, *board.references)
+    return _plane(
+        [(row, board.pairs_of_seeds(row, pixel, feature)) for row in rows],
+        looks,
         f"C_T in pixels and in {extractor} features",
         ("C_T, pixels", f"C_T, {extractor} features"),
         Marks(shaded=(COPY_BELOW, "copies")),
@@ -165,40 +262,18 @@ def _dots(
     references: bool = False,
 ) -> str:
     """A plot of some metrics; empty if no model has a value of any of them."""
-    columns = _columns(board)
-
-    def dots(row: Row) -> Dots:
-        values = {
-            name: board.values(row, columns[metric])
-            for metric, name in series.items()
-            if metric in columns
-        }
-        return Dots(_name(row), values)
-
-    rows = [dots(row) for row in board.ranked(rank_by)]
-    if not any(any(row.series.values()) for row in rows):
+    columns = {series[c.key]: c for c in board.columns if c.key in series}
+    rows = [
+        Dots(
+            _name(row),
+            {name: board.values(row, columns[name]) for name in series.values() if name in columns},
+        )
+        for row in (*board.ranked(rank_by), *(board.references if references else ()))
+    ]
+    if not any(any(row.series.values()) for row in rows[: len(board.models)]):
         return ""
-    rows += [dots(row) for row in board.references if references]
-    return dot_figures.dot_plot(rows, title, axis)
-
-
-def _columns(board: Leaderboard) -> dict[str, Column]:
-    return {column.key: column for column in board.columns}
-
-
-def _held_out(board: Leaderboard, metric: str) -> float | None:
-    """The value of held-out images against the training images; the same for every model."""
-    for row in board.models:
-        for records in row.records.values():
-            for record in records:
-                if record["name"] == metric and "held_out" in record["params"]:
-                    return float(record["params"]["held_out"])
-    return None
+    return dot_plot(rows, title, axis)
 
 
 def _name(row: Row) -> str:
     return REFERENCE_NAMES.get(row.name, row.name) if row.family == "reference" else row.name
-
-
-def _space(name: str) -> str:
-    return "pixels" if name == "pixel" else f"{name} features"

@@ -13,57 +13,17 @@ from pipelines.reporting import plots
 from pipelines.reporting.inputs import Results
 from pipelines.reporting.plots import Look
 
-CAPTIONS = {
-    "samples": (
-        "Samples",
-        "Uncurated samples, drawn with the same seed for every model. Grey pictures have 16 levels "
-        "on this page and 256 in outputs/evaluate/.",
-    ),
-    "classes": (
-        "Classes",
-        "Samples of the conditional models: one class per row, the same latent codes in all rows.",
-    ),
-    "reconstructions": (
-        "Reconstructions",
-        "The same test images for every model: each row of originals is above the row of their "
-        "reconstructions. Models without an encoder have none.",
-    ),
-    "nearest": (
-        "Nearest training images",
-        "The samples closest to a training image, in pixels: each row of samples is above the row "
-        "of their neighbours. A copy would equal its neighbour in every pixel.",
-    ),
-    "interpolations": (
-        "Interpolations",
-        "From one latent code to another in equal steps; with a conditional model, each row keeps "
-        "its class.",
-    ),
-    "traversals": (
-        "Traversals",
-        "One latent dimension per row, the largest rate first, at most 16: from -2.5 to 2.5, with "
-        "the other dimensions at 0. If nothing changes in a row, the model does not use this "
-        "dimension. An autoencoder and a VampPrior have no rates: the largest variance of the code "
-        "first, and 2.5 standard deviations to either side of its mean over the test images. A "
-        "conditional model keeps the class of the first test image.",
-    ),
-    "rates": (
-        "Rate of each dimension",
-        "The average information of a latent dimension about an image, KL(q(z|x) || p(z)) on the "
-        "test split; the sum is the rate of the table. A hollow, crossed bar is an inactive "
-        "dimension: its mean varies by less than 0.01 over the images. Many inactive dimensions "
-        "mean posterior collapse.",
-    ),
-    "plane": (
-        "Latent plane",
-        "Models with two latent dimensions: images at the quantiles of the prior, evenly spaced in "
-        "probability, z_0 to the right and z_1 upwards, and the codes of test images. The images "
-        "of a conditional model have the class of the first test image.",
-    ),
+#: Galleries of the page by key: title and name of the pictures. `texts.j2` has their captions.
+GALLERIES = {
+    "samples": ("Samples", "samples"),
+    "classes": ("Classes", "classes"),
+    "reconstructions": ("Reconstructions", "reconstructions"),
+    "nearest": ("Nearest training images", "nearest"),
+    "interpolations": ("Interpolations", "interpolations"),
+    "traversals": ("Traversals", "traversals"),
+    "rates": ("Rate of each dimension", "rates"),
+    "plane": ("Latent plane", "manifold"),
 }
-
-#: The picture of a gallery if its name differs.
-PICTURES = {"plane": "manifold"}
-
 #: Grey levels of pictures on the page; more would be hardly visible and double its size.
 LEVELS = 16
 
@@ -112,8 +72,7 @@ def galleries(
     stored = {model.row.name: model.pictures for model in results.models}
     ranked = [row.name for row in board.ranked(rank_by)]
     filled = []
-    for key, (title, caption) in CAPTIONS.items():
-        picture = PICTURES.get(key, key)
+    for key, (title, picture) in GALLERIES.items():
         shown = []
         for name in ranked:
             if picture in stored[name]:
@@ -121,6 +80,5 @@ def galleries(
             if name in drawn.get(key, {}):
                 shown.append({"name": name, "plot": drawn[key][name]})
         if shown:
-            gallery = {"key": key, "title": title, "caption": caption, "pictures": shown}
-            filled.append(gallery)
+            filled.append({"key": key, "title": title, "pictures": shown})
     return filled

@@ -23,12 +23,12 @@ class Look:
 
 @dataclass(frozen=True)
 class Plots:
-    """Plots with one heading and one key: SVG elements and the names of their models."""
+    """SVG elements with one heading, and the names of the models in their key."""
 
     title: str
     caption: str
-    names: Sequence[str]
     plots: Sequence[str]
+    names: Sequence[str] = ()
 
 
 def looks(board: Leaderboard) -> dict[str, Look]:
@@ -85,7 +85,7 @@ def _curve_group(
         plots.append(svg.curve_plot(lines, name, "epoch"))
     title = f"{family.upper()}s" + (f": {likelihood}" if likelihood else "")
     caption = "Validation split; line: mean of the seeds, band: their range."
-    return Plots(title, caption, [model.row.name for model in models], plots)
+    return Plots(title, caption, plots, [model.row.name for model in models])
 
 
 def rates(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> dict[str, str]:
