@@ -3,10 +3,10 @@
 log q(z | x) - log p(z) is the sum of `mutual_information` (log q(z | x) - log q(z)),
 `total_correlation` (log q(z) - sum_d log q(z_d)) and `dimension_wise_kl` (sum_d log q(z_d) -
 log p(z)), with q(z) the mixture of the posteriors of all training images (Chen et al. 2018, arXiv
-1802.04942, Eq. 2). q(z) is estimated from B codes, in the fewest blocks of at most 1,000 whose sizes
-differ by one at most: the posterior of the code itself has weight 1/N, every other one
-(N - 1) / (N (B - 1)). The estimate is biased for few codes: the mutual information cannot exceed the
-log of the number of training images. All are diagnostics.
+1802.04942, Eq. 2). q(z) is estimated from B codes, in blocks of at most 1,000 whose sizes differ by
+one at most: the posterior of the code itself has weight 1/N, every other one (N - 1) / (N (B - 1)).
+The estimate is biased for few codes: the mutual information cannot exceed the log of the number of
+training images. All are diagnostics.
 
 `gaussian_total_correlation` is the total correlation of a normal distribution with the covariance
 of the codes, as in disentanglement_lib (Locatello et al. 2019, arXiv 1811.12359). It measures only
