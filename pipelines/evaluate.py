@@ -10,7 +10,6 @@ reconstructions.png and the files of `pipelines.pictures.latents`), the summary 
 
 import functools
 from pathlib import Path
-from typing import Any
 
 from evaluation.measuring.records import summarise
 from evaluation.plan import as_text, plan
@@ -26,18 +25,8 @@ from pipelines.settings.errors import exit_on_user_error
 from pipelines.settings.resolved import EvaluateSettings
 from pipelines.settings.sections import Evaluate
 from pipelines.training import workers
-from pipelines.training.measuring import Measured, Measurement, measure_all, settings_of
-from pipelines.training.progress import Progress
+from pipelines.training.measuring import MeasuringJob, measure_all, settings_of
 from pipelines.training.weights import MADE_BY, read_model
-
-
-def load_model(name: str, seed: int, device: str = "cpu") -> GenerativeModel:
-    """Reads a trained model, in evaluation mode, from `outputs/train/`.
-
-    Raises:
-        UserError: The model has not been trained, or a file is damaged.
-    """
-    return read_model(paths.TRAIN / name / str(seed), f"{MADE_BY} train@{name}", device)
 
 
 def draw(
@@ -48,16 +37,7 @@ def draw(
     evaluation: Evaluation,
     real: Real,
 ) -> None:
-    """Draws the pictures of one seed.
-
-    Args:
-        section: Section `evaluate`.
-        training: Output folder of the training.
-        folder: Folder for the pictures.
-        model: The model, in evaluation mode.
-        evaluation: The measurement of the model.
-        real: The real images of the measurement.
-    """
+    """Draws the pictures of one seed, whose training has the output folder `training`."""
     assert evaluation.samples is not None  # every kind samples
     test = Split(real.reference.images, real.reference.labels)
     shown = evaluation.samples[: section.grid_images]
@@ -78,20 +58,9 @@ def evaluate_model(settings: EvaluateSettings) -> None:
     """
     name, section = settings.model, settings.evaluate
     device = workers.choose_device(settings.device)
-    counts = dict.fromkeys(settings.seeds, len(section.metrics))
-    with (
-        Progress(f"evaluate {name}", counts, "metric") as progress,
-        files.new_folder(paths.EVALUATE / name) as folder,
-    ):
-
-        def handle(measurement: Measurement, message: Any) -> None:
-            if isinstance(message, Measured):
-                progress.finish(measurement.seed)
-            else:
-                progress.update(measurement.seed, section.metrics.index(message), metric=message)
-
-        measurements = [
-            Measurement(
+    with files.new_folder(paths.EVALUATE / name) as folder:
+        jobs = [
+            MeasuringJob(
                 model=name,
                 seed=seed,
                 folder=(training := paths.TRAIN / name / str(seed)),
@@ -102,7 +71,7 @@ def evaluate_model(settings: EvaluateSettings) -> None:
             )
             for seed in settings.seeds
         ]
-        results = measure_all(measurements, device, settings.threads, handle)
+        results = measure_all("evaluate", jobs, device, settings.threads)
         by_seed = {str(s): result for s, result in zip(settings.seeds, results, strict=True)}
         card = {"model": name, "kind": results[0].kind, "family": results[0].family}
         records = {seed: result.records for seed, result in by_seed.items()}
@@ -115,13 +84,14 @@ def evaluate_model(settings: EvaluateSettings) -> None:
 
 def planned(settings: EvaluateSettings) -> str:
     """The metrics that `evaluate_model` would compute, as a table."""
-    model = load_model(settings.model, settings.seeds[0])
+    name, seeds = settings.model, settings.seeds
+    model = read_model(paths.TRAIN / name / str(seeds[0]), f"{MADE_BY} train@{name}")
     extractors = load_extracted(settings.features).extractors
-    run_settings = settings_of(settings.evaluate, settings.seeds[0])
+    run_settings = settings_of(settings.evaluate, seeds[0])
     rows = plan(model, settings.evaluate.metrics, extractors, run_settings)
     n = min(len(splits.load_split("test").images), settings.evaluate.max_samples)
-    seeds = ", ".join(map(str, settings.seeds))
-    return f"{as_text(rows)}\n{n:,} images on each side, training seeds {seeds}"
+    training_seeds = ", ".join(map(str, seeds))
+    return f"{as_text(rows)}\n{n:,} images on each side, training seeds {training_seeds}"
 
 
 EXAMPLES = """\

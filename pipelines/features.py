@@ -9,7 +9,7 @@ extractor is missing, its card contains the reason, and its metrics are null.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,9 @@ from evaluation.measuring.classifier import (
     describe,
     train_classifier,
 )
-from evaluation.measuring.extractors import (
-    Extractor,
-    FeatureExtractor,
-    MissingExtractor,
-)
+from evaluation.measuring.extractors import Extractor, FeatureExtractor, MissingExtractor
 from pipelines.data import splits
-from pipelines.data.extractor_files import save_extractor, save_features
-from pipelines.data.extractors import open_inception
+from pipelines.data.extractors import open_inception, save_extractor, save_features
 from pipelines.data.splits import Split
 from pipelines.settings import command_line, files, paths, resolved, resolving
 from pipelines.settings.errors import UserError, exit_on_user_error
@@ -36,54 +31,6 @@ from pipelines.settings.sections import Features
 from pipelines.training.progress import Progress
 
 NO_LABELS = "the data has no labels to train a classifier with"
-
-
-def train(
-    images: LabelledImages, num_classes: int, settings: Features, seeds: Sequence[int]
-) -> list[Extractor]:
-    """Trains the classifier and its replicas.
-
-    Args:
-        images: The train split's images (N, C, H, W) in [0, 1] and labels (N,).
-        num_classes: Number of classes.
-        settings: Section `features`.
-        seeds: For each classifier the seed of its weights and batches.
-
-    Raises:
-        UserError: A training diverged.
-    """
-    epochs, classifier = dict.fromkeys(seeds, settings.epochs), classifier_settings(settings)
-    with Progress("features", epochs, "epoch") as progress:
-
-        def train_one(seed: int) -> Extractor:
-            def show(epoch: int, loss: float) -> None:
-                progress.update(seed, epoch, loss=f"{loss:.3f}")
-
-            progress.update(seed, 0)
-            extractor = train_classifier(*images, num_classes, classifier, seed, show)
-            progress.finish(seed)
-            return extractor
-
-        try:
-            return [train_one(seed) for seed in seeds]
-        except ValueError as error:
-            raise UserError(f"features: {error}") from None
-
-
-def classifier_settings(settings: Features) -> ClassifierSettings:
-    """The settings of the classifier in section `features`, without the seed."""
-    names = ClassifierSettings.__dataclass_fields__
-    return ClassifierSettings(**settings.model_dump(include=set(names)))
-
-
-def warning(accuracy: float, minimum: float) -> str | None:
-    """A warning if the test accuracy is below the minimum, else None."""
-    if accuracy >= minimum:
-        return None
-    return (
-        f"the extractor's test accuracy {accuracy:.3f} is below features.min_accuracy "
-        f"{minimum}: metrics in feature space are unreliable"
-    )
 
 
 def make(
@@ -103,25 +50,18 @@ def make(
         UserError: The data is missing, a training diverged, or the file of weights is wrong.
     """
     data = {name: splits.load_split(name, prepared) for name in splits.SPLITS}
-    manifest = splits.load_manifest(prepared)["splits"]
-    hashes = {name: part["sha256"] for name, part in manifest.items()}
+    manifest = splits.load_manifest(prepared)
+    cards: dict[str, dict[str, Any]] = {}
     with files.new_folder(folder or paths.FEATURES) as new:
-        cards: dict[str, dict[str, Any]] = {
-            name: _classifier(data, settings, prepared, hashes, new)
-            if name == "classifier"
-            else _inception(data, settings, hashes, new)
-            for name in dict.fromkeys(settings.extractors)
-        }
+        for name in dict.fromkeys(settings.extractors):
+            make_one = _classifier if name == "classifier" else _inception
+            cards[name] = make_one(data, settings, manifest, new)
         files.write_json(new / "card.json", cards)
     return cards
 
 
 def _classifier(
-    data: dict[str, Split],
-    settings: Features,
-    prepared: Path | None,
-    hashes: dict[str, str],
-    new: Path,
+    data: Mapping[str, Split], settings: Features, manifest: Mapping[str, Any], new: Path
 ) -> dict[str, Any]:
     labelled = {
         name: (split.images, split.labels)
@@ -130,24 +70,53 @@ def _classifier(
     }
     if not labelled:
         return _missing("no_extractor", NO_LABELS)
-    num_classes = splits.load_manifest(prepared)["num_classes"]
+    names = set(ClassifierSettings.__dataclass_fields__)
+    classifier = ClassifierSettings(**settings.model_dump(include=names))
     seeds = range(settings.seed, settings.seed + 1 + settings.replicas)
-    extractor, *replicas = train(labelled["train"], num_classes, settings, seeds)
+    extractor, *replicas = _train(labelled["train"], manifest["num_classes"], classifier, seeds)
     save_extractor(extractor, new / "classifier" / "extractor.safetensors")
     for seed, replica in zip(seeds[1:], replicas, strict=True):
         save_extractor(replica, new / "replicas" / f"{seed}.safetensors")
-    features = _features(extractor, data, hashes, new)
-    card = describe(extractor, labelled, features, classifier_settings(settings), settings.seed)
-    return {**card, "warning": warning(card["accuracy"]["test"], settings.min_accuracy)}
+    features = _features(extractor, data, manifest, new)
+    card = describe(extractor, labelled, features, classifier, settings.seed)
+    accuracy, warning = card["accuracy"]["test"], None
+    if accuracy < settings.min_accuracy:
+        warning = (
+            f"the extractor's test accuracy {accuracy:.3f} is below features.min_accuracy "
+            f"{settings.min_accuracy}: metrics in feature space are unreliable"
+        )
+    return {**card, "warning": warning}
+
+
+def _train(
+    images: LabelledImages, num_classes: int, settings: ClassifierSettings, seeds: Sequence[int]
+) -> list[Extractor]:
+    """Trains the classifier and its replicas, one for each seed."""
+    extractors = []
+    epochs = {f"seed {seed}": settings.epochs for seed in seeds}
+    with Progress("features", epochs, "epoch") as progress:
+        for seed, key in zip(seeds, epochs, strict=True):
+
+            def show(epoch: int, loss: float, key: str = key) -> None:
+                progress.update(key, epoch, loss=loss)
+
+            progress.update(key, 0)
+            try:
+                trained = train_classifier(*images, num_classes, settings, seed, show)
+            except ValueError as error:
+                raise UserError(f"features: {error}") from None
+            extractors.append(trained)
+            progress.finish(key)
+    return extractors
 
 
 def _inception(
-    data: dict[str, Split], settings: Features, hashes: dict[str, str], new: Path
+    data: Mapping[str, Split], settings: Features, manifest: Mapping[str, Any], new: Path
 ) -> dict[str, Any]:
     extractor = open_inception(settings)
     if isinstance(extractor, MissingExtractor):
         return _missing(extractor.reason, "its file of weights is missing")
-    features = _features(extractor, data, hashes, new)
+    features = _features(extractor, data, manifest, new)
     return {
         "extractor": f"sha256:{extractor.sha256}",
         "name": extractor.name,
@@ -161,12 +130,13 @@ def _missing(reason: str, text: str) -> dict[str, Any]:
 
 
 def _features(
-    extractor: FeatureExtractor, data: dict[str, Split], hashes: dict[str, str], new: Path
+    extractor: FeatureExtractor, data: Mapping[str, Split], manifest: Mapping[str, Any], new: Path
 ) -> dict[str, torch.Tensor]:
     features = {name: extractor.features(split.images) for name, split in data.items()}
     for name, values in features.items():
         path = new / extractor.name / f"{name}.safetensors"
-        save_features(values, path, extractor=extractor.sha256, images=hashes[name])
+        images = manifest["splits"][name]["sha256"]
+        save_features(values, path, extractor=extractor.sha256, images=images)
     return features
 
 

@@ -25,14 +25,14 @@ Indices = npt.NDArray[np.int64]
 
 
 def split_indices(source: Source, settings: Prepare) -> dict[str, Indices]:
-    """Draws the splits.
+    """Draws the splits: for each the shuffled indices of its images in `source.images`.
 
     params.yaml uses a random split, because a stratified split biases every distance between real
     images down, so that a good model looks worse than it is. An official test set, if the data set
     has one, is the test split.
 
-    Returns:
-        For each split the shuffled indices of its images in `source.images`.
+    Raises:
+        UserError: A stratified split of data without labels.
     """
     rng = np.random.default_rng(settings.split_seed)
     indices = np.arange(len(source.images))
@@ -44,14 +44,13 @@ def split_indices(source: Source, settings: Prepare) -> dict[str, Indices]:
     fractions = {"valid": settings.valid_fraction}
     if not len(test):
         fractions["test"] = settings.test_fraction
-    stratified = settings.split_design == "stratified"
-    if stratified and source.labels is None:
-        raise UserError(
-            "params.yaml: prepare.split_design: 'stratified' needs labels, and "
-            f"{settings.dataset} has none; use 'random'"
-        )
     groups = [pool]
-    if stratified and source.labels is not None:
+    if settings.split_design == "stratified":
+        if source.labels is None:
+            raise UserError(
+                "params.yaml: prepare.split_design: 'stratified' needs labels, and "
+                f"{settings.dataset} has none; use 'random'"
+            )
         groups = [pool[source.labels[pool] == c] for c in np.unique(source.labels[pool])]
     parts: dict[str, list[Indices]] = {name: [] for name in SPLITS}
     for group in groups:
@@ -91,14 +90,9 @@ def check_classes(source: Source, splits: Mapping[str, Indices]) -> None:
 
 
 def make(settings: Prepare, folder: Path | None = None) -> dict[str, Any]:
-    """Reads a data set, splits it and writes the arrays and the manifest.
+    """Reads a data set, splits it, writes the arrays and the manifest, and returns the manifest.
 
-    Args:
-        settings: Section `prepare`.
-        folder: Output folder, which is replaced (default: that of the pipeline).
-
-    Returns:
-        The manifest.
+    The output folder, by default that of the pipeline, is replaced.
 
     Raises:
         UserError: The data is missing, or a class has no image in a split.

@@ -7,7 +7,6 @@ a row); and `outputs/timing/references.json` (seconds per row).
 
 import functools
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from evaluation.measuring.moments import covariance, frechet_floor
 from evaluation.measuring.real_images import RealImages
 from evaluation.measuring.records import UnavailableError
 from evaluation.runner import Settings, evaluate_images, metrics_of_images
-from pipelines.data import splits
-from pipelines.data.extractors import Extracted, load_extracted, real_images
+from pipelines.data.extractors import Extracted
+from pipelines.data.prepared import Prepared
 from pipelines.settings import command_line, files, paths, resolving
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.settings.resolved import ReferencesSettings
@@ -30,33 +29,38 @@ from pipelines.training.progress import Progress
 SHOWN = 8
 
 
-def measure_row(settings: ReferencesSettings, folder: Path, row: str, send: workers.Send) -> None:
+def measure_row(
+    settings: ReferencesSettings, folder: Path, row: str, send: workers.Send
+) -> tuple[dict[str, Any], float]:
     """Measures one row in a worker process and draws its first images.
 
     Args:
         settings: The settings of the stage.
         folder: The new output folder.
         row: A key of `reference_rows.ROWS`.
-        send: Receives the name of each metric when it starts, and at the end the entry of
-            rows.json with the seconds.
+        send: Receives the name of each metric when it starts.
+
+    Returns:
+        The entry of rows.json, and the seconds.
     """
     start = time.monotonic()
-    extracted, real = _real(settings)
-    num = min(len(real["test"].images), settings.evaluate.max_samples)
+    data = Prepared.of_pipeline(settings.features)
+    extracted = data.extracted()
+    test, train, valid = data.real(extracted, "test")
+    assert valid is not None  # the reference is another split
+    num = min(len(test.images), settings.evaluate.max_samples)
     seed = settings.evaluate.sample_seed
-    sources = reference_rows.Sources(real["valid"], real["train"], num)
     try:
-        images, labels = reference_rows.make(row, sources, seed)
+        images, labels = reference_rows.make(row, reference_rows.Sources(valid, train, num), seed)
     except UnavailableError as error:
-        send(({"records": {}, "reason": str(error)}, time.monotonic() - start))
-        return
+        return {"records": {}, "reason": str(error)}, time.monotonic() - start
     evaluation = evaluate_images(
         images,
         metrics_of_images(settings.evaluate.metrics, labelled=True),
         labels=labels,
-        reference=real["test"],
-        train=real["train"],
-        valid=real["valid"],
+        reference=test,
+        train=train,
+        valid=valid,
         extractors=extracted.extractors,
         replicas=extracted.replicas,
         settings=Settings(
@@ -66,7 +70,7 @@ def measure_row(settings: ReferencesSettings, folder: Path, row: str, send: work
     )
     grids.save_png(grids.image_grid(images[:SHOWN], SHOWN), folder / f"{row}.png")
     records = {record.name: record.to_dict() for record in evaluation.records}
-    send(({"records": records, "reason": None}, time.monotonic() - start))
+    return {"records": records, "reason": None}, time.monotonic() - start
 
 
 def expected_floor(extracted: Extracted, test: RealImages, num: int) -> dict[str, float | None]:
@@ -79,51 +83,44 @@ def expected_floor(extracted: Extracted, test: RealImages, num: int) -> dict[str
     }
 
 
-def make(settings: ReferencesSettings) -> Mapping[str, Mapping[str, Any]]:
+def make(settings: ReferencesSettings) -> dict[str, dict[str, Any]]:
     """Measures all rows, as many in parallel as there are cores, and writes the output folder.
 
     Returns:
         For each row its `records`, and the `reason` if the data cannot provide the row.
     """
-    extracted, real = _real(settings)
-    results: dict[str, dict[str, Any]] = {}
-    seconds: dict[str, float] = {}
-    rows = list(reference_rows.ROWS)
+    data = Prepared.of_pipeline(settings.features)
+    extracted = data.extracted()
+    test = data.real(extracted, "test").reference
+    names = list(reference_rows.ROWS)
     metrics = metrics_of_images(settings.evaluate.metrics, labelled=True)
-    counts = dict.fromkeys(rows, len(metrics))
     with (
         files.new_folder(paths.REFERENCES) as folder,
-        Progress("references", counts, "metric", label=str) as progress,
+        Progress("references", dict.fromkeys(names, len(metrics)), "metric") as progress,
     ):
 
-        def handle(row: str, message: str | tuple[dict[str, Any], float]) -> None:
+        def show(row: str, message: str | tuple[dict[str, Any], float]) -> None:
             if isinstance(message, str):
                 progress.update(row, metrics.index(message), metric=message)
             else:
-                results[row], seconds[row] = message
                 progress.finish(row)
 
-        workers.run(
+        results = workers.run(
             functools.partial(measure_row, settings, folder),
-            rows,
+            names,
             device="cpu",
             threads=settings.threads,
-            handle=handle,
+            handle=show,
             label="reference row {}".format,
         )
-        ordered = {row: results[row] for row in rows}
-        num = min(len(real["test"].images), settings.evaluate.max_samples)
-        floor = expected_floor(extracted, real["test"], num)
-        content = {"rows": ordered, "expected_floor": floor, "num": num}
+        rows = {name: row for name, (row, _) in zip(names, results, strict=True)}
+        num = min(len(test.images), settings.evaluate.max_samples)
+        floor = expected_floor(extracted, test, num)
+        content = {"rows": rows, "expected_floor": floor, "num": num}
         files.write_json(folder / "rows.json", content)
-    files.write_json(paths.TIMING / "references.json", {row: seconds[row] for row in rows})
-    return ordered
-
-
-def _real(settings: ReferencesSettings) -> tuple[Extracted, dict[str, RealImages]]:
-    extracted = load_extracted(settings.features)
-    real = {name: real_images(name, splits.load_split(name), extracted) for name in splits.SPLITS}
-    return extracted, real
+    seconds = {name: spent for name, (_, spent) in zip(names, results, strict=True)}
+    files.write_json(paths.TIMING / "references.json", seconds)
+    return rows
 
 
 @exit_on_user_error

@@ -7,13 +7,11 @@ Writes `outputs/train/<model>/<seed>/` (weights.safetensors, config.json, histor
 snapshots.safetensors), `reports/history/<model>.csv` and `outputs/timing/train/<model>.json`.
 """
 
-import csv
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import filelock
@@ -25,49 +23,7 @@ from pipelines.settings.resolved import TrainSettings
 from pipelines.tracking.run import Identity, Run
 from pipelines.tracking.store import open_store
 from pipelines.training import fingerprint, workers
-from pipelines.training.one_run import Started, Trained, as_csv
-from pipelines.training.progress import Progress
-from pipelines.training.seeds import Finished, Training, train_all
-
-
-class _Live:
-    """Shows the progress of the trainings and logs their rows live."""
-
-    def __init__(
-        self, settings: TrainSettings, trainings: Sequence[Training], digests: Mapping[int, str]
-    ) -> None:
-        self.settings, self.digests = settings, digests
-        self.name, self.entry = settings.model, settings.entry
-        self.runs: dict[int, Run] = {}
-        steps = {training.seed: self.entry["num_steps"] for training in trainings}
-        self.progress = Progress(f"train {self.name}", steps)
-
-    def handle(self, training: Training, message: Any) -> None:
-        """Handles a message of a worker."""
-        seed = training.seed
-        if isinstance(message, Started):
-            if message.step:
-                self.progress.say(f"{training.label}: resumed at step {message.step:,}")
-            self.progress.update(seed, message.step)
-            self.runs[seed] = self._start_run(seed, message.family)
-            self.runs[seed].log_rows(message.rows)
-        elif isinstance(message, Trained):
-            self.progress.update(seed, message.step, loss=f"{message.loss:.3g}")
-        elif isinstance(message, Finished):
-            self.progress.finish(seed)
-        else:
-            self.runs[seed].log_rows([message])
-
-    def _start_run(self, seed: int, family: str) -> Run:
-        identity = Identity(self.name, self.entry["kind"], family, seed, self.digests[seed])
-        settings = {**self.entry, "train": self.settings.train.model_dump(), "seed": seed}
-        tags = {"version.torch": torch.__version__}
-        return open_store().start_run(identity, settings, tags)
-
-    def finish(self, status: str) -> None:
-        """Ends the MLflow runs that were started."""
-        for run in self.runs.values():
-            run.finish(status)
+from pipelines.training.one_run import Started, Training, train_all
 
 
 @contextmanager
@@ -97,60 +53,62 @@ def only_trainer(name: str) -> Iterator[None]:
 
 
 def train(settings: TrainSettings, seeds: Sequence[int]) -> None:
-    """Trains all seeds of a model.
-
-    Args:
-        settings: The settings of the stage.
-        seeds: The training seeds.
+    """Trains all seeds of a model and logs their rows live.
 
     Raises:
         UserError: The settings do not fit the data, a loss is not finite, or a worker was killed.
     """
-    name = settings.model
+    name, entry = settings.model, settings.entry
     digests = {seed: fingerprint.from_files(name, seed) for seed in seeds}
-    checkpoints = {seed: paths.CHECKPOINTS / digest for seed, digest in digests.items()}
+    runs: dict[int, Run] = {}
+
+    def log(training: Training, message: Any) -> None:
+        seed = training.seed
+        if isinstance(message, Started):
+            identity = Identity(name, entry["kind"], message.family, seed, digests[seed])
+            params = {**entry, "train": settings.train.model_dump(), "seed": seed}
+            tags = {"version.torch": torch.__version__}
+            runs[seed] = open_store().start_run(identity, params, tags)
+            runs[seed].log_rows(message.rows)
+        elif isinstance(message, dict):
+            runs[seed].log_rows([message])
+
     status = "FAILED"
     with files.new_folder(paths.TRAIN / name) as folder:
         trainings = [
             Training(
                 model=name,
-                entry=settings.entry,
+                entry=entry,
                 seed=seed,
                 train=settings.train,
                 prepared=None,
                 folder=folder / str(seed),
-                checkpoint=checkpoints[seed] / "checkpoint.pt",
+                checkpoint=fingerprint.checkpoint(digest),
                 where=f"params.yaml: models.{name}",
             )
-            for seed in seeds
+            for seed, digest in digests.items()
         ]
         device = workers.choose_device(settings.train.device)
-        live = _Live(settings, trainings, digests)
         try:
-            with live.progress:
-                results = train_all(trainings, device, live.handle)
-            rows = [
-                {"seed": seed} | row
-                for seed in seeds
-                for row in _read_csv(folder / str(seed) / "history.csv")
-            ]
-            timing = {str(seed): one.timing for seed, one in zip(seeds, results, strict=True)}
-            files.write_text(paths.HISTORY / f"{name}.csv", as_csv(rows))
+            results = train_all("train", trainings, device, log)
+            lines = []
+            for one in trainings:
+                header, *rows = (one.folder / "history.csv").read_text("utf-8").splitlines()
+                lines += [f"{one.seed},{row}" for row in rows]
+            history = "\n".join([f"seed,{header}", *lines, ""])
+            files.write_text(paths.HISTORY / f"{name}.csv", history)
+            timing = {str(seed): end.timing for seed, end in zip(seeds, results, strict=True)}
             files.write_json(paths.TIMING / "train" / f"{name}.json", timing)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
             raise
         finally:
-            live.finish(status)
+            for run in runs.values():
+                run.finish(status)
     # Last: until the stage has succeeded, a checkpoint may be the only copy of a finished seed.
-    for checkpoint in checkpoints.values():
-        shutil.rmtree(checkpoint, ignore_errors=True)
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    for one in trainings:
+        shutil.rmtree(one.checkpoint.parent, ignore_errors=True)
 
 
 def _interrupt(*_: object) -> None:

@@ -11,7 +11,7 @@ from pipelines.settings import command_line, files, params, paths
 from pipelines.settings.command_line import whole_number
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.training import workers
-from pipelines.training.one_run import Trained
+from pipelines.training.one_run import StepDone
 from pipelines.training.progress import Progress
 from pipelines.tuning import apply as tune_apply
 from pipelines.tuning import page, results, retrain, runs
@@ -49,8 +49,8 @@ class _Board:
             if worker in self.places:
                 self.numbers[self.places[worker]] = message.number
                 self.progress.update(self.places[worker], 0)
-        elif isinstance(message, Trained) and worker in self.places:
-            self.progress.update(self.places[worker], message.step, loss=f"{message.loss:.4g}")
+        elif isinstance(message, StepDone) and worker in self.places:
+            self.progress.update(self.places[worker], message.step, loss=message.loss)
         elif isinstance(message, TrialEnded):
             pairs = zip(self.study.values, message.values, strict=False)
             values = ", ".join(f"{name} {value:.4g}" for name, value in pairs)

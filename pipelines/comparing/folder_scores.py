@@ -122,7 +122,7 @@ def read(
 def score(task: Task) -> tuple[Record, ...]:
     """Measures the pictures and shows the progress."""
     counts = {task.name: len(task.metrics)}
-    with Progress("score", counts, "metric", label=str) as progress:
+    with Progress("score", counts, "metric") as progress:
 
         def show(metric: str) -> None:
             progress.update(task.name, task.metrics.index(metric), metric=metric)
@@ -207,7 +207,7 @@ def planned(task: Task) -> str:
 
 def _real(name: str, option: str, extracted: Extracted, most: int | None) -> RealImages:
     if name in splits.SPLITS:
-        return real_images(name, splits.load_split(name), extracted)
+        return real_images(name, extracted)
     images = read_folder(name, option, 0, most)
     return RealImages.of(images, dataset=Path(name).name, split="folder")
 

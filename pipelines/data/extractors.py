@@ -1,30 +1,30 @@
-"""Reads the outputs of stage `features`: extractors and features of the real images."""
+"""The outputs of stage `features`: extractors and the features of the real images.
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
+Both are safetensors files with their identity in the header.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
+from torch import Tensor
 
 from evaluation.measuring import inception
 from evaluation.measuring.extractors import (
+    Classifier,
     Extractor,
     FeatureExtractor,
     MissingExtractor,
 )
+from evaluation.measuring.images import PREPROCESSING_VERSION
 from evaluation.measuring.real_images import RealImages
-from pipelines.data import splits
-from pipelines.data.extractor_files import load_extractor, load_features
-from pipelines.data.splits import Split
+from pipelines.data import splits, tensor_file
 from pipelines.settings import files, paths
 from pipelines.settings.errors import UserError
 from pipelines.settings.sections import Features
 
 MADE_BY = "dvc repro features"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Extracted:
 
     extractors: tuple[FeatureExtractor | MissingExtractor, ...]
     replicas: tuple[Extractor, ...]
-    features: Mapping[str, Mapping[str, torch.Tensor]]
+    features: Mapping[str, Mapping[str, Tensor]]
     cards: Mapping[str, Mapping[str, Any]]
 
 
@@ -65,13 +65,40 @@ def load_extracted(
     folder = folder or paths.FEATURES
     cards: dict[str, dict[str, Any]] = files.read_json(folder / "card.json", MADE_BY)
     extractors = tuple(_open(name, card, settings, folder) for name, card in cards.items())
+    parts = splits.load_manifest(prepared)["splits"]
+    features = {
+        name: {
+            extractor.sha256: load_features(
+                folder / extractor.name / f"{name}.safetensors",
+                extractor=extractor.sha256,
+                images=parts[name]["sha256"],
+            )
+            for extractor in extractors
+            if not isinstance(extractor, MissingExtractor)
+        }
+        for name in splits.SPLITS
+    }
     replicas = sorted((folder / "replicas").glob("*.safetensors"), key=lambda path: int(path.stem))
-    return Extracted(
-        extractors,
-        tuple(_loaded(functools.partial(load_extractor, path)) for path in replicas),
-        {name: _split_features(name, extractors, folder, prepared) for name in splits.SPLITS},
-        cards,
+    return Extracted(extractors, tuple(map(load_extractor, replicas)), features, cards)
+
+
+def _open(
+    name: str, card: Mapping[str, Any], settings: Features, folder: Path
+) -> FeatureExtractor | MissingExtractor:
+    if card["extractor"] is None:
+        return MissingExtractor(name, card["missing"])
+    if name == "classifier":
+        return load_extractor(folder / name / "extractor.safetensors")
+    extractor = open_inception(settings)
+    identity = (
+        "no weights" if isinstance(extractor, MissingExtractor) else f"sha256:{extractor.sha256}"
     )
+    if identity != card["extractor"]:
+        raise UserError(
+            f"features.inception_weights: {identity[:15]}, but the stored features belong to "
+            f"{card['extractor'][:15]}; `{MADE_BY}` makes them again"
+        )
+    return extractor
 
 
 def open_inception(settings: Features) -> FeatureExtractor | MissingExtractor:
@@ -89,63 +116,86 @@ def open_inception(settings: Features) -> FeatureExtractor | MissingExtractor:
         raise UserError(f"params.yaml: features.inception_weights: {error}") from None
 
 
-def real_images(
-    name: str, split: Split, extracted: Extracted, prepared: Path | None = None
-) -> RealImages:
+def real_images(name: str, extracted: Extracted, prepared: Path | None = None) -> RealImages:
     """A split with its features and identity, for the evaluation.
 
     Args:
         name: `train`, `valid` or `test`.
-        split: Its images and labels.
         extracted: The extractors and their features.
         prepared: The folder of the split (default: the output of `prepare`).
     """
-    manifest = splits.load_manifest(prepared)
-    sha256 = manifest["splits"][name]["sha256"]
-    features = extracted.features.get(name, {})
+    split, manifest = splits.load_split(name, prepared), splits.load_manifest(prepared)
+    features, sha256 = extracted.features.get(name, {}), manifest["splits"][name]["sha256"]
     return RealImages(split.images, split.labels, features, manifest["dataset"], name, sha256)
 
 
-def _open(
-    name: str, card: Mapping[str, Any], settings: Features, folder: Path
-) -> FeatureExtractor | MissingExtractor:
-    if card["extractor"] is None:
-        return MissingExtractor(name, card["missing"])
-    if name == "classifier":
-        return _loaded(functools.partial(load_extractor, folder / name / "extractor.safetensors"))
-    extractor = open_inception(settings)
-    identity = (
-        "no weights" if isinstance(extractor, MissingExtractor) else f"sha256:{extractor.sha256}"
-    )
-    if identity != card["extractor"]:
+def save_extractor(extractor: Extractor, path: Path) -> None:
+    """Writes an extractor: the weights, with the settings in the header."""
+    settings = {
+        "name": extractor.name,
+        "preprocessing": PREPROCESSING_VERSION,
+        "image_shape": list(extractor.image_shape),
+        "num_classes": extractor.num_classes,
+        "width": extractor.width,
+        "num_features": extractor.num_features,
+        "scale": extractor.scale,
+        "sha256": extractor.sha256,
+    }
+    tensor_file.write(path, extractor.classifier.state_dict(), settings)
+
+
+def load_extractor(path: Path) -> Extractor:
+    """Reads an extractor.
+
+    Raises:
+        UserError: The file is damaged or has another preprocessing version, or the weights do not
+            have the stored SHA-256.
+    """
+    weights, settings = tensor_file.read(path, MADE_BY)
+    try:
+        if settings["preprocessing"] != PREPROCESSING_VERSION:
+            raise ValueError(
+                f"preprocessing version {settings['preprocessing']}, "
+                f"the code has version {PREPROCESSING_VERSION}"
+            )
+        channels, height, width_px = settings["image_shape"]
+        shape = (channels, height, width_px)
+        sizes = {key: settings[key] for key in ("num_classes", "width", "num_features")}
+        classifier = Classifier(shape, **sizes)
+        classifier.load_state_dict(weights)
+        extractor = Extractor(classifier, image_shape=shape, scale=settings["scale"], **sizes)
+        if extractor.sha256 != settings["sha256"]:
+            raise ValueError(
+                f"the weights have SHA-256 {extractor.sha256[:8]}, "
+                f"expected {settings['sha256'][:8]}"
+            )
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"features.inception_weights: {identity[:15]}, but the stored features belong to "
-            f"{card['extractor'][:15]}; `{MADE_BY}` makes them again"
-        )
+            f"{path}: not a readable extractor ({reason}); `{MADE_BY}` makes it again"
+        ) from None
     return extractor
 
 
-def _split_features(
-    name: str,
-    extractors: Iterable[FeatureExtractor | MissingExtractor],
-    folder: Path,
-    prepared: Path | None,
-) -> dict[str, torch.Tensor]:
-    images = splits.load_manifest(prepared)["splits"][name]["sha256"]
-    features: dict[str, torch.Tensor] = {}
-    for extractor in extractors:
-        if not isinstance(extractor, MissingExtractor):
-            sha256 = extractor.sha256
-            path = folder / extractor.name / f"{name}.safetensors"
-            features[sha256] = _loaded(
-                functools.partial(load_features, path, extractor=sha256, images=images)
+def save_features(features: Tensor, path: Path, *, extractor: str, images: str) -> None:
+    """Writes features (N, d) with the SHA-256 of their extractor and of their images."""
+    tensor_file.write(path, {"features": features}, {"extractor": extractor, "images": images})
+
+
+def load_features(path: Path, *, extractor: str, images: str) -> Tensor:
+    """Reads features (N, d) of the extractor and the images with these SHA-256.
+
+    Raises:
+        UserError: The file is damaged or belongs to another extractor or to other images.
+    """
+    tensors, settings = tensor_file.read(path, MADE_BY)
+    for part, expected in (("extractor", extractor), ("images", images)):
+        stored = settings.get(part, "none")
+        if stored != expected:
+            raise UserError(
+                f"{path}: features of {part} {stored[:8]}, expected {expected[:8]}; "
+                f"`{MADE_BY}` makes it again"
             )
-    return features
-
-
-def _loaded(read: Callable[[], T]) -> T:
-    """The result of `read`; a ValueError becomes a `UserError` with the command to run."""
-    try:
-        return read()
-    except ValueError as error:
-        raise UserError(f"{error}; `{MADE_BY}` makes it again") from None
+    if "features" not in tensors:
+        raise UserError(f"{path}: no features in the file; `{MADE_BY}` makes it again")
+    return tensors["features"]

@@ -6,7 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 from evaluation.measuring.real_images import RealImages
 from pipelines.data import splits
-from pipelines.data.extractors import NO_EXTRACTORS, Extracted, load_extracted, real_images
+from pipelines.data.extractors import (
+    MADE_BY,
+    NO_EXTRACTORS,
+    Extracted,
+    load_extracted,
+    real_images,
+)
 from pipelines.settings import files, paths
 from pipelines.settings.sections import Features
 
@@ -50,7 +56,7 @@ class Prepared:
         """The identity of the data: the hashes of the splits and of the extractors."""
         content: dict[str, Any] = {"splits": splits.load_manifest(self.folder)["splits"]}
         if self.features is not None:
-            content["features"] = files.read_json(self.features / "card.json", "dvc repro features")
+            content["features"] = files.read_json(self.features / "card.json", MADE_BY)
         return content
 
     def extracted(self) -> Extracted:
@@ -60,15 +66,8 @@ class Prepared:
         return load_extracted(self.extractors, self.features, self.folder)
 
     def real(self, extracted: Extracted, reference: Literal["valid", "test"]) -> Real:
-        """Reads the splits.
-
-        Args:
-            extracted: The result of `extracted`.
-            reference: The split to compare with.
-        """
-        names = [reference, "train"] + (["valid"] if reference == "test" else [])
-        real = [
-            real_images(name, splits.load_split(name, self.folder), extracted, self.folder)
-            for name in names
-        ]
-        return Real(real[0], real[1], real[2] if reference == "test" else None)
+        """Reads the splits, with `reference` as the one to compare with."""
+        one = real_images(reference, extracted, self.folder)
+        train = real_images("train", extracted, self.folder)
+        is_valid = reference == "valid"
+        return Real(one, train, None if is_valid else real_images("valid", extracted, self.folder))

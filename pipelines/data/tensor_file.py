@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipelines.settings import files
+from pipelines.settings.errors import UserError
 
 # A single key: safetensors writes several keys in no fixed order.
 _SETTINGS = "settings"
@@ -19,12 +20,9 @@ _SETTINGS = "settings"
 def write(
     path: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes tensors; equal tensors and settings give equal bytes.
+    """Writes tensors and settings (JSON values); equal content gives equal bytes.
 
-    Args:
-        path: The file; a missing folder is created.
-        tensors: Tensors of any device, layout and dtype; they may share memory.
-        settings: JSON values for the header.
+    The tensors can have any device, layout and dtype and share memory. A missing folder is created.
     """
     # Copies, because safetensors refuses tensors that share memory or are not contiguous.
     plain = {
@@ -35,11 +33,11 @@ def write(
     files.write_bytes(path, save(plain, header))
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads tensors (on the CPU) and the settings of the header.
+def read(path: Path, made_by: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads tensors (on the CPU) and settings; `made_by` is the command that makes the file.
 
     Raises:
-        ValueError: The file is missing, damaged or in another format.
+        UserError: The file is missing, damaged or in another format.
     """
     try:
         content = path.read_bytes()
@@ -49,7 +47,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         header = json.loads(content[8 : 8 + length])["__metadata__"]
         return tensors, json.loads(header[_SETTINGS])
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file; `{made_by}` makes it") from None
     except (SafetensorError, OSError, LookupError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a readable safetensors file ({reason})") from None
+        raise UserError(
+            f"{path}: not a readable safetensors file ({reason}); `{made_by}` makes it again"
+        ) from None

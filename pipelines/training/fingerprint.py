@@ -16,6 +16,7 @@ from typing import Any
 from pipelines.settings import files, paths, resolved
 from pipelines.settings.errors import UserError
 from pipelines.settings.resolved import TrainSettings
+from pipelines.settings.sections import Train
 from pipelines.settings.yaml_files import read_yaml
 
 MADE_BY = "dvc repro"
@@ -29,9 +30,15 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def run_files(model: str) -> list[Path]:
-    """The files that the trainings of a model depend on, apart from the seed."""
-    return [resolved.path(TrainSettings.stage, model), *(paths.PREPARE / name for name in DATA)]
+def checkpoint(identity: str) -> Path:
+    """The file of the resumable state of a training with this fingerprint or digest."""
+    return paths.CHECKPOINTS / identity / "checkpoint.pt"
+
+
+def run_files(model: str) -> dict[str, Path]:
+    """The files that the trainings of a model depend on, by path in dvc.lock."""
+    files_of_run = resolved.path(TrainSettings.stage, model), *(paths.PREPARE / n for n in DATA)
+    return {file.relative_to(paths.ROOT).as_posix(): file for file in files_of_run}
 
 
 def from_files(model: str, seed: int) -> str:
@@ -40,32 +47,43 @@ def from_files(model: str, seed: int) -> str:
     Raises:
         UserError: A file is missing.
     """
-    for file in run_files(model):
+    for name, file in run_files(model).items():
         if not file.is_file():
-            raise UserError(f"{_relative(file)}: no such file; `{MADE_BY}` makes it")
-    return _fingerprint({_relative(file): files.md5(file) for file in run_files(model)}, seed)
+            raise UserError(f"{name}: no such file; `{MADE_BY}` makes it")
+    hashes = {name: files.md5(file) for name, file in run_files(model).items()}
+    return digest({"files": hashes, "seed": seed})
 
 
-def from_lock(model: str, seed: int, lock: Mapping[str, Any] | None = None) -> str:
-    """The fingerprint of a completed run, from dvc.lock.
-
-    Args:
-        model: A key of `models:`.
-        seed: The training seed.
-        lock: The result of `read_lock` (default: reads dvc.lock).
+def from_lock(model: str, seed: int, lock: Mapping[str, Any]) -> str:
+    """The fingerprint of a completed run, from dvc.lock, as `read_lock` returns it.
 
     Raises:
         UserError: dvc.lock does not contain the model.
     """
-    stage = train_stage(model, read_lock() if lock is None else lock)
-    hashes = {dep["path"]: dep["md5"] for dep in stage["deps"]}
-    names = [_relative(file) for file in run_files(model)]
+    hashes = {dep["path"]: dep["md5"] for dep in train_stage(model, lock)["deps"]}
+    names = list(run_files(model))
     if missing := [name for name in names if name not in hashes]:
         raise UserError(
             f"{paths.DVC_LOCK.name}: train@{model} lacks {missing[0]}: another version of the code "
             f"trained it; `{MADE_BY}` trains it again"
         )
-    return _fingerprint({name: hashes[name] for name in names}, seed)
+    return digest({"files": {name: hashes[name] for name in names}, "seed": seed})
+
+
+def of_settings(
+    entry: Mapping[str, Any], train: Train, splits: Mapping[str, Any], seed: int
+) -> str:
+    """The identity of a training beside the pipeline, which does not depend on the code.
+
+    Args:
+        entry: The model's settings, complete.
+        train: Section `train`; neither device nor threads count.
+        splits: The splits in the manifest of the data.
+        seed: The training seed.
+    """
+    loop = train.model_dump(exclude={"device", "threads"})
+    data = {split: splits[split] for split in ("train", "valid")}
+    return digest({"entry": entry, "seed": seed, "train": loop, "data": data})
 
 
 def train_stage(model: str, lock: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,14 +96,6 @@ def train_stage(model: str, lock: Mapping[str, Any]) -> Mapping[str, Any]:
     if stage is None:
         raise UserError(f"{paths.DVC_LOCK.name}: model {model} is not in it; `{MADE_BY}` trains it")
     return stage
-
-
-def _relative(file: Path) -> str:
-    return file.relative_to(paths.ROOT).as_posix()
-
-
-def _fingerprint(hashes: Mapping[str, str], seed: int) -> str:
-    return digest({"files": dict(hashes), "seed": seed})
 
 
 def read_lock() -> dict[str, Any]:
@@ -101,15 +111,6 @@ def read_lock() -> dict[str, Any]:
 
 
 def out_md5(stage: str, path: str, lock: Mapping[str, Any]) -> str | None:
-    """The MD5 of an out of a stage in dvc.lock; None if dvc.lock does not contain it.
-
-    Args:
-        stage: Name of the stage, such as `prepare` or `train@vae`.
-        path: Path of the out, as in dvc.yaml.
-        lock: The result of `read_lock`.
-    """
-    for out in (lock.get(stage) or {}).get("outs", []):
-        if out["path"] == path:
-            md5: str = out["md5"]
-            return md5
-    return None
+    """The MD5 of an out (a path as in dvc.yaml) of a stage in dvc.lock; None if it has none."""
+    outs = (lock.get(stage) or {}).get("outs", [])
+    return next((out["md5"] for out in outs if out["path"] == path), None)

@@ -19,14 +19,13 @@ from pipelines.data.extractors import Extracted
 from pipelines.data.prepared import Prepared, Real
 from pipelines.settings.sections import Evaluate
 from pipelines.training import workers
+from pipelines.training.progress import Progress
 from pipelines.training.weights import read_model
-
-Draw = Callable[[GenerativeModel, Evaluation, Real], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Measurement:
-    """One trained model and what is measured of it.
+class MeasuringJob:
+    """One trained model and what to measure; its name in messages is `vae seed 0`.
 
     Attributes:
         model: The model's name.
@@ -46,11 +45,9 @@ class Measurement:
     data: Prepared
     settings: Evaluate
     split: Literal["valid", "test"] = "test"
-    draw: Draw | None = None
+    draw: Callable[[GenerativeModel, Evaluation, Real], None] | None = None
 
-    @property
-    def label(self) -> str:
-        """Its name in messages."""
+    def __str__(self) -> str:
         return f"{self.model} seed {self.seed}"
 
 
@@ -76,12 +73,7 @@ class Measured:
 
 
 def settings_of(section: Evaluate, seed: int) -> Settings:
-    """The settings of the runner.
-
-    Args:
-        section: Section `evaluate`.
-        seed: The training seed.
-    """
+    """The settings of the runner for a model with this training seed."""
     seeds = Seeds(seed, section.sample_seed, section.metric_seed)
     return Settings(seeds, section.max_samples, section.sample_sets)
 
@@ -94,16 +86,10 @@ def measure(
     real: Real,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
-    """Measures a model in this process.
+    """Measures a model, in evaluation mode, in this process.
 
-    Args:
-        model: In evaluation mode.
-        seed: The training seed.
-        section: Section `evaluate`.
-        extracted: The extractors.
-        real: The images to compare with. The replicas of the extractor judge on the test split
-            only: they say how stable a published ranking is.
-        progress: Called with the name of each metric before it is measured.
+    The replicas of the extractor judge on the test split only: they say how stable a published
+    ranking is. `progress` is called with the name of each metric before it is measured.
     """
     return evaluate(
         model,
@@ -119,20 +105,22 @@ def measure(
 
 
 def measure_all(
-    models: Sequence[Measurement],
+    title: str,
+    jobs: Sequence[MeasuringJob],
     device: str,
     threads: int,
-    handle: Callable[[Measurement, Any], None],
+    *,
+    handle: Callable[[MeasuringJob, Measured], None] = lambda job, measured: None,
     at_once: int | None = None,
 ) -> list[Measured]:
-    """Measures trained models side by side.
+    """Measures trained models side by side and shows the progress.
 
     Args:
-        models: The models, at least one.
+        title: The name of the work in the progress display.
+        jobs: The models, at least one.
         device: `cpu` or `cuda`.
         threads: Torch's threads in each process.
-        handle: Receives each model's messages, in this process: the name of each metric before it
-            is measured, and at last `Measured`.
+        handle: Receives each result when it is there, in this process.
         at_once: Largest number of processes on a CPU (default: the cores).
 
     Returns:
@@ -141,45 +129,43 @@ def measure_all(
     Raises:
         UserError: A model was not trained, or a worker was killed.
     """
-    results: dict[int, Measured] = {}
+    with Progress(title, {str(job): len(job.settings.metrics) for job in jobs}, "metric") as shown:
 
-    def take(index: int, message: Any) -> None:
-        if isinstance(message, Measured):
-            results[index] = message
-        handle(models[index], message)
+        def take(job: MeasuringJob, message: str | Measured) -> None:
+            if isinstance(message, Measured):
+                handle(job, message)
+                shown.finish(str(job))
+            else:
+                shown.update(str(job), job.settings.metrics.index(message), metric=message)
 
-    workers.run(
-        functools.partial(_measure, models, device),
-        range(len(models)),
-        device=device,
-        threads=threads,
-        handle=take,
-        at_once=at_once,
-        label=lambda index: models[index].label,
-    )
-    return [results[index] for index in range(len(models))]
-
-
-def _measure(models: Sequence[Measurement], device: str, index: int, send: workers.Send) -> None:
-    one = models[index]
-    start, cpu = time.monotonic(), time.process_time()
-    model = read_model(one.folder, one.made_by, device)
-    extracted = one.data.extracted()
-    real = one.data.real(extracted, one.split)
-    evaluation = measure(model, one.seed, one.settings, extracted, real, send)
-    if one.draw is not None:
-        one.draw(model, evaluation, real)
-    send(
-        Measured(
-            [record.to_dict() for record in evaluation.records],
-            {
-                "num_parameters": cost.num_parameters(model),
-                "multiply_adds_sample": cost.multiply_adds_sample(model),
-                "multiply_adds_train": cost.multiply_adds_train(model),
-            },
-            model.config.kind,
-            model.family,
-            time.monotonic() - start,
-            time.process_time() - cpu,
+        return workers.run(
+            functools.partial(_measure, device),
+            jobs,
+            device=device,
+            threads=threads,
+            handle=take,
+            at_once=at_once,
+            label=str,
         )
+
+
+def _measure(device: str, job: MeasuringJob, send: workers.Send) -> Measured:
+    start, cpu = time.monotonic(), time.process_time()
+    model = read_model(job.folder, job.made_by, device)
+    extracted = job.data.extracted()
+    real = job.data.real(extracted, job.split)
+    evaluation = measure(model, job.seed, job.settings, extracted, real, send)
+    if job.draw is not None:
+        job.draw(model, evaluation, real)
+    return Measured(
+        [record.to_dict() for record in evaluation.records],
+        {
+            "num_parameters": cost.num_parameters(model),
+            "multiply_adds_sample": cost.multiply_adds_sample(model),
+            "multiply_adds_train": cost.multiply_adds_train(model),
+        },
+        model.config.kind,
+        model.family,
+        time.monotonic() - start,
+        time.process_time() - cpu,
     )

@@ -1,16 +1,18 @@
-"""One training in this process: data, checkpoints, messages, output files.
+"""Trains models, one process for each model and seed: data, checkpoints, messages, output files.
 
-`pipelines.training.seeds` runs one process per seed.
+The stage `train`, reproductions and the retraining of a study call `train_all`. A trial of a study
+trains in its own process, with `Clock` and `load_images`.
 """
 
 import csv
+import functools
 import io
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,13 +27,44 @@ from pipelines.settings import files
 from pipelines.settings.errors import UserError
 from pipelines.settings.sections import Train
 from pipelines.training import weights, workers
+from pipelines.training.progress import Progress
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 SECONDS_BETWEEN_MESSAGES = 0.5
 
 
-@dataclass(frozen=True)
-class Started:
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One model with one seed; its name in messages is `vae seed 0`.
+
+    Attributes:
+        model: The model's name.
+        entry: The model's settings, complete.
+        seed: The training seed.
+        train: Section `train`.
+        prepared: Output folder of `prepare`; None for that of the pipeline.
+        folder: Its output folder, which is replaced when the training has ended.
+        checkpoint: Its resumable state. It stays when the training has ended: the caller deletes it
+            when the outputs are safe.
+        where: File and key of the entry, for errors.
+        may_diverge: Whether a loss that is not finite is a result instead of an error.
+    """
+
+    model: str
+    entry: dict[str, Any]
+    seed: int
+    train: Train
+    prepared: Path | None
+    folder: Path
+    checkpoint: Path
+    where: str
+    may_diverge: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.model} seed {self.seed}"
+
+
+class Started(NamedTuple):
     """A worker has loaded data and model; `rows` are those before an interruption."""
 
     step: int
@@ -39,23 +72,82 @@ class Started:
     family: str
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The progress of a worker."""
+class StepDone(NamedTuple):
+    """A worker has finished a step, with the loss of the last phase."""
 
     step: int
     loss: float
 
 
-@dataclass(frozen=True)
-class Data:
-    """The images of a training, on its device.
+class Finished(NamedTuple):
+    """A training has ended: its cost or, if it may diverge and has, the reason without a cost."""
 
-    Attributes:
-        train: The train split.
-        valid: The valid split, for the curves.
-        num_classes: Number of classes; 0 without labels.
+    timing: dict[str, Any] | None
+    diverged: str | None = None
+
+
+def train_all(
+    title: str,
+    trainings: Sequence[Training],
+    device: str,
+    handle: Callable[[Training, Any], None],
+    at_once: int | None = None,
+) -> list[Finished]:
+    """Trains side by side, shows the progress and writes the output folders.
+
+    Args:
+        title: The name of the work in the progress display.
+        trainings: The trainings, at least one.
+        device: `cpu` or `cuda`.
+        handle: Receives each training's messages, in this process: `Started`, rows (dicts),
+            `StepDone` and `Finished`.
+        at_once: Largest number of processes on a CPU (default: the cores).
+
+    Returns:
+        The end of each training, in their order.
+
+    Raises:
+        UserError: The settings do not fit the data, a loss is not finite, or a worker was killed.
     """
+    steps = {str(training): training.entry["num_steps"] for training in trainings}
+    with Progress(title, steps) as progress:
+
+        def show(training: Training, message: Any) -> None:
+            if isinstance(message, Started):
+                if message.step:
+                    progress.say(f"{training}: resumed at step {message.step:,}")
+                progress.update(str(training), message.step)
+            elif isinstance(message, StepDone):
+                progress.update(str(training), message.step, loss=message.loss)
+            handle(training, message)
+            if isinstance(message, Finished):
+                progress.finish(str(training))
+
+        return workers.run(
+            functools.partial(_train, device),
+            trainings,
+            device=device,
+            threads=trainings[0].train.threads,
+            handle=show,
+            at_once=at_once,
+            label=str,
+        )
+
+
+def _train(device: str, training: Training, send: workers.Send) -> Finished:
+    try:
+        trainer, timing = fit(training, device, send)
+    except FloatingPointError as error:
+        if not training.may_diverge:
+            raise
+        return Finished(None, str(error))
+    with files.new_folder(training.folder) as folder:
+        write_seed(folder, training, trainer)
+    return Finished(timing)
+
+
+class Data(NamedTuple):
+    """The images of a training, on its device; `num_classes` is 0 without labels."""
 
     train: Images
     valid: Images
@@ -63,42 +155,19 @@ class Data:
 
 
 def load_images(device: str, prepared: Path | None = None) -> Data:
-    """Reads the splits that a training needs.
+    """Reads the splits that a training needs from a folder (default: that of the pipeline)."""
 
-    Args:
-        device: `cpu` or `cuda`.
-        prepared: Output folder of `prepare` (default: that of the pipeline).
-    """
-    train, valid = (
-        _images(splits.load_split(name, prepared), device) for name in ("train", "valid")
-    )
-    return Data(train, valid, splits.load_manifest(prepared)["num_classes"] or 0)
+    def read(name: str) -> Images:
+        split = splits.load_split(name, prepared)
+        labels = None if split.labels is None else split.labels.to(device)
+        return Images(split.images.to(device), labels)
 
-
-def _images(split: splits.Split, device: str) -> Images:
-    labels = None if split.labels is None else split.labels.to(device)
-    return Images(split.images.to(device), labels)
+    num_classes = splits.load_manifest(prepared)["num_classes"] or 0
+    return Data(read("train"), read("valid"), num_classes)
 
 
-def fit(
-    entry: dict[str, Any],
-    data: Data,
-    loop: LoopSettings,
-    path: Path,
-    device: str,
-    send: workers.Send,
-    where: str,
-) -> tuple[Trainer, dict[str, Any]]:
-    """Trains one model with one seed, from its checkpoint if one exists.
-
-    Args:
-        entry: The model's settings.
-        data: The images.
-        loop: The seed and the loop's settings.
-        path: Its checkpoint, which contains the complete training at the end.
-        device: `cpu` or `cuda`.
-        send: Receives `Started`, rows (dicts) and `Trained`.
-        where: The file and key of the settings, for an error.
+def fit(training: Training, device: str, send: workers.Send) -> tuple[Trainer, dict[str, Any]]:
+    """Trains one model with one seed in this process, from its checkpoint if one exists.
 
     Returns:
         The trainer after the last step, and the cost of the training.
@@ -106,13 +175,15 @@ def fit(
     Raises:
         UserError: The settings do not fit the data, or the checkpoint is damaged.
     """
+    data, train = load_images(device, training.prepared), training.train
+    loop = LoopSettings(training.seed, train.precision, train.num_snapshots, train.snapshot_images)
     try:
         shape = ImageShape(*data.train.x.shape[1:])
-        model = build(entry, shape, data.num_classes).to(device)
+        model = build(training.entry, shape, data.num_classes).to(device)
         trainer = Trainer(model, data.train, data.valid, loop)
     except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
-    clock = Clock(trainer, path, device, send)
+        raise UserError(f"{training.where}: {error}") from None
+    clock = Clock(trainer, training.checkpoint, device, send)
     clock.resume()
     send(Started(trainer.step, trainer.history, model.family))
     trainer.run(Callbacks(send, clock.progress, clock.checkpoint))
@@ -160,12 +231,11 @@ class Clock:
         }
 
     def progress(self, step: int, loss: Tensor) -> None:
-        """Sends `Trained` if the last message is `SECONDS_BETWEEN_MESSAGES` old."""
+        """Sends `StepDone` if the last message is `SECONDS_BETWEEN_MESSAGES` old."""
         now = time.monotonic()
-        if now - self.sent < SECONDS_BETWEEN_MESSAGES:
-            return
-        self.send(Trained(step, loss.item()))
-        self.sent = now
+        if now - self.sent >= SECONDS_BETWEEN_MESSAGES:
+            self.send(StepDone(step, loss.item()))
+            self.sent = now
 
     def timing(self) -> dict[str, Any]:
         """Cost, device and versions of the whole training."""
@@ -181,29 +251,14 @@ class Clock:
         }
 
 
-def write_seed(
-    folder: Path, name: str, entry: dict[str, Any], train: Train, trainer: Trainer
-) -> None:
-    """Writes the files of a training: weights, config, history and snapshots.
-
-    Args:
-        folder: Output folder; it is created.
-        name: The name of the model.
-        entry: The settings of the model.
-        train: The settings that all models share.
-        trainer: The trainer after the last step.
-    """
-    card = {"model": name, "family": trainer.model.family, "seed": trainer.settings.seed}
-    card["train"] = train.model_dump()
-    weights.write_model(folder, trainer.model, entry, card)
-    files.write_text(folder / "history.csv", as_csv(trainer.history))
-    weights.write_snapshots(folder, trainer.snapshots)
-
-
-def as_csv(rows: list[Row]) -> str:
-    """A history as CSV, numbers in full precision."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+def write_seed(folder: Path, training: Training, trainer: Trainer) -> None:
+    """Writes weights, config, history (numbers in full precision) and snapshots of a training."""
+    card = {"model": training.model, "family": trainer.model.family, "seed": training.seed}
+    card["train"] = training.train.model_dump()
+    weights.write_model(folder, trainer.model, training.entry, card)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(trainer.history[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+    writer.writerows(trainer.history)
+    files.write_text(folder / "history.csv", text.getvalue())
+    weights.write_snapshots(folder, trainer.snapshots)

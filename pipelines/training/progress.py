@@ -5,10 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from tqdm import tqdm
+
+from evaluation.comparing.value_text import rounded
 
 SECONDS_BETWEEN_LINES = 15.0
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}{postfix}]"
@@ -17,28 +18,18 @@ K = TypeVar("K")
 
 
 @dataclass
-class _Part:
-    """One part of the work.
+class _Share:
+    """One part of the work."""
 
-    Attributes:
-        amount: Units of work in all.
-        first: Units that were done before this process, such as those of a checkpoint.
-        done: Units that are done.
-        began: The clock at the first update; None before it.
-        ended: The clock when it was finished; None before.
-        state: The text beside it, such as `loss 101.2`.
-    """
-
-    amount: int
-    first: int = 0
+    amount: int  # units of work in all
+    first: int = 0  # units that were done before this process, such as those of a checkpoint
     done: int = 0
-    began: float | None = None
+    began: float | None = None  # the clock at the first update
     ended: float | None = None
-    state: dict[str, str] = field(default_factory=dict)
+    state: dict[str, str] = field(default_factory=dict)  # such as `loss 101.2`
 
     @property
     def is_running(self) -> bool:
-        """Whether it has begun and is not finished."""
         return self.began is not None and self.ended is None
 
 
@@ -48,17 +39,19 @@ class Progress(Generic[K]):
     In a terminal it is one bar over the work of all parts, with the time left until the last part
     is done; elsewhere it is a line every 15 seconds and a line for each finished part:
 
-        with Progress("train vae", {0: 3000, 1: 3000}) as progress:
-            progress.update(0, 1200)              # the first call: what a checkpoint had already
-            progress.update(0, 1500, loss="101.2")
-            progress.finish(0)
+        with Progress("train", {"seed 0": 3000, "seed 1": 3000}) as progress:
+            progress.update("seed 0", 1200)  # the first call: what a checkpoint had already
+            progress.update("seed 0", 1500, loss=101.2)
+            progress.finish("seed 0")
 
     Args:
         title: The work's name.
         amounts: The units of work of each part, in the order in which the parts are begun.
         unit: One unit of work.
-        label: The name of a part.
         clock: Seconds.
+
+    Attributes:
+        label: The name of a part in the display (default: its key).
     """
 
     def __init__(
@@ -67,11 +60,11 @@ class Progress(Generic[K]):
         amounts: Mapping[K, int],
         unit: str = "step",
         *,
-        label: Callable[[K], str] = "seed {}".format,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.title, self.label, self.clock = title, label, clock
-        self.parts = {key: _Part(amount) for key, amount in amounts.items()}
+        self.title, self.clock = title, clock
+        self.label: Callable[[K], str] = str
+        self.parts = {key: _Share(amount) for key, amount in amounts.items()}
         self.total = sum(amounts.values())
         self.most_at_once = 1
         self.terminal = sys.stderr.isatty()
@@ -85,30 +78,26 @@ class Progress(Generic[K]):
         )
         self.last_line = clock()
 
-    def update(self, key: K, done: int, **state: str) -> None:
+    def update(self, key: K, done: int, **state: float | str) -> None:
         """Shows how far a part is.
 
         Args:
             key: The part.
             done: Its units of work that are done. In the part's first call these were done before
                 now, and do not count for the speed.
-            state: What stands beside the part, such as `loss="101.2"`.
+            state: What stands beside the part, such as `loss=101.2`.
         """
         part = self.parts[key]
         if part.began is None:
             part.began, part.first = self.clock(), done
-        part.done, part.state = done, state
+        part.done = done
+        part.state = {k: v if isinstance(v, str) else rounded(v) for k, v in state.items()}
         running = sum(part.is_running for part in self.parts.values())
         self.most_at_once = max(self.most_at_once, running)
         self._show()
 
     def finish(self, key: K, result: str = "") -> None:
-        """Shows a part as done.
-
-        Args:
-            key: The part.
-            result: Its result, which is a line in a terminal, too.
-        """
+        """Shows a part as done; its result, if any, is a line in a terminal, too."""
         part = self.parts[key]
         if part.began is None:  # it was done before now
             part.began, part.first = self.clock(), part.amount
@@ -164,10 +153,5 @@ class Progress(Generic[K]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.bar.close()

@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.data.prepared import Prepared
-from pipelines.settings import files, paths
+from pipelines.settings import files
 from pipelines.settings.code_version import training_version
 from pipelines.settings.sections import Evaluate, Train
 from pipelines.training import fingerprint, workers
-from pipelines.training.measuring import Measured, Measurement, measure_all
-from pipelines.training.one_run import Started
-from pipelines.training.one_run import Trained as Progressed
-from pipelines.training.progress import Progress
-from pipelines.training.seeds import Finished, Training, train_all
+from pipelines.training.measuring import Measured, MeasuringJob, measure_all
+from pipelines.training.one_run import Finished, Training, train_all
 
-#: By model and seed what its `result.json` holds.
-Results = dict[str, dict[int, dict[str, Any]]]
+#: By model and seed the content of `result.json`.
+SeedResults = dict[str, dict[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,15 @@ class Rows:
     may_diverge: bool = False
     code_counts: bool = False
 
-    def results(self) -> Results:
+    def results(self) -> SeedResults:
         """The results that are there, with these settings."""
-        present: Results = {model: {} for model in self.entries}
-        for one in self._all():
-            if (result := one.read("result.json", "settings", one.settings)) is not None:
-                present[one.model][one.seed] = result
+        present: SeedResults = {model: {} for model in self.entries}
+        for row in self._all():
+            if (result := row.result()) is not None:
+                present[row.training.model][row.training.seed] = result
         return present
 
-    def run(self, *, force: bool = False, at_once: int | None = None) -> Results:
+    def run(self, *, force: bool = False, at_once: int | None = None) -> SeedResults:
         """Trains and measures what is missing.
 
         Args:
@@ -79,153 +76,114 @@ class Rows:
         Raises:
             UserError: A training failed. Finished results stay, and the rest resumes next time.
         """
-        device = workers.choose_device(self.train.device)
-        rows = self._all()
+        device, rows = workers.choose_device(self.train.device), self._all()
         if force:
-            for one in rows:
-                shutil.rmtree(one.folder, ignore_errors=True)
-        missing = [one for one in rows if not one.has_result]
-        if untrained := [one for one in missing if not one.is_trained]:
-            self._train(untrained, device, at_once)
-        if unmeasured := [one for one in missing if not one.has_result]:
-            self._measure(unmeasured, device, at_once)
+            for row in rows:
+                shutil.rmtree(row.training.folder, ignore_errors=True)
+        missing = [row for row in rows if row.result() is None]
+        if untrained := {row.training: row for row in missing if row.trained() is None}:
+
+            def keep(training: Training, message: Any) -> None:
+                if isinstance(message, Finished):
+                    untrained[training].write_trained(message)
+
+            train_all(self.title, list(untrained), device, keep, at_once)
+        # A training that diverged has a result.
+        if unmeasured := {row.measuring: row for row in missing if row.result() is None}:
+            measure_all(
+                f"evaluate {self.title}",
+                list(unmeasured),
+                device,
+                self.train.threads,
+                handle=lambda job, measured: unmeasured[job].write_measured(measured),
+                at_once=at_once,
+            )
         return self.results()
 
-    def _all(self) -> "list[_Row]":
-        versions = {
-            kind: training_version(kind) for kind in {e["kind"] for e in self.entries.values()}
-        }
+    def _all(self) -> "list[_SeedFiles]":
+        kinds = {entry["kind"] for entry in self.entries.values()}
+        versions = {kind: training_version(kind) for kind in kinds}
         content = self.data.content
         return [
-            _Row(self, model, seed, versions[entry["kind"]], content)
+            _SeedFiles(self, model, seed, versions[entry["kind"]], content)
             for model, entry in self.entries.items()
             for seed in self.seeds
         ]
 
-    def _train(self, rows: "list[_Row]", device: str, at_once: int | None) -> None:
-        trainings = {row.as_training(): row for row in rows}
-        steps = {training.label: training.entry["num_steps"] for training in trainings}
-        with Progress(self.title, steps, label=str) as progress:
 
-            def handle(training: Training, message: Any) -> None:
-                if isinstance(message, Started):
-                    progress.update(training.label, message.step)
-                elif isinstance(message, Progressed):
-                    progress.update(training.label, message.step, loss=f"{message.loss:.4g}")
-                elif isinstance(message, Finished):
-                    trainings[training].write_trained(message)
-                    progress.finish(training.label)
-
-            train_all(list(trainings), device, handle, at_once)
-
-    def _measure(self, rows: "list[_Row]", device: str, at_once: int | None) -> None:
-        models = {row.as_measurement(): row for row in rows}
-        metrics = self.evaluate.metrics
-        counts = dict.fromkeys([model.label for model in models], len(metrics))
-        with Progress(f"evaluate {self.title}", counts, "metric", label=str) as progress:
-
-            def handle(model: Measurement, message: Any) -> None:
-                if isinstance(message, Measured):
-                    models[model].write_result(message)
-                    progress.finish(model.label)
-                else:
-                    progress.update(model.label, metrics.index(message), metric=message)
-
-            measure_all(list(models), device, self.train.threads, handle, at_once)
-
-
-class _Row:
-    """One model with one seed, and what identifies its files."""
+class _SeedFiles:
+    """One model with one seed: its training, its measurement, and the identity of their files."""
 
     def __init__(
         self, rows: Rows, model: str, seed: int, code: str, content: Mapping[str, Any]
     ) -> None:
-        self.rows, self.model, self.seed, self.code = rows, model, seed, code
-        self.folder = rows.folder / model / str(seed)
-        self.entry = rows.entries[model]
-        splits = {split: content["splits"][split] for split in ("train", "valid")}
-        loop = rows.train.model_dump(exclude={"device", "threads"})
-        self.training = fingerprint.digest(
-            {"entry": self.entry, "seed": seed, "train": loop, "data": splits}
-        )
+        self.code, self.code_counts = code, rows.code_counts
+        entry, folder = rows.entries[model], rows.folder / model / str(seed)
+        self.trained_id = fingerprint.of_settings(entry, rows.train, content["splits"], seed)
         measured = {"evaluate": rows.evaluate.model_dump(), "data": content, "split": rows.split}
-        self.settings = fingerprint.digest({"training": self.training, **measured})
-        self.checkpoint = (
-            paths.CHECKPOINTS / fingerprint.digest([self.training, code]) / "checkpoint.pt"
-        )
-
-    @property
-    def has_result(self) -> bool:
-        """Whether it has a result with these settings."""
-        return self.read("result.json", "settings", self.settings) is not None
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether it has a model with these settings."""
-        return self.read("trained.json", "training", self.training) is not None
-
-    def read(self, file: str, key: str, identity: str) -> dict[str, Any] | None:
-        """A file of its folder; None where it is absent, damaged or of other settings."""
-        try:
-            content: Any = json.loads((self.folder / file).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(content, dict) or content.get(key) != identity:
-            return None
-        is_current = content.get("code") == self.code
-        return content if is_current or not self.rows.code_counts else None
-
-    def as_training(self) -> Training:
-        """Its training."""
-        rows = self.rows
-        return Training(
-            model=self.model,
-            entry=self.entry,
-            seed=self.seed,
+        self.result_id = fingerprint.digest({"training": self.trained_id, **measured})
+        self.training = Training(
+            model=model,
+            entry=entry,
+            seed=seed,
             train=rows.train,
             prepared=rows.data.folder,
-            folder=self.folder,
-            checkpoint=self.checkpoint,
-            where=f"{rows.where}.{self.model}",
+            folder=folder,
+            checkpoint=fingerprint.checkpoint(fingerprint.digest([self.trained_id, code])),
+            where=f"{rows.where}.{model}",
             may_diverge=rows.may_diverge,
         )
-
-    def write_trained(self, end: Finished) -> None:
-        """Records the end of its training; then the checkpoint is no longer needed."""
-        if end.diverged is None:
-            record = {"training": self.training, "code": self.code, "timing": end.timing}
-            files.write_json(self.folder / "trained.json", record)
-        else:
-            self._write({"code": self.code, "values": {}, "diverged": end.diverged})
-        shutil.rmtree(self.checkpoint.parent, ignore_errors=True)
-
-    def as_measurement(self) -> Measurement:
-        """Its measurement."""
-        rows = self.rows
-        return Measurement(
-            model=self.model,
-            seed=self.seed,
-            folder=self.folder,
+        self.measuring = MeasuringJob(
+            model=model,
+            seed=seed,
+            folder=folder,
             made_by="--force",
             data=rows.data,
             settings=rows.evaluate,
             split=rows.split,
         )
 
-    def write_result(self, measured: Measured) -> None:
+    def trained(self) -> dict[str, Any] | None:
+        """The record of its training; None if there is none with these settings."""
+        return self._read("trained.json", "training", self.trained_id)
+
+    def result(self) -> dict[str, Any] | None:
+        """Its result; None if there is none with these settings."""
+        return self._read("result.json", "settings", self.result_id)
+
+    def _read(self, file: str, key: str, identity: str) -> dict[str, Any] | None:
+        try:
+            content: Any = json.loads((self.training.folder / file).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # absent or damaged
+            return None
+        if not isinstance(content, dict) or content.get(key) != identity:
+            return None
+        is_current = content.get("code") == self.code
+        return content if is_current or not self.code_counts else None
+
+    def write_trained(self, end: Finished) -> None:
+        """Records the end of its training; then the checkpoint is no longer needed."""
+        if end.diverged is None:
+            record = {"training": self.trained_id, "code": self.code, "timing": end.timing}
+            files.write_json(self.training.folder / "trained.json", record)
+        else:
+            self._write_result({"code": self.code, "values": {}, "diverged": end.diverged})
+        shutil.rmtree(self.training.checkpoint.parent, ignore_errors=True)
+
+    def write_measured(self, measured: Measured) -> None:
         """Records its values and its cost."""
-        trained = files.read_json(self.folder / "trained.json", "--force")
-        seconds = {"seconds": measured.seconds, "cpu_seconds": measured.cpu_seconds}
-        self._write(
+        trained = files.read_json(self.training.folder / "trained.json", "--force")
+        self._write_result(
             {
                 "code": trained["code"],
                 "values": {record["name"]: record["value"] for record in measured.records},
                 "family": measured.family,
                 "cost": measured.cost,
                 "timing": trained["timing"],
-                "measuring": seconds,
+                "measuring": {"seconds": measured.seconds, "cpu_seconds": measured.cpu_seconds},
             }
         )
 
-    def _write(self, content: Mapping[str, Any]) -> None:
-        files.write_json(self.folder / "result.json", {"settings": self.settings, **content})
+    def _write_result(self, content: Mapping[str, Any]) -> None:
+        result = {"settings": self.result_id, **content}
+        files.write_json(self.training.folder / "result.json", result)

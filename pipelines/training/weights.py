@@ -58,7 +58,7 @@ def read_model(folder: Path, made_by: str, device: str = "cpu") -> GenerativeMod
     Raises:
         UserError: A file is missing, damaged, or from another version of the code.
     """
-    tensors = _tensors(folder / WEIGHTS, made_by)
+    tensors, _ = tensor_file.read(folder / WEIGHTS, made_by)
     config = files.read_json(folder / CONFIG, made_by)
     file = CONFIG
     try:
@@ -79,23 +79,10 @@ def write_snapshots(folder: Path, snapshots: Mapping[int, Tensor]) -> None:
 
 
 def read_snapshots(folder: Path, made_by: str) -> dict[int, Tensor]:
-    """Reads the snapshots of a training: for each step (N, C, H, W) uint8 samples, in order.
-
-    Args:
-        folder: The folder of the training.
-        made_by: The command that makes it, for an error.
+    """Reads the snapshots of a training, in the order of the steps; `made_by` is its command.
 
     Raises:
         UserError: The file is missing or damaged.
     """
-    tensors = _tensors(folder / SNAPSHOTS, made_by)
+    tensors, _ = tensor_file.read(folder / SNAPSHOTS, made_by)
     return {step: tensors[str(step)] for step in sorted(map(int, tensors))}
-
-
-def _tensors(path: Path, made_by: str) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; `{made_by}` makes it")
-    try:
-        return tensor_file.read(path)[0]
-    except ValueError as error:
-        raise UserError(f"{error}; `{made_by}` makes it again") from None

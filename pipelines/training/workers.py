@@ -1,4 +1,4 @@
-"""The pool of worker processes: one process per job, such as a seed, and its messages.
+"""The pool of worker processes: one process per key, such as a seed, its messages and its result.
 
 On a CPU the seeds of a model run side by side: two processes of one thread have 1.1 to 1.2 times
 the throughput of one process of two threads, do not collapse on a busy machine, and compute bits
@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -24,14 +24,19 @@ from pipelines.settings.errors import UserError
 
 Send = Callable[[Any], None]
 K = TypeVar("K")
+R = TypeVar("R")
 #: A module-level function (or a partial of one) of a key and a function that sends messages.
-Job = Callable[[K, Send], None]
+Job = Callable[[K, Send], R]
 
 _PR_SET_PDEATHSIG = 1
 
 
 class _FailedError(UserError):
     """The error that stopped a worker, in one line."""
+
+
+class _Result(NamedTuple):
+    value: Any
 
 
 def num_cores() -> int:
@@ -74,7 +79,7 @@ def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
 
 
 def run(
-    job: Job[K],
+    job: Job[K, R],
     keys: Sequence[K],
     *,
     device: str,
@@ -83,7 +88,7 @@ def run(
     at_once: int | None = None,
     label: Callable[[K], str] = "seed {}".format,
     replacements: int = 0,
-) -> None:
+) -> list[R]:
     """Runs `job` once per key.
 
     Args:
@@ -91,12 +96,16 @@ def run(
         keys: The keys, such as the seeds.
         device: `cpu` or `cuda`.
         threads: Torch's threads in each process.
-        handle: Receives (key, message) of every message, in this process.
+        handle: Receives (key, message) of every message and, at last, of the result if it is not
+            None, in this process.
         at_once: Number of processes at once; None = cores / threads on a CPU, 1 on a GPU.
         label: The name of a key in an error.
         replacements: Number of killed workers that are replaced by a new one with the same key.
             Such workers import everything again: this process may have threads and connections by
             then, which a fork does not carry over.
+
+    Returns:
+        The results, in the order of the keys.
 
     Raises:
         UserError: A worker failed, or more workers were killed than are replaced; the others are
@@ -106,22 +115,19 @@ def run(
     method = "fork" if device == "cpu" and not replacements else "spawn"
     if method == "spawn":  # else it starts with the first worker, and lets SIGINT through then
         resource_tracker.ensure_running()
-    if at_once is None:
-        at_once = max(1, num_cores() // threads) if device == "cpu" else 1
-    waiting = list(keys)
+    at_once = at_once or (max(1, num_cores() // threads) if device == "cpu" else 1)
+    waiting, results = list(keys), dict[K, R]()
     running: dict[Connection, tuple[K, BaseProcess]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 key = waiting.pop(0)
-                with _interrupts_held_back():
-                    connection, process = _start(method, job, key, label(key), threads)
-                    running[connection] = (key, process)
+                _start(method, (job, key, label(key), threads), running)
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
                 key, process = running[ready]
                 try:
-                    message = ready.recv()
+                    message = _receive(ready)
                 except (EOFError, OSError):
                     del running[ready]
                     process.join()
@@ -130,47 +136,53 @@ def run(
                         _check_ending(label(key), process.exitcode, replacements)
                         waiting.insert(0, key)
                     continue
-                if isinstance(message, _FailedError):
-                    raise message
-                handle(key, message)
+                if isinstance(message, _Result):
+                    results[key] = message = message.value
+                if message is not None:
+                    handle(key, message)
     finally:
         for _, process in running.values():
             process.kill()
             process.join()
+    return [results[key] for key in keys]
 
 
 def _start(
-    method: str, job: Job[K], key: K, name: str, threads: int
-) -> tuple[Connection, BaseProcess]:
-    context: Any = multiprocessing.get_context(method)
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(job, key, name, threads, theirs))
-    process.start()
-    theirs.close()
-    return ours, process
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Delays Ctrl-C until a worker is registered; the worker itself never receives it.
+    method: str,
+    work: tuple[Job[K, R], K, str, int],
+    running: dict[Connection, tuple[K, BaseProcess]],
+) -> None:
+    """Starts and registers a worker. Ctrl-C waits until then, and the worker never receives it.
 
     Otherwise a worker that is still importing would end with a traceback, and one that is not yet
     registered would outlive the command.
     """
+    context: Any = multiprocessing.get_context(method)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(*work, theirs))
+        process.start()
+        theirs.close()
+        running[ours] = (work[1], process)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _work(job: Job[K], key: K, name: str, threads: int, connection: Connection) -> None:
+def _receive(connection: Connection) -> Any:
+    message = connection.recv()
+    if isinstance(message, _FailedError):
+        raise message
+    return message
+
+
+def _work(job: Job[K, R], key: K, name: str, threads: int, connection: Connection) -> None:
     die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(threads)
     try:
-        job(key, connection.send)
+        connection.send(_Result(job(key, connection.send)))
     except (UserError, FloatingPointError) as error:
         with suppress(BrokenPipeError):
             connection.send(_FailedError(f"{name}: {error}"))

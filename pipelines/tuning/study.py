@@ -10,7 +10,7 @@ from evaluation.measuring.metric import Metric
 from genmodels.networks.shape import ImageShape
 from pipelines.data import splits
 from pipelines.data.prepared import Prepared
-from pipelines.settings import paths, presets
+from pipelines.settings import presets
 from pipelines.settings.code_version import training_version
 from pipelines.settings.errors import UserError
 from pipelines.settings.params import Params
@@ -126,7 +126,7 @@ class Study:
                 this number is another trial.
         """
         key = fingerprint.digest([self.digest, self.train.model_dump(), first, dict(entry)])
-        return paths.CHECKPOINTS / key / "checkpoint.pt"
+        return fingerprint.checkpoint(key)
 
 
 def load(

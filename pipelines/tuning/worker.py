@@ -115,7 +115,7 @@ def work(
         deadline: The `time.time()` after which no trial is started; None = no limit.
         command: Identifies the command that this worker belongs to.
         worker: The worker's number; a replacement has the number of the worker that was killed.
-        send: Receives `TrialStarted`, `Trained` and `TrialEnded`.
+        send: Receives `TrialStarted`, `StepDone` and `TrialEnded`.
     """
     owner = {
         "host": socket.gethostname(),

@@ -94,6 +94,6 @@ def pairs() -> list[Pair]:
     ]
     stored = [paths.FEATURES / "classifier" / f"{split}.safetensors" for split in ("test", "valid")]
     if all(path.is_file() for path in stored):
-        real = [tensor_file.read(path)[0]["features"] for path in stored]
+        real = [tensor_file.read(path, "dvc repro features")[0]["features"] for path in stored]
         all_pairs.append(Pair("test, valid", *real))
     return [pair.to(torch.float32).to(torch.float64) for pair in all_pairs]

@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 
-from genmodels.training.loop import LoopSettings
 from pipelines import prepare
 from pipelines.settings import params
 from pipelines.settings.errors import exit_on_user_error
-from pipelines.training.one_run import fit, load_images, write_seed
+from pipelines.training.one_run import Training, fit, write_seed
 from tests.bench.limits import verdict
 
 LIMIT = 1.5 * 2**30
@@ -38,13 +37,10 @@ def train(name: str, prepared: Path, folder: Path, steps: int) -> None:
     settings = params.load()
     torch.set_num_threads(settings.train.threads)
     entry = {**settings.models[name], "num_steps": steps}
-    loop = LoopSettings(
-        0, settings.train.precision, settings.train.num_snapshots, settings.train.snapshot_images
-    )
     checkpoint = folder / "checkpoint.pt"
-    data = load_images("cpu", prepared)
-    trainer, _ = fit(entry, data, loop, checkpoint, "cpu", lambda _: None, name)
-    write_seed(folder, name, entry, settings.train, trainer)
+    training = Training(name, entry, 0, settings.train, prepared, folder, checkpoint, name)
+    trainer, _ = fit(training, "cpu", lambda _: None)
+    write_seed(folder, training, trainer)
 
 
 def peak(work: Callable[..., None], *args: Any) -> float:

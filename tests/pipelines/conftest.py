@@ -265,4 +265,4 @@ def write_picture(path: Path, level: int) -> None:
 def fingerprints(reproduced: Path) -> dict[tuple[str, int], str]:
     """The fingerprint of each run of `reproduced`."""
     keys = [(model, seed) for model in MODELS for seed in SEEDS]
-    return {key: fingerprint.from_lock(*key) for key in keys}
+    return {key: fingerprint.from_lock(*key, fingerprint.read_lock()) for key in keys}

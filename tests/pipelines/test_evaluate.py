@@ -3,8 +3,9 @@ import torch
 
 from evaluation.measuring.records import summarise
 from genmodels.build import build
-from pipelines import evaluate
+from pipelines.settings import paths
 from pipelines.settings.errors import UserError
+from pipelines.training.weights import read_model
 from tests.conftest import SMALL, presets, small_model
 from tests.pipelines.tiny_model import save_trained
 
@@ -29,7 +30,7 @@ def test_a_trained_model_is_equal_after_writing_and_reading(checkout):
     entry = presets()["vae"] | SMALL
     model = small_model(entry)
     save_trained("vae", model, 0)
-    loaded = evaluate.load_model("vae", 0)
+    loaded = read_model(paths.TRAIN / "vae" / "0", "dvc repro train@vae")
     assert not loaded.training
     z = torch.zeros(2, 3)
     assert torch.equal(loaded.decode(z), model.decode(z))
@@ -38,4 +39,4 @@ def test_a_trained_model_is_equal_after_writing_and_reading(checkout):
 
 def test_an_error_names_a_model_that_was_not_trained(checkout):
     with pytest.raises(UserError, match=r"safetensors: no such file; `dvc repro train@vae` makes"):
-        evaluate.load_model("vae", 0)
+        read_model(paths.TRAIN / "vae" / "0", "dvc repro train@vae")

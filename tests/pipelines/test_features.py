@@ -143,7 +143,7 @@ def test_a_real_split_carries_its_identity(stage) -> None:
     stage()
     split = splits.load_split("test")
     extracted = extractors.load_extracted(SETTINGS)
-    real = extractors.real_images("test", split, extracted)
+    real = extractors.real_images("test", extracted)
     assert real.features == extracted.features["test"]
     assert torch.equal(real.images, split.images)
     assert torch.equal(real.labels, split.labels)

@@ -5,7 +5,7 @@ import pytest
 
 from evaluation.comparing import reference_rows
 from pipelines import features, references
-from pipelines.data import extractors
+from pipelines.data.prepared import Prepared
 from pipelines.settings import paths, sections
 from pipelines.settings.resolved import ReferencesSettings
 from tests.pipelines.test_features import SETTINGS, prepare
@@ -76,7 +76,7 @@ def test_data_without_labels_keeps_the_rows_that_need_none(checkout, settings) -
     rows = references.make(settings)
     assert rows["prototypes"]["reason"] == "no_labels"
     assert rows["blur"]["records"]["fid_classifier"]["reason"] == "no_extractor"
-    floor = references.expected_floor(
-        extractors.load_extracted(SETTINGS), references._real(settings)[1]["test"], 30
-    )
+    data = Prepared.of_pipeline(SETTINGS)
+    extracted = data.extracted()
+    floor = references.expected_floor(extracted, data.real(extracted, "test").reference, 30)
     assert floor == {"fid_classifier": None}

@@ -46,7 +46,7 @@ def assert_same_bits(loaded, expected):
 def test_tensors_and_settings_are_equal_bit_for_bit_after_reading(tmp_path):
     settings = {"scale": 0.1 + 0.2, "shape": [1, 2], "name": "é", "none": None}
     tensor_file.write(tmp_path / "new" / "a.safetensors", tensors(), settings)
-    loaded, header = tensor_file.read(tmp_path / "new" / "a.safetensors")
+    loaded, header = tensor_file.read(tmp_path / "new" / "a.safetensors", "a command")
     assert_same_bits(loaded, tensors())
     assert header == settings
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.safetensors"]
@@ -55,7 +55,7 @@ def test_tensors_and_settings_are_equal_bit_for_bit_after_reading(tmp_path):
 def test_loaded_tensors_do_not_depend_on_the_file_afterwards(tmp_path):
     path = tmp_path / "a.safetensors"
     tensor_file.write(path, tensors())
-    loaded, _ = tensor_file.read(path)
+    loaded, _ = tensor_file.read(path, "a command")
     path.write_bytes(b"")
     assert_same_bits(loaded, tensors())
 
@@ -67,7 +67,7 @@ def test_equal_tensors_give_equal_bytes_in_any_order_and_process(tmp_path):
     tensor_file.write(tmp_path / "two", *reversed_order)
     code = (
         "import sys; from pathlib import Path; from pipelines.data import tensor_file;"
-        "tensor_file.write(Path(sys.argv[2]), *tensor_file.read(Path(sys.argv[1])))"
+        "tensor_file.write(Path(sys.argv[2]), *tensor_file.read(Path(sys.argv[1]), 'x'))"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "one", tmp_path / "three"], check=True)
     one, two, three = ((tmp_path / name).read_bytes() for name in ("one", "two", "three"))
@@ -87,7 +87,7 @@ def test_other_content_is_refused_in_one_line(tmp_path, content, capsys):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.safetensors: not a readable safetensors file") as e:
-        tensor_file.read(path)
+        tensor_file.read(path, "a command")
     assert "\n" not in str(e.value)
     assert capsys.readouterr().out == ""
 
@@ -96,7 +96,7 @@ def test_a_torch_file_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     torch.save(tensors(), path)
     with pytest.raises(ValueError, match="not a readable safetensors file"):
-        tensor_file.read(path)
+        tensor_file.read(path, "a command")
 
 
 def test_a_file_that_was_cut_off_is_refused_wherever_it_ends(tmp_path):
@@ -106,12 +106,12 @@ def test_a_file_that_was_cut_off_is_refused_wherever_it_ends(tmp_path):
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="not a readable safetensors file"):
-            tensor_file.read(path)
+            tensor_file.read(path, "a command")
     path.write_bytes(whole + b"\0")
     with pytest.raises(ValueError, match="not a readable safetensors file"):
-        tensor_file.read(path)
+        tensor_file.read(path, "a command")
 
 
 def test_an_error_names_a_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r"a\.safetensors: no such file"):
-        tensor_file.read(tmp_path / "a.safetensors")
+        tensor_file.read(tmp_path / "a.safetensors", "a command")

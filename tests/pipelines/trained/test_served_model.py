@@ -134,7 +134,7 @@ def refused(folder: Path) -> str:
 def test_weights_that_were_tampered_with_are_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     served_model._load_pyfunc(str(folder))
-    tensors, _ = tensor_file.read(folder / WEIGHTS)
+    tensors, _ = tensor_file.read(folder / WEIGHTS, "a command")
     next(iter(tensors.values())).add_(1e-3)
     tensor_file.write(folder / WEIGHTS, tensors)
     message = f"{folder}: refused, weights.safetensors is not the published one (SHA-256"

@@ -74,7 +74,9 @@ def test_files_and_the_lock_of_a_real_repro_give_the_same_fingerprint(
     reproduced: Path, monkeypatch: pytest.MonkeyPatch, model: str, seed: int
 ) -> None:
     point_paths_to(reproduced, monkeypatch)
-    assert fingerprint.from_files(model, seed) == fingerprint.from_lock(model, seed)
+    assert fingerprint.from_files(model, seed) == fingerprint.from_lock(
+        model, seed, fingerprint.read_lock()
+    )
 
 
 def test_the_lock_names_the_hash_of_an_out(
@@ -136,7 +138,7 @@ def test_an_error_names_a_missing_file(project: Path) -> None:
 
 def test_without_a_lock_file_the_error_names_the_command_that_makes_it(project: Path) -> None:
     with pytest.raises(UserError, match=r"dvc\.lock: no such file; `dvc repro`"):
-        fingerprint.from_lock("vae", 0)
+        fingerprint.read_lock()
 
 
 def test_an_error_names_a_model_that_is_not_in_the_lock(
@@ -144,4 +146,4 @@ def test_an_error_names_a_model_that_is_not_in_the_lock(
 ) -> None:
     point_paths_to(reproduced, monkeypatch)
     with pytest.raises(UserError, match="model iwae is not in it; `dvc repro`"):
-        fingerprint.from_lock("iwae", 0)
+        fingerprint.from_lock("iwae", 0, fingerprint.read_lock())

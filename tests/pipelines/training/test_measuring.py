@@ -9,7 +9,7 @@ from genmodels.networks.blocks import draw_weights
 from genmodels.networks.shape import ImageShape
 from pipelines.data.prepared import Prepared
 from pipelines.settings import paths, sections
-from pipelines.training.measuring import Measured, Measurement, measure_all
+from pipelines.training.measuring import Measured, MeasuringJob, measure_all
 from pipelines.training.weights import write_model
 from tests.pipelines.tiny_rows import EVALUATE, vae
 
@@ -23,7 +23,7 @@ def measured(data: Prepared, **changes):
     draw_weights(model, generator(0, "weights"))
     folder = paths.OUTPUTS / "model"
     write_model(folder, model, vae(), {})
-    one = Measurement(
+    one = MeasuringJob(
         model="vae",
         seed=0,
         folder=folder,
@@ -33,8 +33,10 @@ def measured(data: Prepared, **changes):
         **changes,
     )
     messages = []
-    (result,) = measure_all([one], "cpu", 1, lambda one, message: messages.append(message))
-    assert messages == ["fid", "rate", result]
+    (result,) = measure_all(
+        "t", [one], "cpu", 1, handle=lambda one, message: messages.append((str(one), message))
+    )
+    assert messages == [("vae seed 0", result)]
     assert isinstance(result, Measured)
     return {record["name"]: record for record in result.records}
 

@@ -25,36 +25,36 @@ def clock():
     return Clock()
 
 
-def trained(clock, seeds=3, **options):
-    return Progress("train vae", dict.fromkeys(range(seeds), 100), clock=clock, **options)
+def trained(clock, seeds=3):
+    return Progress("train", {f"seed {seed}": 100 for seed in range(seeds)}, clock=clock)
 
 
 def test_the_time_left_is_that_of_all_seeds_two_at_once(clock):
     with trained(clock) as progress:
         assert progress.seconds_left() is None
-        progress.update(0, 0)
-        progress.update(1, 0)
+        progress.update("seed 0", 0)
+        progress.update("seed 1", 0)
         clock.now = 10.0
-        progress.update(0, 50)
-        progress.update(1, 50)
+        progress.update("seed 0", 50)
+        progress.update("seed 1", 50)
         # 10 s for the halves that run, then the third seed alone: 20 s.
         assert progress.seconds_left() == pytest.approx(30)
         clock.now = 20.0
-        progress.finish(0)
-        progress.finish(1)
+        progress.finish("seed 0")
+        progress.finish("seed 1")
         assert progress.seconds_left() == pytest.approx(20)
-        progress.update(2, 0)
+        progress.update("seed 2", 0)
         clock.now = 40.0
-        progress.finish(2)
+        progress.finish("seed 2")
         assert progress.seconds_left() == 0
 
 
 def test_what_a_checkpoint_had_does_not_count_for_the_speed(clock):
     with trained(clock, 1) as progress:
-        progress.update(0, 60)
+        progress.update("seed 0", 60)
         assert progress.seconds_left() is None
         clock.now = 10.0
-        progress.update(0, 80)
+        progress.update("seed 0", 80)
         assert progress.seconds_left() == pytest.approx(10)
 
 
@@ -62,38 +62,38 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_one_a_finished_part
     with trained(clock, 2) as progress:
         for second in range(31):
             clock.now = float(second)
-            progress.update(0, second, loss="101.2")
-        progress.finish(0)
-        progress.finish(1, "loss 99")
+            progress.update("seed 0", second, loss=101.23)
+        progress.finish("seed 0")
+        progress.finish("seed 1", "loss 99")
     assert capsys.readouterr().err.splitlines() == [
-        "train vae: 8 %, 03:05 left; seed 0 loss 101.2",
-        "train vae: 15 %, 02:50 left; seed 0 loss 101.2",
-        "train vae: seed 0 done (1 of 2)",
-        "train vae: seed 1 done (2 of 2): loss 99",
+        "train: 8 %, 03:05 left; seed 0 loss 101.2",
+        "train: 15 %, 02:50 left; seed 0 loss 101.2",
+        "train: seed 0 done (1 of 2)",
+        "train: seed 1 done (2 of 2): loss 99",
     ]
 
 
 def test_a_terminal_shows_one_bar_with_the_work_of_all_parts(clock, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with trained(clock, 2) as progress:
-        progress.update(0, 0)
+        progress.update("seed 0", 0)
         clock.now = 10.0
         progress.bar.mininterval = 0
-        progress.update(0, 50, loss="101.2")
-        progress.finish(1)
+        progress.update("seed 0", 50, loss=101.23)
+        progress.finish("seed 1")
         shown = str(progress.bar)
-    assert shown.startswith("train vae:  75%|")
+    assert shown.startswith("train:  75%|")
     assert "150/200 steps" in shown
     assert "00:10 left; seed 0 loss 101.2" in shown
     assert "done (" not in sys.stderr.getvalue()
 
 
 def test_parts_of_other_kinds_have_their_own_names_and_sizes(clock, capsys):
-    amounts = {"classifier": 40, "replica": 10}
-    with Progress("features", amounts, "epoch", label="the {}".format, clock=clock) as progress:
-        progress.update("classifier", 0)
+    amounts = {"the classifier": 40, "the replica": 10}
+    with Progress("features", amounts, "epoch", clock=clock) as progress:
+        progress.update("the classifier", 0)
         clock.now = 20.0
-        progress.update("classifier", 20)
+        progress.update("the classifier", 20)
         assert progress.seconds_left() == pytest.approx(30)
-        progress.finish("classifier")
+        progress.finish("the classifier")
     assert "features: the classifier done (1 of 2)" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from genmodels.training.loop import Trainer
 from pipelines.settings import files, paths
 from pipelines.settings.errors import UserError
-from pipelines.training import one_run, seeds, workers
+from pipelines.training import one_run, workers
 from pipelines.training import rows as training_rows
 from tests.pipelines.tiny_rows import TINY, autoencoder, tiny_rows, vae, weights
 
@@ -76,7 +76,7 @@ def test_a_result_of_other_code_stays_and_names_its_version(prepared, monkeypatc
 def test_where_code_counts_a_result_of_other_code_is_repeated(prepared, monkeypatch):
     first = tiny_rows(prepared).run()
     with monkeypatch.context() as patch:
-        patch.setattr(seeds, "fit", None)
+        patch.setattr(one_run, "fit", None)
         assert tiny_rows(prepared, code_counts=True).run() == first
     rows = tiny_rows(prepared, code_counts=True)
     monkeypatch.setattr(training_rows, "training_version", lambda kind: "two")

@@ -8,7 +8,7 @@ from genmodels.training.loop import LoopSettings, Trainer
 from pipelines.data import tensor_file
 from pipelines.settings.errors import UserError
 from pipelines.settings.sections import Train
-from pipelines.training.one_run import write_seed
+from pipelines.training.one_run import Training, write_seed
 from pipelines.training.weights import (
     CONFIG,
     SNAPSHOTS,
@@ -37,7 +37,8 @@ def test_a_trained_model_of_every_preset_is_equal_bit_for_bit_after_reading(name
     settings = LoopSettings(0, precision="fp32", num_snapshots=2, snapshot_images=4)
     trainer = Trainer(small_model(entry), train, valid, settings)
     trainer.run()
-    write_seed(tmp_path, name, entry, TRAIN, trainer)
+    training = Training(name, entry, 0, TRAIN, None, tmp_path, tmp_path / "checkpoint.pt", "here")
+    write_seed(tmp_path, training, trainer)
     loaded = read_model(tmp_path, "a command")
     state, expected = loaded.state_dict(), trainer.model.state_dict()
     assert list(state) == list(expected)
@@ -58,7 +59,7 @@ def test_a_trained_model_of_every_preset_is_equal_bit_for_bit_after_reading(name
     assert config["train"] == TRAIN.model_dump()
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(first) == {WEIGHTS, CONFIG, SNAPSHOTS, "history.csv"}
-    write_seed(tmp_path, name, entry, TRAIN, trainer)
+    write_seed(tmp_path, training, trainer)
     assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
@@ -113,7 +114,7 @@ def test_another_config_is_refused(folder, content):
 
 
 def test_weights_of_other_names_or_shapes_are_refused(folder):
-    tensors, _ = tensor_file.read(folder / WEIGHTS)
+    tensors, _ = tensor_file.read(folder / WEIGHTS, "a command")
     name, tensor = tensors.popitem()
     changes = {name: tensor[..., None].repeat_interleave(2, -1)}, {"old_name": tensor}, {}
     for changed in changes:

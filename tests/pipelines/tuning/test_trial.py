@@ -7,7 +7,6 @@ import filelock
 import pytest
 import sqlalchemy
 
-from genmodels.training.loop import LoopSettings
 from pipelines.settings import params, paths
 from pipelines.settings.errors import UserError
 from pipelines.training import fingerprint, one_run, workers
@@ -25,9 +24,10 @@ def test_a_trial_is_trained_as_train_does_it(project, tmp_path):
     entry = one.entry({"beta": 2.0})
     run = Run(bench, entry, 0, ignore)
     trainer = run.train(lambda message: None)
-    loop = LoopSettings(one.settings.training_seed, one.train.precision, 3, 4)
-    data = one_run.load_images("cpu")
-    other, _ = one_run.fit(entry, data, loop, tmp_path / "c.pt", "cpu", lambda m: None, "here")
+    settings = one.train.model_copy(update={"num_snapshots": 3, "snapshot_images": 4})
+    seed, checkpoint = one.settings.training_seed, tmp_path / "c.pt"
+    training = one_run.Training("t", entry, seed, settings, None, tmp_path, checkpoint, "here")
+    other, _ = one_run.fit(training, "cpu", lambda m: None)
     for name, value in other.model.state_dict().items():
         assert value.equal(trainer.model.state_dict()[name]), name
     assert trainer.history == other.history

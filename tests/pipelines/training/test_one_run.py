@@ -5,8 +5,7 @@ import pytest
 from genmodels.training.loop import Trainer
 from pipelines.settings import paths, sections
 from pipelines.settings.errors import UserError
-from pipelines.training.one_run import Started
-from pipelines.training.seeds import Finished, Training, train_all
+from pipelines.training.one_run import Finished, Started, Training, train_all
 from tests.pipelines.tiny_rows import TINY, TRAIN, vae
 
 
@@ -25,7 +24,9 @@ def training(seed):
 
 def test_the_ends_are_in_order_and_the_messages_name_their_training(prepared):
     trainings, messages = [training(seed) for seed in (5, 3)], []
-    ends = train_all(trainings, "cpu", lambda one, message: messages.append((one.seed, message)))
+    ends = train_all(
+        "t", trainings, "cpu", lambda one, message: messages.append((one.seed, message))
+    )
     assert [end.timing["steps"] for end in ends] == [TINY["num_steps"]] * 2
     for seed in (5, 3):
         own = [message for name, message in messages if name == seed]
@@ -48,6 +49,6 @@ def test_a_failed_seed_leaves_the_complete_checkpoint_of_the_other(prepared, mon
     monkeypatch.setattr(Trainer, "run", fail)
     trainings = [training(seed) for seed in (0, 1)]
     with pytest.raises(UserError, match="vae seed 1: phase vae, step 3"):
-        train_all(trainings, "cpu", lambda one, message: None, at_once=1)
+        train_all("t", trainings, "cpu", lambda one, message: None, at_once=1)
     assert trainings[0].checkpoint.is_file()
     assert not trainings[1].folder.exists()

@@ -3,7 +3,7 @@ import torch
 
 from evaluation.measuring.extractors import Classifier, Extractor
 from pipelines.data import tensor_file
-from pipelines.data.extractor_files import (
+from pipelines.data.extractors import (
     load_extractor,
     load_features,
     save_extractor,
@@ -34,17 +34,17 @@ def test_an_extractor_is_equal_after_writing_and_reading(extractor, tmp_path) ->
 def test_a_changed_weight_is_refused(extractor, tmp_path) -> None:
     path = tmp_path / FILE
     save_extractor(extractor, path)
-    weights, settings = tensor_file.read(path)
+    weights, settings = tensor_file.read(path, "a command")
     weights["head.bias"][0] += 1
     tensor_file.write(path, weights, settings)
-    with pytest.raises(ValueError, match="the file is damaged"):
+    with pytest.raises(ValueError, match=r"the weights have SHA-256 \w{8}, expected"):
         load_extractor(path)
 
 
 def test_another_preprocessing_is_refused(extractor, tmp_path) -> None:
     path = tmp_path / FILE
     save_extractor(extractor, path)
-    weights, settings = tensor_file.read(path)
+    weights, settings = tensor_file.read(path, "a command")
     tensor_file.write(path, weights, settings | {"preprocessing": 0})
     with pytest.raises(ValueError, match="preprocessing version 0"):
         load_extractor(path)
@@ -53,7 +53,7 @@ def test_another_preprocessing_is_refused(extractor, tmp_path) -> None:
 def test_weights_of_another_network_are_refused_in_one_line(extractor, tmp_path) -> None:
     path = tmp_path / FILE
     save_extractor(extractor, path)
-    weights, settings = tensor_file.read(path)
+    weights, settings = tensor_file.read(path, "a command")
     for changed in (settings | {"width": 5}, {}):
         tensor_file.write(path, weights, changed)
         with pytest.raises(ValueError, match=r"extractor\.safetensors: not a readable") as error:
