@@ -7,8 +7,7 @@ from typing import Any, get_args
 from evaluation import metrics
 from evaluation.comparing import pairs
 from evaluation.comparing.leaderboard import Row
-from pipelines.comparing import changes_text, commits, models_data, models_text, sources
-from pipelines.comparing.changes import Change, changes
+from pipelines.comparing import changes, commits, models_text, sources
 from pipelines.comparing.text_table import allowed_width
 from pipelines.pictures.out_file import out_file
 from pipelines.settings import command_line, files, params
@@ -98,7 +97,7 @@ def _compare_models(arguments: argparse.Namespace, settings: Params) -> tuple[st
     chosen = choose(rows, arguments.metric, settings.report.rank_by)
     comparison = pairs.compare(rows, chosen)
     text = models_text.as_text(comparison, models, allowed_width(), bool(arguments.metric))
-    return text, models_data.as_data(comparison, models)
+    return text, models_text.as_data(comparison, models)
 
 
 def _compare_commits(arguments: argparse.Namespace, settings: Params) -> tuple[str, Any]:
@@ -112,21 +111,20 @@ def _compare_commits(arguments: argparse.Namespace, settings: Params) -> tuple[s
                 f"there are {', '.join(known) or 'none'}"
             )
     directions = params.measured(metrics.available(), get_args(Extractor))
-    found = changes(old, new, directions, arguments.models)
-    known = [name for model in new.metrics.values() for name in model]
-    _check_metrics(arguments.metric, list(dict.fromkeys(known)))
-    rank_by = settings.report.rank_by
+    changed = changes.changes(old, new, directions, arguments.models)
+    known = dict.fromkeys(name for model in new.metrics.values() for name in model)
+    _check_metrics(arguments.metric, list(known))
 
-    def is_shown(change: Change) -> bool:
+    def is_shown(change: changes.Change) -> bool:
         if arguments.metric:
             return change.metric in arguments.metric
         unusual = change.difference is None or change.difference.is_significant
-        return arguments.all or unusual or change.metric == rank_by
+        return arguments.all or unusual or change.metric == settings.report.rank_by
 
-    text = changes_text.as_text(found, is_shown, allowed_width())
-    title = f"This checkout compared with {old.label}:"
+    text = changes.as_text(changed, is_shown, allowed_width())
+    title = f"This checkout compared with {old.label}:\n\n"
     nothing = f"No value and no setting differs from {old.label}."
-    return f"{title}\n\n{text}" if text else nothing, changes_text.as_data(old.label, found)
+    return title + text if text else nothing, changes.as_data(old.label, changed)
 
 
 @exit_on_user_error

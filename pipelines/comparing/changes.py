@@ -1,13 +1,25 @@
 """What changed between two sets of results: values by the one rule, settings, models."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evaluation.comparing.leaderboard import Cell
-from evaluation.comparing.significance import Difference, Sample, differences
+from evaluation.comparing.significance import LEVEL, Difference, Sample, differences
+from evaluation.comparing.tables import in_words
+from evaluation.comparing.value_text import MISSING, decimals, mean_and_sd, signed
 from pipelines.comparing.commits import INPUTS, SECTIONS, Metrics, Results
+from pipelines.comparing.text_table import cut, settings_table, text_table
 from pipelines.reporting.differing import Setting, differing
+
+HEADER = ("model", "metric", "before", "now", "change", "verdict")
+LEGEND = (
+    "Values: mean ± sd over training seeds. Verdict on the new value: Welch's t-test over the "
+    f"seeds, level {LEVEL}, Holm-adjusted over the models whose value of the metric changed; not "
+    "testable: too few seeds."
+)
 
 
 @dataclass(frozen=True)
@@ -36,20 +48,15 @@ class Changes:
 
     Attributes:
         values: Metrics of models that both sides have, model by model.
-        models_added: Models that only the new side has.
-        models_removed: Models that only the old side has.
-        metrics_added: Metrics that only the new side has for some model of both.
-        metrics_removed: Metrics that only the old side has for some model of both.
+        one_sided: Names that only one side has: `models_added` and `models_removed`, and
+            `metrics_added` and `metrics_removed` of some model of both.
         settings: Settings that differ: old and new value.
         inputs: The inputs of every value that differ, in words: then a change of a value can come
             from them.
     """
 
     values: Sequence[Change]
-    models_added: Sequence[str]
-    models_removed: Sequence[str]
-    metrics_added: Sequence[str]
-    metrics_removed: Sequence[str]
+    one_sided: Mapping[str, list[str]]
     settings: Sequence[Setting]
     inputs: Sequence[str]
 
@@ -66,67 +73,64 @@ def changes(
         models: The models to compare; none for the selected ones.
     """
     before, now = (
-        [name for name in models or side.selected if name in side.metrics] for side in (old, new)
+        [n for n in models or side.settings.get("selected", side.metrics) if n in side.metrics]
+        for side in (old, new)
     )
-    both = [name for name in now if name in before]
-    pairs = {name: (old.metrics[name], new.metrics[name]) for name in both}
-    added = dict.fromkeys(m for one, other in pairs.values() for m in other if m not in one)
-    removed = dict.fromkeys(m for one, other in pairs.values() for m in one if m not in other)
-    return Changes(
-        changed_values(pairs, directions),
-        [name for name in now if name not in before],
-        [name for name in before if name not in now],
-        list(added),
-        list(removed),
-        changed_settings(old.settings, new.settings, both),
-        [
-            words
-            for stage, words in INPUTS.items()
-            if stage in old.inputs
-            and stage in new.inputs
-            and old.inputs[stage] != new.inputs[stage]
-        ],
-    )
+    pairs = {name: (old.metrics[name], new.metrics[name]) for name in now if name in before}
+    metrics = pairs.values()
+    one_sided = {
+        "models_added": [name for name in now if name not in before],
+        "models_removed": [name for name in before if name not in now],
+        "metrics_added": _unique(m for one, other in metrics for m in other if m not in one),
+        "metrics_removed": _unique(m for one, other in metrics for m in one if m not in other),
+    }
+    settings = changed_settings(old.settings, new.settings, list(pairs))
+    inputs = [
+        words
+        for stage, words in INPUTS.items()
+        if {stage} <= old.inputs.keys() & new.inputs.keys()
+        and old.inputs[stage] != new.inputs[stage]
+    ]
+    return Changes(changed_values(pairs, directions), one_sided, settings, inputs)
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
 def changed_values(
     pairs: Mapping[str, tuple[Metrics, Metrics]], directions: Mapping[str, bool | None]
 ) -> list[Change]:
-    """The metrics whose mean differs.
-
-    Args:
-        pairs: For each model its metrics before and now.
-        directions: For each metric whether higher is better; None for a diagnostic.
-    """
-    found: list[Change] = []
-    metrics = dict.fromkeys(m for old, new in pairs.values() for m in new if m in old)
-    for metric in metrics:
+    """The metrics whose mean differs, of models with their metrics before and now."""
+    changed: list[Change] = []
+    for metric in _unique(m for old, new in pairs.values() for m in new if m in old):
         sides = [
             Change(model, metric, _cell(old[metric]), _cell(new[metric]), None)
             for model, (old, new) in pairs.items()
             if metric in old and metric in new and old[metric]["mean"] != new[metric]["mean"]
         ]
-        tested = [change for change in sides if None not in (change.old.mean, change.new.mean)]
-        samples = [(_sample(change.new), _sample(change.old)) for change in tested]
+        samples = [
+            (Sample(c.new.mean, c.new.std, c.new.n), Sample(c.old.mean, c.old.std, c.old.n))
+            for c in sides
+            if c.old.mean is not None and c.new.mean is not None
+        ]
         verdicts = iter(differences(samples, directions.get(metric)))
-        found += [replace(c, difference=next(verdicts)) if c in tested else c for c in sides]
+        changed += [
+            c if None in (c.old.mean, c.new.mean) else replace(c, difference=next(verdicts))
+            for c in sides
+        ]
     places = {model: place for place, model in enumerate(pairs)}
-    return sorted(found, key=lambda change: places[change.model])
+    return sorted(changed, key=lambda change: places[change.model])
 
 
 def _cell(value: Mapping[str, Any]) -> Cell:
     return Cell(value["mean"], value["std"], value["n"], value.get("reason"))
 
 
-def _sample(cell: Cell) -> Sample:
-    assert cell.mean is not None
-    return Sample(cell.mean, cell.std, cell.n)
-
-
 def changed_settings(
     old: Mapping[str, Any], new: Mapping[str, Any], models: Sequence[str]
 ) -> list[Setting]:
-    """The settings that differ; models with the same change of a setting share a line.
+    """The settings of params.yaml that differ; models with the same change share a line.
 
     Args:
         old: The content of params.yaml.
@@ -145,11 +149,79 @@ def changed_settings(
             lines.setdefault((key, *setting.values), []).append(model)
         else:
             lines[setting.key, *setting.values] = []
-    return [
-        Setting(f"models.{_names(names)}.{key}" if names else key, values)
-        for (key, *values), names in lines.items()
+    settings = []
+    for (key, *values), names in lines.items():
+        shared = f"{{{','.join(names)}}}" if len(names) > 1 else "".join(names)
+        settings.append(Setting(f"models.{shared}.{key}" if names else key, values))
+    return settings
+
+
+def as_text(changes: Changes, is_shown: Callable[[Change], bool], width: int) -> str:
+    """What `compare --against` prints; empty where nothing changed.
+
+    Args:
+        changes: What changed.
+        is_shown: Whether a change of a value gets a line; the others are counted.
+        width: Maximum number of columns.
+    """
+    parts = []
+    if rows := [_row(change) for change in changes.values if is_shown(change)]:
+        lines = text_table(HEADER, rows, right=(2, 3, 4))
+        parts = ["\n".join(cut(line, width) for line in lines), textwrap.fill(LEGEND, width)]
+    sentences = [
+        f"{key.replace('_', ' ').capitalize()}: {', '.join(names)}."
+        for key, names in changes.one_sided.items()
+        if names
     ]
+    hidden = [change for change in changes.values if not is_shown(change)]
+    if verdicts := Counter(c.difference.verdict for c in hidden if c.difference is not None):
+        counts = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+        means = f"{len(hidden)} other mean{'s' if len(hidden) != 1 else ''}"
+        sentences.insert(0, f"{means} changed: {counts}. --all shows them.")
+    if changes.inputs:
+        sentences.append(
+            f"Not the same at both commits (dvc.lock): {', '.join(changes.inputs)}. A change of a "
+            "value can come from there."
+        )
+    parts += [textwrap.fill(sentence, width) for sentence in sentences]
+    if changes.settings:
+        parts.append(settings_table(["before", "now"], changes.settings, width))
+    return "\n\n".join(parts)
 
 
-def _names(models: Sequence[str]) -> str:
-    return models[0] if len(models) == 1 else f"{{{','.join(models)}}}"
+def _row(change: Change) -> list[str]:
+    old, new = change.old, change.new
+    places = decimals([old.mean, new.mean])
+    verdict = in_words(new.reason) if new.mean is None else "no value before"
+    moved = MISSING
+    if change.difference is not None:
+        moved = signed(change.difference.value, places)
+        verdict = change.difference.short()
+        verdict += f", {old.n} → {new.n} seeds" if old.n != new.n else ""
+    values = [mean_and_sd(side.mean, side.std, places) for side in (old, new)]
+    return [change.model, change.metric, *values, moved, verdict]
+
+
+def as_data(against: str, changes: Changes) -> dict[str, Any]:
+    """What `compare --against COMMIT --json` writes: everything that changed, in full precision."""
+    return {
+        "against": against,
+        "changes": [
+            {
+                "model": change.model,
+                "metric": change.metric,
+                "before": asdict(change.old),
+                "now": asdict(change.new),
+                "difference": change.difference and change.difference.value,
+                "verdict": change.difference and change.difference.verdict,
+                "p": change.difference and change.difference.p,
+            }
+            for change in changes.values
+        ],
+        **changes.one_sided,
+        "inputs_that_differ": list(changes.inputs),
+        "settings_that_differ": {
+            setting.key: dict(zip(("before", "now"), setting.values, strict=True))
+            for setting in changes.settings
+        },
+    }

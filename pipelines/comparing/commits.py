@@ -38,19 +38,9 @@ class Results:
     settings: Mapping[str, Any]
     inputs: Mapping[str, Any]
 
-    @property
-    def selected(self) -> list[str]:
-        """The models with metrics that params.yaml selects."""
-        return [
-            name for name in self.settings.get("selected", self.metrics) if name in self.metrics
-        ]
-
 
 def at_commit(revision: str) -> Results:
-    """The results at a commit.
-
-    Args:
-        revision: A commit, branch or tag.
+    """The results at a commit, branch or tag.
 
     Raises:
         UserError: There is no such commit, this is no git repository, or a file is broken there.
@@ -81,20 +71,17 @@ def of_checkout() -> Results:
 
 
 def _results(label: str, texts: Mapping[str, str], prefix: str) -> Results:
-    """Reads files by their path in the repository.
-
-    Args:
-        label: The name of the commit.
-        texts: The content of each file.
-        prefix: What stands before a path in an error.
-    """
+    """Reads files by their path in the repository; an error has the prefix before the path."""
     metrics: dict[str, Metrics] = {}
     documents: dict[str, Any] = {}
     for path, text in texts.items():
-        if path.endswith(".json"):
-            metrics[Path(path).stem] = _metrics(text, f"{prefix}{path}")
-        else:
+        if not path.endswith(".json"):
             documents[path] = yaml_files.parse_yaml(text, f"{prefix}{path}") or {}
+            continue
+        try:
+            metrics[Path(path).stem] = dict(json.loads(text)["metrics"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{prefix}{path}: not the metrics of a model") from None
     settings = documents.get(paths.PARAMS.name, {})
     if "models" in settings:
         where = f"{prefix}{paths.PARAMS.name}: models"
@@ -106,13 +93,6 @@ def _results(label: str, texts: Mapping[str, str], prefix: str) -> Results:
         if stage in stages
     }
     return Results(label, metrics, settings, inputs)
-
-
-def _metrics(text: str, where: str) -> Metrics:
-    try:
-        return dict(json.loads(text)["metrics"])
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{where}: not the metrics of a model") from None
 
 
 def _git(*arguments: str) -> str:

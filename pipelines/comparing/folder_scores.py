@@ -93,30 +93,51 @@ def read(
     if not chosen:
         raise UserError("evaluate.metrics: every metric needs a model; name others with --metric")
     real = _real(reference, "--reference", extracted, max_samples)
-    shape = tuple(pictures.shape[1:])
-    if tuple(real.images.shape[1:]) != shape:
+    shape = shape_text(pictures.shape[1:])
+    if (other := shape_text(real.images.shape[1:])) != shape:
         raise UserError(
-            f"DIR: {images}: {shape_text(shape)}, but the reference {reference} is "
-            f"{shape_text(real.images.shape[1:])}; nothing is resized"
+            f"DIR: {images}: {shape}, but the reference {reference} is {other}; nothing is resized"
         )
     # Not if the reference is the train split: a copy would be as near to both.
     if train is None and reference in {"valid", "test"}:
         train = "train"
-    # All of them: any of them may have been copied.
-    known = _real(train, "--train", extracted, None) if train else _none_of(real)
-    if tuple(known.images.shape[1:]) != shape:
-        raise UserError(
-            f"--train: {train}: {shape_text(known.images.shape[1:])}, not {shape_text(shape)}"
-        )
-    return Task(
-        images,
-        pictures,
-        real,
-        known,
-        chosen,
-        _extractors(extracted, settings),
-        Settings(seeds, max_samples),
+    if train is None:
+        known = RealImages.of(real.images[:0], dataset="none", split="none")
+    else:  # all of them: any of them may have been copied
+        known = _real(train, "--train", extracted, None)
+    if (other := shape_text(known.images.shape[1:])) != shape:
+        raise UserError(f"--train: {train}: {other}, not {shape}")
+    extractors = list(extracted.extractors)
+    # The Inception network needs no output of stage `features`.
+    if "inception" in set(settings.features.extractors) - {e.name for e in extractors}:
+        extractors.append(open_inception(settings.features))
+    return Task(images, pictures, real, known, chosen, extractors, Settings(seeds, max_samples))
+
+
+def _real(name: str, option: str, extracted: Extracted, most: int | None) -> RealImages:
+    if name in splits.SPLITS:
+        return real_images(name, extracted)
+    return RealImages.of(
+        read_folder(name, option, 0, most), dataset=Path(name).name, split="folder"
     )
+
+
+def _extracted(settings: Params, reference: str) -> Extracted:
+    """The outputs of stage `features`, for a prepared split only.
+
+    The classifier was trained on the prepared data, and its unit of distance is the variance of
+    their features: its values on other data would look similar and mean something else.
+    """
+    if reference not in splits.SPLITS:
+        return Extracted((MissingExtractor("classifier", "classifier_of_other_data"),), (), {}, {})
+    needed = (paths.PREPARE / "manifest.json", paths.FEATURES / "card.json")
+    has_outputs = all(path.is_file() for path in needed)
+    return load_extracted(settings.features) if has_outputs else NO_EXTRACTORS
+
+
+def planned(task: Task) -> str:
+    """The metrics that would be computed, as a table."""
+    return as_text(plan(FixedImages(task.images), task.metrics, task.extractors, task.settings))
 
 
 def score(task: Task) -> tuple[Record, ...]:
@@ -175,7 +196,7 @@ def score_statistics(
     except ValueError as error:
         raise UserError(f"--reference: {path}: {error}") from None
     n, d = features.shape
-    identity = {"dataset": file.name, "split": "statistics"}
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     return (
         Record(
             name=f"fid_{extractor.name}",
@@ -183,7 +204,7 @@ def score_statistics(
             unit=extractor.unit,
             n_real=None,
             n_fake=n,
-            reference={**identity, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+            reference={"dataset": file.name, "split": "statistics", "sha256": sha256},
             extractor=f"sha256:{extractor.sha256}",
             seed={"train": None, "sample": chosen.sample_seed, "metric": chosen.metric_seed},
             higher_is_better=False,
@@ -198,46 +219,3 @@ def score_statistics(
             },
         ),
     )
-
-
-def planned(task: Task) -> str:
-    """The metrics that would be computed, as a table."""
-    return as_text(plan(FixedImages(task.images), task.metrics, task.extractors, task.settings))
-
-
-def _real(name: str, option: str, extracted: Extracted, most: int | None) -> RealImages:
-    if name in splits.SPLITS:
-        return real_images(name, extracted)
-    images = read_folder(name, option, 0, most)
-    return RealImages.of(images, dataset=Path(name).name, split="folder")
-
-
-def _none_of(real: RealImages) -> RealImages:
-    return RealImages.of(real.images[:0], dataset="none", split="none")
-
-
-def _extracted(settings: Params, reference: str) -> Extracted:
-    """The outputs of stage `features`, for a prepared split only.
-
-    The classifier was trained on the prepared data, and its unit of distance is the variance of
-    their features: its values on other data would look similar and mean something else.
-    """
-    if reference not in splits.SPLITS:
-        return Extracted((MissingExtractor("classifier", "classifier_of_other_data"),), (), {}, {})
-    needed = (paths.PREPARE / "manifest.json", paths.FEATURES / "card.json")
-    return (
-        load_extracted(settings.features)
-        if all(path.is_file() for path in needed)
-        else NO_EXTRACTORS
-    )
-
-
-def _extractors(
-    extracted: Extracted, settings: Params
-) -> list[FeatureExtractor | MissingExtractor]:
-    """Adds the Inception network, which needs no output of stage `features`."""
-    extractors = list(extracted.extractors)
-    names = {extractor.name for extractor in extractors}
-    if "inception" in settings.features.extractors and "inception" not in names:
-        extractors.append(open_inception(settings.features))
-    return extractors

@@ -4,7 +4,8 @@
 bound is a constant, so a gate needs no test of a difference.
 """
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from evaluation.comparing.leaderboard import Row
@@ -21,8 +22,8 @@ class GateResult:
         metric: Name of the metric.
         of: `mean` or `worst` of the training seeds.
         value: The value; None if it is missing.
-        bound: `at most` or `at least`.
-        threshold: The bound.
+        relation: The bound as a formula: `≤ 15`.
+        passed: Whether there is a value within the bound.
         reason: Why the value is missing; empty if there is one.
     """
 
@@ -30,22 +31,9 @@ class GateResult:
     metric: str
     of: str
     value: float | None
-    bound: str
-    threshold: float
+    relation: str
+    passed: bool
     reason: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether there is a value within the bound."""
-        if self.value is None:
-            return False
-        at_most = self.bound == "at most"
-        return self.value <= self.threshold if at_most else self.value >= self.threshold
-
-    @property
-    def relation(self) -> str:
-        """The bound as a formula: `≤ 15`."""
-        return f"{'≤' if self.bound == 'at most' else '≥'} {self.threshold:g}"
 
 
 def check_gates(
@@ -61,24 +49,21 @@ def check_gates(
     Returns:
         One result per gate, model and bound, in the order of params.yaml.
     """
-    results = []
+    results: list[GateResult] = []
     for gate in report.gates:
         if gate.model == ALL:
-            models = [(name, name) for name, row in rows.items() if _applies(gate.metric, row)]
-            models = models or [(ALL, "")]  # a gate that applies to no model is broken
+            names = [name for name, row in rows.items() if _applies(gate.metric, row)]
+            absent = "no selected model can have this value"  # then the gate is broken
         elif gate.model == CHAMPION:
-            models = [(f"champion: {champion}" if champion else CHAMPION, champion or "")]
+            names, absent = [champion] if champion else [], "no model has a rank"
         else:
-            models = [(gate.model, gate.model)]
-        for label, name in models:
-            results += _check_gate(gate, label, rows.get(name, _absent(gate)))
+            names, absent = [gate.model], "not selected"
+        for name in names:
+            label = f"champion: {name}" if gate.model == CHAMPION else name
+            results += _check_gate(gate, label, rows.get(name, absent))
+        if not names:
+            results += _check_gate(gate, gate.model, absent)
     return results
-
-
-def _absent(gate: Gate) -> str:
-    if gate.model == ALL:
-        return "no selected model can have this value"
-    return "no model has a rank" if gate.model == CHAMPION else "not selected"
 
 
 def _applies(metric: str, row: Row | str) -> bool:
@@ -86,18 +71,25 @@ def _applies(metric: str, row: Row | str) -> bool:
     return isinstance(row, str) or row.summary.get(metric, {}).get("reason") != "not_supported"
 
 
-def _check_gate(gate: Gate, label: str, row: Row | str) -> list[GateResult]:
-    values, reason = (None, row) if isinstance(row, str) else _values(gate.metric, row)
-    results = []
-    for bound, threshold in (("at least", gate.min), ("at most", gate.max)):
+def _check_gate(gate: Gate, label: str, row: Row | str) -> Iterator[GateResult]:
+    values, reason = ([], row) if isinstance(row, str) else _values(gate.metric, row)
+    for sign, holds, threshold, worst in (
+        ("≥", operator.ge, gate.min, min),
+        ("≤", operator.le, gate.max, max),
+    ):
         if threshold is not None:
-            value = _of(values, gate.of, bound) if values else None
-            results.append(GateResult(label, gate.metric, gate.of, value, bound, threshold, reason))
-    return results
+            value = (
+                (sum(values) / len(values) if gate.of == "mean" else worst(values))
+                if values
+                else None
+            )
+            passed = value is not None and holds(value, threshold)
+            relation = f"{sign} {threshold:g}"
+            yield GateResult(label, gate.metric, gate.of, value, relation, passed, reason)
 
 
-def _values(metric: str, row: Row) -> tuple[list[float] | None, str]:
-    """One value per training seed; None and the reason if a seed has no value."""
+def _values(metric: str, row: Row) -> tuple[list[float], str]:
+    """One value per training seed; none and the reason if a seed has no value."""
     records = [
         next((record for record in seed if record["name"] == metric), None)
         for seed in row.records.values()
@@ -107,10 +99,4 @@ def _values(metric: str, row: Row) -> tuple[list[float] | None, str]:
         return values, ""
     missing = next((r["reason"] for r in records if r is not None and r["value"] is None), None)
     reason = in_words(missing or "not_measured")
-    return None, f"{len(values)} of {len(records)} seeds: {reason}" if values else reason
-
-
-def _of(values: Sequence[float], of: str, bound: str) -> float:
-    if of == "mean":
-        return sum(values) / len(values)
-    return max(values) if bound == "at most" else min(values)
+    return [], f"{len(values)} of {len(records)} seeds: {reason}" if values else reason

@@ -1,14 +1,15 @@
-"""What `genmodels compare` prints: tables and sentences within a width."""
+"""What `genmodels compare` prints about models, within a width, and what `--json` writes."""
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from evaluation.comparing import verdict
 from evaluation.comparing.leaderboard import Row
 from evaluation.comparing.pairs import Comparison, Line, Side
 from evaluation.comparing.value_text import decimals, interval, mean_and_sd, signed
 from pipelines.comparing.sources import Compared
-from pipelines.comparing.text_table import GAP, cut, settings_table, text_table, width_of
+from pipelines.comparing.text_table import GAP, cut, settings_table, text_table
 from pipelines.reporting.differing import differing
 
 
@@ -23,11 +24,80 @@ def as_text(
         width: Maximum number of columns; a narrow table has no sd, a narrower one no intervals.
         every_verdict: Whether each metric gets a verdict in sentences, or only the first one.
     """
-    parts = [_header(models, width), textwrap.fill(_protocol(comparison), width)]
-    parts += [_table(comparison, row, width) for row in comparison.rows[1:] if comparison.boards]
-    parts += [_not_compared(comparison, width), _verdicts(comparison, width, every_verdict)]
-    parts += [_settings(models, width)]
+    parts = [_header(models, width)]
+    if comparison.boards:
+        protocol = next(iter(comparison.boards.values()))[1].protocol
+        reference = protocol["reference"]
+        n = f", {protocol['n_real']:,} images on each side" if protocol["n_real"] else ""
+        text = f"Measured on the {reference['split']} split of {reference['dataset']}{n}."
+        parts.append(textwrap.fill(text, width))
+        parts += [_table(comparison, row, width) for row in comparison.rows[1:]]
+    parts.append(_not_compared(comparison, width))
+    verdicts = [textwrap.fill(" ".join(lines), width) for lines in _verdicts(comparison).values()]
+    parts.append("\n".join(verdicts if every_verdict else verdicts[:1]))
+    settings = differing([model.params for model in models])
+    names = [model.row.name for model in models]
+    parts.append(settings_table(names, settings, width) if settings else "No setting differs.")
     return "\n\n".join(part for part in parts if part)
+
+
+def as_data(comparison: Comparison, models: Sequence[Compared]) -> dict[str, Any]:
+    """The comparison as JSON values, in full precision.
+
+    Args:
+        comparison: The comparison.
+        models: Its models, in the same order.
+    """
+    baseline, *others = comparison.rows
+    return {
+        "models": [
+            {
+                "name": model.row.name,
+                "kind": model.row.kind,
+                "seeds": list(model.row.records),
+                "source": model.source,
+                "params": dict(model.params),
+            }
+            for model in models
+        ],
+        "baseline": baseline.name,
+        "comparisons": {
+            model.name: [
+                {
+                    "metric": line.metric,
+                    "baseline": _side_data(line.baseline),
+                    "model": _side_data(line.model),
+                    "difference": line.difference.value,
+                    "verdict": line.difference.verdict,
+                    "p": line.difference.p,
+                    "seeds_needed": comparison.seeds_needed(line.metric, model),
+                }
+                for line in comparison.lines(model)
+            ]
+            for model in others
+        },
+        "not_comparable": comparison.refused,
+        "lacking": comparison.lacking,
+        "verdicts": _verdicts(comparison),
+        "settings_that_differ": {
+            setting.key: dict(zip((m.row.name for m in models), setting.values, strict=True))
+            for setting in differing([model.params for model in models])
+        },
+    }
+
+
+def _side_data(side: Side) -> dict[str, Any]:
+    cell = side.cell
+    return {"mean": cell.mean, "std": cell.std, "n": cell.n, "interval": side.interval}
+
+
+def _verdicts(comparison: Comparison) -> dict[str, list[str]]:
+    """The sentences about each metric that has a direction."""
+    return {
+        metric: verdict.verdict(board, column.key)
+        for metric, (board, column) in comparison.boards.items()
+        if column.higher_is_better is not None
+    }
 
 
 def _header(models: Sequence[Compared], width: int) -> str:
@@ -36,19 +106,10 @@ def _header(models: Sequence[Compared], width: int) -> str:
     for model in models:
         size = model.row.cost.get("num_parameters")
         facts = [model.row.kind, *([f"{size:,} parameters"] if size else [])]
-        facts.append(f"seeds {', '.join(model.row.records)}")
-        text = f"{model.row.name:{indent}}{GAP}{'; '.join([*facts, model.source])}"
+        facts += [f"seeds {', '.join(model.row.records)}", model.source]
+        text = f"{model.row.name:{indent}}{GAP}{'; '.join(facts)}"
         lines.append(textwrap.fill(text, width, subsequent_indent=" " * 4))
     return "\n".join(lines)
-
-
-def _protocol(comparison: Comparison) -> str:
-    if not comparison.boards:
-        return ""
-    protocol = next(iter(comparison.boards.values()))[1].protocol
-    reference = protocol["reference"]
-    n = f", {protocol['n_real']:,} images on each side" if protocol["n_real"] else ""
-    return f"Measured on the {reference['split']} split of {reference['dataset']}{n}."
 
 
 def _table(comparison: Comparison, model: Row, width: int) -> str:
@@ -60,11 +121,11 @@ def _table(comparison: Comparison, model: Row, width: int) -> str:
         rows = [
             # The report has an ideal, as in `→ 0.5`; here it would be as wide as a column.
             [f"{line.metric} {line.arrow[:1]}".rstrip(), *texts, line.difference.short()]
-            for line, texts in zip(lines, zip(*columns, strict=True), strict=True)
+            for line, *texts in zip(lines, *columns, strict=True)
         ]
         header = ["metric", baseline.name, model.name, "change", "verdict"]
         table = text_table(header, rows, right=(1, 2, 3))
-        if width_of(table) <= width:
+        if max(map(len, table)) <= width:
             break
     shown = "mean ± sd over seeds" if with_sd else "mean over seeds"
     shown += ", Student's 95 % interval" if with_interval else ""
@@ -72,19 +133,13 @@ def _table(comparison: Comparison, model: Row, width: int) -> str:
     directed = [line for line in lines if line.improves is not None]
     significant = sum(line.difference.is_significant for line in directed)
     better = sum(bool(line.improves) for line in directed)
-    return "\n".join(
-        [
-            *textwrap.wrap(f"{model.name} against {baseline.name}: {shown}{left_out}.", width),
-            "",
-            *(cut(line, width) for line in table),
-            "",
-            *textwrap.wrap(
-                f"{model.name} has the better mean in {better} of {len(directed)} metrics that "
-                f"differ and have a direction; {significant} of these differences are significant.",
-                width,
-            ),
-        ]
+    summary = (
+        f"{model.name} has the better mean in {better} of {len(directed)} metrics that differ and "
+        f"have a direction; {significant} of these differences are significant."
     )
+    title = textwrap.fill(f"{model.name} against {baseline.name}: {shown}{left_out}.", width)
+    body = "\n".join(cut(line, width) for line in table)
+    return f"{title}\n\n{body}\n\n{textwrap.fill(summary, width)}"
 
 
 def _cells(line: Line, with_sd: bool, with_interval: bool) -> list[list[str]]:
@@ -124,20 +179,3 @@ def _not_compared(comparison: Comparison, width: int) -> str:
         textwrap.fill(line, width, initial_indent="  ", subsequent_indent="    ") for line in lines
     ]
     return "\n".join(["Not compared:", *wrapped])
-
-
-def _verdicts(comparison: Comparison, width: int, every: bool) -> str:
-    """The verdicts in sentences, on each metric or only on the first one that has a direction."""
-    ranked = [
-        textwrap.fill(" ".join(verdict.verdict(board, column.key)), width)
-        for board, column in comparison.boards.values()
-        if column.higher_is_better is not None
-    ]
-    return "\n".join(ranked if every else ranked[:1])
-
-
-def _settings(models: Sequence[Compared], width: int) -> str:
-    settings = differing([model.params for model in models])
-    if not settings:
-        return "No setting differs."
-    return settings_table([model.row.name for model in models], settings, width)

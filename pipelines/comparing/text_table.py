@@ -57,8 +57,3 @@ def settings_table(names: Sequence[str], settings: Sequence[Setting], width: int
 def cut(text: str, width: int) -> str:
     """The text, shortened with an ellipsis if it is longer than `width`."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
-
-
-def width_of(lines: Sequence[str]) -> int:
-    """The columns of the longest line."""
-    return max(map(len, lines), default=0)

@@ -10,8 +10,14 @@ from typing import Any
 import pytest
 
 from pipelines import compare
-from pipelines.comparing import changes_text, commits
-from pipelines.comparing.changes import Changes, changed_settings, changed_values, changes
+from pipelines.comparing import commits
+from pipelines.comparing.changes import (
+    Changes,
+    as_text,
+    changed_settings,
+    changed_values,
+    changes,
+)
 from pipelines.comparing.commits import Results
 from pipelines.settings import paths
 from pipelines.settings.errors import UserError
@@ -71,7 +77,7 @@ def lines(found: Changes, *, every: bool = False) -> list[str]:
     def is_shown(change: Any) -> bool:
         return every or change.difference is None or change.difference.is_significant
 
-    text = changes_text.as_text(found, is_shown, 100)
+    text = as_text(found, is_shown, 100)
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
@@ -227,7 +233,10 @@ def test_a_commit_before_there_were_results_adds_them_all(repository: Path) -> N
     git(repository, "commit", "-qm", "empty")
     empty = commits.at_commit("HEAD")
     assert (empty.metrics, empty.settings, empty.inputs) == ({}, {}, {})
-    assert changes(empty, commits.of_checkout(), {}, []).models_added == ["vae", "gan_r1"]
+    assert changes(empty, commits.of_checkout(), {}, []).one_sided["models_added"] == [
+        "vae",
+        "gan_r1",
+    ]
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "{", '{"metrics": 3}'])
