@@ -18,7 +18,7 @@ from evaluation import metrics
 from evaluation.comparing import reference_rows, tables, value_text, verdict
 from evaluation.comparing.leaderboard import Leaderboard
 from pipelines.comparing import gates
-from pipelines.reporting import cards, inputs, panels, pictures, plots
+from pipelines.reporting import cards, inputs, panels, pictures
 from pipelines.reporting.differing import side_by_side
 from pipelines.reporting.inputs import ModelResult, Results
 from pipelines.settings import command_line, escape, files, paths, resolving
@@ -85,7 +85,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _context(settings: ReportSettings, results: Results, board: Leaderboard) -> dict[str, Any]:
-    rank_by, looks = settings.report.rank_by, plots.looks(board)
+    rank_by, looks = settings.report.rank_by, pictures.looks(board)
     return {
         "title": "Generative models compared",
         "board": board,
@@ -100,7 +100,9 @@ def _context(settings: ReportSettings, results: Results, board: Leaderboard) -> 
         "highlights": pictures.highlights(results, board, rank_by),
         "galleries": pictures.galleries(results, board, rank_by, looks),
         "panels": panels.panels(board, rank_by, list(results.cards), looks),
-        "curves": plots.curves(results.models, looks),
+        "training_costs": [row.cost["multiply_adds_run"] for row in board.models],
+        "copy_below": value_text.number(verdict.COPY_BELOW, 0),
+        "curves": pictures.curves(results.models, looks),
         "manifest": results.manifest,
         "cards": [_facts(card) for card in results.cards.values()],
         "model_cards": cards.cards(results, board, rank_by),

@@ -8,12 +8,11 @@ from typing import Any
 from evaluation.comparing.leaderboard import Column, Leaderboard, Row
 from evaluation.comparing.reference_rows import FLOOR
 from evaluation.comparing.tables import REFERENCE_NAMES
-from evaluation.comparing.value_text import count, number
 from evaluation.comparing.verdict import COPY_BELOW
 from evaluation.figures.calibration import Reliability, pooled, reliability_plot
 from evaluation.figures.dots import Axis, Dots, Level, dot_plot
 from evaluation.figures.planes import Marks, Points, plane_plot
-from pipelines.reporting.plots import Look, Plots
+from pipelines.reporting.pictures import Look
 
 COSTS = {
     "multiply_adds_run": ("training", "multiply-adds spent in training"),
@@ -31,15 +30,12 @@ AREAS = {
 }
 FRACTION = (0.0, 1.0)
 CHANCE, NONE = Level(0.5, "chance"), Level(0.0, "none")
-MEANS = "Large mark: mean over training seeds; small marks: the seeds"
-INTERVALS = f"{MEANS}; line: Student's 95 % interval of the mean."
-FRONTIER = "Solid line: no model has better means in both than the models on the line."
 
 
 def panels(
     board: Leaderboard, rank_by: str, extractors: Sequence[str], looks: Mapping[str, Look]
-) -> dict[str, tuple[str, list[Plots]]]:
-    """The title of each panel and its groups of plots, by id; a panel without values has none.
+) -> dict[str, dict[str, list[str]]]:
+    """The plots of each group of each panel as SVG elements; `texts.j2` has titles and captions.
 
     Args:
         board: The comparison.
@@ -47,39 +43,23 @@ def panels(
         extractors: Names of the feature extractors.
         looks: Colour and marker of each model.
     """
-    judges = [_discriminators(board, rank_by, looks), _independent(board, rank_by, extractors)]
     groups = {
-        "tradeoffs": ("Trade-offs", tradeoffs(board, rank_by, looks)),
-        "judges": ("Discriminators and judges", judges),
-        "memorisation": ("Memorisation", [_memorisation(board, rank_by, extractors, looks)]),
+        "tradeoffs": {
+            "rate_distortion": _rate_distortion(board, looks),
+            "quality": _quality(board, board.column(rank_by), looks),
+        },
+        "judges": {
+            "discriminators": _discriminators(board, rank_by, looks),
+            "independent": _independent(board, rank_by, extractors),
+        },
+        "memorisation": {"copies": _memorisation(board, rank_by, extractors, looks)},
     }
-    return {key: (title, [g for g in all_ if g.plots]) for key, (title, all_) in groups.items()}
-
-
-def _group(title: str, caption: str, plots: Iterable[str]) -> Plots:
-    return Plots(title, caption, [plot for plot in plots if plot])
-
-
-def tradeoffs(board: Leaderboard, rank_by: str, looks: Mapping[str, Look]) -> list[Plots]:
-    """Rate against distortion, and the ranking metric against reconstruction and against cost."""
-    costs = [row.cost["multiply_adds_run"] for row in board.models]
-    rate_distortion = (
-        "Rate is the information of the code about an image, distortion the information that the "
-        "decoder still needs. Dotted lines join equal sums of the two, which are minus the ELBO: "
-        "closer to the lower left corner is a tighter bound; along a line, nats move between code "
-        f"and decoder. {FRONTIER} {MEANS}. A plane shows models of one likelihood only: the same "
-        "observation model, all conditional or none."
-    )
-    quality = (
-        "Shows whether good reconstructions or a costly training come with good samples. "
-        f"{MEANS}. In the plot of reconstructions, the area of a mark grows with the logarithm of "
-        f"the training cost, from {count(min(costs))} to {count(max(costs))} multiply-adds, and "
-        f"models that do not reconstruct are in the strip on the right. {FRONTIER}"
-    )
-    return [
-        _group("Rate-distortion plane", rate_distortion, _rate_distortion(board, looks)),
-        _group("What quality costs", quality, _quality(board, board.column(rank_by), looks)),
-    ]
+    return {
+        panel: {
+            group: drawn for group, plots in own.items() if (drawn := list(filter(None, plots)))
+        }
+        for panel, own in groups.items()
+    }
 
 
 def _rate_distortion(board: Leaderboard, looks: Mapping[str, Look]) -> list[str]:
@@ -153,26 +133,16 @@ def _plane(
     return plane_plot(points, title, labels, marks)
 
 
-def _discriminators(board: Leaderboard, rank_by: str, looks: Mapping[str, Look]) -> Plots:
+def _discriminators(board: Leaderboard, rank_by: str, looks: Mapping[str, Look]) -> list[str]:
     gap = Axis("real train minus real test, in standard deviations", [NONE])
     error = Axis("expected calibration error", [NONE], FRACTION)
-    caption = (
-        "An overfitted discriminator scores training images above test images: higher accuracy on "
-        "training images, gap above 0, AUROC of train over test above 0.5. An accuracy of 0.5 on "
-        "generated images means a good generator or a weak discriminator, so these values do not "
-        "rank models. A critic's scores are not probabilities: it has an AUROC and a gap only. "
-        "Reliability: on the diagonal the probabilities are correct; steeper than the diagonal is "
-        "under-confident, flatter is over-confident; the area of a mark is its share of the "
-        f"images, all seeds pooled. {INTERVALS}"
-    )
-    plots = [
+    return [
         _dots(board, rank_by, SHARES, "Accuracy", Axis("share", [CHANCE], FRACTION)),
         _dots(board, rank_by, AREAS, "AUROC", Axis("AUROC", [CHANCE], FRACTION)),
         _dots(board, rank_by, {"disc_gap": "gap"}, "Overfitting gap", gap),
         _dots(board, rank_by, {"disc_ece": "error"}, "Calibration", error),
         _reliability(board, rank_by, looks),
     ]
-    return _group("The models' own discriminators", caption, plots)
 
 
 def _reliability(board: Leaderboard, rank_by: str, looks: Mapping[str, Look]) -> str:
@@ -195,22 +165,17 @@ def _params(row: Row, metric: str) -> list[Mapping[str, Any]]:
     return [record["params"] for record in records if record["name"] == metric]
 
 
-def _independent(board: Leaderboard, rank_by: str, extractors: Sequence[str]) -> Plots:
+def _independent(board: Leaderboard, rank_by: str, extractors: Sequence[str]) -> list[str]:
     series = {"c2st_pixel": "network on pixels"}
     series |= {f"c2st_{name}": f"linear judge, {name} features" for name in extractors}
     series |= {f"nn1_{name}": f"nearest neighbour, {name} features" for name in extractors}
-    caption = (
-        "Classifiers of real against generated images, trained for this comparison only and tested "
-        "on other images. 0.5: the images of the model are not distinguishable from real ones. A "
-        f"nearest-neighbour accuracy below 0.5 indicates copies. {INTERVALS}"
-    )
     title, axis = "Accuracy of independent judges", Axis("accuracy", [CHANCE], FRACTION)
-    return _group("Independent judges", caption, [_dots(board, rank_by, series, title, axis, True)])
+    return [_dots(board, rank_by, series, title, axis, references=True)]
 
 
 def _memorisation(
     board: Leaderboard, rank_by: str, extractors: Sequence[str], looks: Mapping[str, Look]
-) -> Plots:
+) -> list[str]:
     """Whether samples are copies of training images, in pixels and in features."""
     plots = [_copies(board, name, looks) for name in extractors]
     for metric, title, label, log_from in (
@@ -227,15 +192,7 @@ def _memorisation(
         ]
         axis = Axis(label, levels, FRACTION, log_from)
         plots.append(_dots(board, rank_by, series, title, axis, references=True))
-    caption = (
-        "C_T compares the distances of samples to the training images with those of held-out "
-        f"images: 0 is like held-out images, below {number(COPY_BELOW, 0)} is closer by more than "
-        "chance. Closer in pixels only means blurred images, in features only similar images; "
-        "copies are closer in both (shaded corner). Fewer authentic images, or more suspiciously "
-        "close ones, than among held-out images also indicate copies. Hollow marks: reference "
-        f"rows. {INTERVALS}"
-    )
-    return _group("Copies of training images", caption, plots)
+    return plots
 
 
 def _copies(board: Leaderboard, extractor: str, looks: Mapping[str, Look]) -> str:

@@ -1,17 +1,17 @@
-"""Pictures of the report: samples, reconstructions, neighbours, latents, model by model."""
+"""Pictures and plots of single models: samples, latents, training curves; the mark of a model."""
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from evaluation.comparing.leaderboard import Leaderboard
-from evaluation.figures import grids
-from pipelines.reporting import plots
-from pipelines.reporting.inputs import Results
-from pipelines.reporting.plots import Look
+from evaluation.figures import grids, latent, svg
+from pipelines.reporting.differing import text_of
+from pipelines.reporting.inputs import ModelResult, Results
 
 #: Galleries of the page by key: title and name of the pictures. `texts.j2` has their captions.
 GALLERIES = {
@@ -26,6 +26,25 @@ GALLERIES = {
 }
 #: Grey levels of pictures on the page; more would be hardly visible and double its size.
 LEVELS = 16
+#: The markers of `figures.svg.MARKERS` as characters, for the names beside the plots.
+GLYPHS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "◀", "▶", "⬟")
+
+
+@dataclass(frozen=True)
+class Look:
+    """The mark of a model on the whole page; `style` is its number for `figures.svg`."""
+
+    style: int
+    colour: str
+    glyph: str
+
+
+def looks(board: Leaderboard) -> dict[str, Look]:
+    """Each model's mark, by its position in params.yaml."""
+    return {
+        row.name: Look(i, svg.COLOURS[i % len(svg.COLOURS)], GLYPHS[i % len(svg.MARKERS)])
+        for i, row in enumerate(board.models)
+    }
 
 
 def data_uri(png: bytes) -> str:
@@ -66,8 +85,8 @@ def galleries(
 ) -> list[dict[str, Any]]:
     """For each type of picture, those of all models that have it, by rank: `uri` or `plot`."""
     drawn = {
-        "rates": plots.rates(results.models, looks),
-        "plane": plots.planes(results.models, results.manifest["class_names"] or []),
+        "rates": _rates(results.models, looks),
+        "plane": _planes(results.models, results.manifest["class_names"] or []),
     }
     stored = {model.row.name: model.pictures for model in results.models}
     ranked = [row.name for row in board.ranked(rank_by)]
@@ -82,3 +101,73 @@ def galleries(
         if shown:
             filled.append({"key": key, "title": title, "pictures": shown})
     return filled
+
+
+def curves(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> list[dict[str, Any]]:
+    """The validation curves by family and likelihood: title, names of the models, plots.
+
+    Models with different likelihoods (`likelihood`, `sigma`, `binarize`) have separate plots,
+    because their nats are not comparable.
+    """
+    groups: dict[str, list[ModelResult]] = {}
+    for model in models:
+        values = {key: model.settings.get(key) for key in ("likelihood", "sigma", "binarize")}
+        settings = [f"{key} {text_of(value)}" for key, value in values.items() if value is not None]
+        likelihood = f": {', '.join(settings)}" if settings else ""
+        groups.setdefault(f"{model.row.family.upper()}s{likelihood}", []).append(model)
+    return [
+        {
+            "title": title,
+            "names": [model.row.name for model in members],
+            "plots": _curve_plots(members, marks),
+        }
+        for title, members in groups.items()
+    ]
+
+
+def _curve_plots(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> list[str]:
+    """One plot per validation value."""
+    names = dict.fromkeys(
+        name
+        for model in models
+        for history in model.histories.values()
+        for name in reversed(history.columns)  # the headline is the last column of the file
+        if name.startswith("valid/")
+    )
+    plots = []
+    for name in names:
+        lines = [
+            svg.Curves(
+                model.row.name,
+                marks[model.row.name].style,
+                next(iter(model.histories.values()))["epoch"].tolist(),
+                [history[name].tolist() for history in model.histories.values()],
+            )
+            for model in models
+            if all(name in history for history in model.histories.values())
+        ]
+        plots.append(svg.curve_plot(lines, name, "epoch"))
+    return plots
+
+
+def _rates(models: Sequence[ModelResult], marks: Mapping[str, Look]) -> dict[str, str]:
+    """For each model with rates, the rate of each latent dimension as an SVG element."""
+    plots = {}
+    for model in models:
+        if model.latents and model.latents["rate"]:
+            name, nats, active = model.row.name, model.latents["rate"], model.latents["active"]
+            title = f"{name}: {sum(nats):.1f} nats, {sum(active)} of {len(active)} active"
+            dimensions = model.latents["dimensions"]
+            plots[name] = latent.rate_plot(nats, active, dimensions, title, marks[name].style)
+    return plots
+
+
+def _planes(models: Sequence[ModelResult], class_names: Sequence[str]) -> dict[str, str]:
+    """For each model with two latents, the codes of test images by class as an SVG element."""
+    plots = {}
+    for model in models:
+        if model.latents and "plane" in model.latents:
+            name, plane = model.row.name, model.latents["plane"]
+            title = f"{name}: codes of {len(plane['codes'])} test images"
+            plots[name] = latent.class_plot(plane["codes"], plane["labels"], class_names, title)
+    return plots

@@ -12,7 +12,7 @@ import pytest
 from evaluation.comparing import value_text
 from evaluation.comparing.leaderboard import leaderboard
 from pipelines import report
-from pipelines.reporting import panels, plots
+from pipelines.reporting import panels, pictures
 from pipelines.settings import paths
 from tests.evaluation.comparing.test_leaderboard import make_row
 from tests.pipelines.report_project import (
@@ -106,9 +106,9 @@ def test_models_that_are_told_the_class_have_a_plane_of_their_own() -> None:
     ]
     board = leaderboard(rows, [])
     ranking = next(column.key for column in board.columns if column.metric == "mse")
-    planes = panels.tradeoffs(board, ranking, plots.looks(board))[0].plots
+    tradeoffs = panels.panels(board, ranking, [], pictures.looks(board))["tradeoffs"]
     for svg, title, (name, other) in zip(
-        planes,
+        tradeoffs["rate_distortion"],
         ("gaussian", "gaussian_given_class"),
         (("alone", "told"), ("told", "alone")),
         strict=True,
