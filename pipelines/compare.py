@@ -7,7 +7,7 @@ from typing import Any, get_args
 from evaluation import metrics
 from evaluation.comparing import pairs
 from evaluation.comparing.leaderboard import Row
-from pipelines.comparing import changes, commits, models_text, sources
+from pipelines.comparing import commits, models_text, sources
 from pipelines.comparing.text_table import allowed_width
 from pipelines.pictures.out_file import out_file
 from pipelines.settings import command_line, files, params
@@ -29,20 +29,15 @@ commit): better, worse, different (a metric without a direction), not distinguis
 testable with that few training seeds. The test is Welch's t-test over training seeds, level 0.05,
 Holm-adjusted over all pairs of models that are compared in the same metric.
 """
-NO_VALUES = {"n": 0}
 
 
 def choose(rows: Sequence[Row], wanted: Sequence[str], rank_by: str) -> list[str]:
-    """The metrics to compare: the wanted ones, or all with `rank_by` in front.
-
-    Raises:
-        UserError: None of the models has a wanted metric.
-    """
+    """The metrics to compare: the wanted ones, or all with `rank_by` in front."""
     known = list(dict.fromkeys(name for row in rows for name in row.summary))
     _check_metrics(wanted, known)
     # In a report of several likelihoods, elbo_gaussian is elbo.
     ranking = [name for name in known if rank_by == name or rank_by.startswith(f"{name}_")]
-    valued = [name for name in known if any(row.summary.get(name, NO_VALUES)["n"] for row in rows)]
+    valued = [name for name in known if any(row.summary.get(name, {}).get("n") for row in rows)]
     return list(dict.fromkeys(wanted or [*ranking[-1:], *valued]))
 
 
@@ -55,8 +50,7 @@ def _check_metrics(wanted: Sequence[str], known: Sequence[str]) -> None:
             )
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
+def _parse() -> argparse.Namespace:
     parser = command_line.parser("compare", __doc__, EPILOG)
     parser.add_argument(
         "models",
@@ -111,27 +105,27 @@ def _compare_commits(arguments: argparse.Namespace, settings: Params) -> tuple[s
                 f"there are {', '.join(known) or 'none'}"
             )
     directions = params.measured(metrics.available(), get_args(Extractor))
-    changed = changes.changes(old, new, directions, arguments.models)
-    known = dict.fromkeys(name for model in new.metrics.values() for name in model)
-    _check_metrics(arguments.metric, list(known))
+    changed = commits.changes(old, new, directions, arguments.models)
+    measured = dict.fromkeys(name for model in new.metrics.values() for name in model)
+    _check_metrics(arguments.metric, list(measured))
 
-    def is_shown(change: changes.Change) -> bool:
+    def is_shown(change: commits.Change) -> bool:
         if arguments.metric:
             return change.metric in arguments.metric
         unusual = change.difference is None or change.difference.is_significant
         return arguments.all or unusual or change.metric == settings.report.rank_by
 
-    text = changes.as_text(changed, is_shown, allowed_width())
+    text = commits.as_text(changed, is_shown, allowed_width())
     title = f"This checkout compared with {old.label}:\n\n"
     nothing = f"No value and no setting differs from {old.label}."
-    return title + text if text else nothing, changes.as_data(old.label, changed)
+    return title + text if text else nothing, commits.as_data(old.label, changed)
 
 
 @exit_on_user_error
 @without_collector()
 def main() -> None:
     """Compares as the command line says."""
-    arguments = parse()
+    arguments = _parse()
     out = out_file(arguments.json, "--json") if arguments.json else None
     settings = params.load()
     compare = _compare_commits if arguments.against else _compare_models

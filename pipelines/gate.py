@@ -13,18 +13,6 @@ from pipelines.comparing.text_table import text_table
 from pipelines.reporting import inputs
 from pipelines.settings import command_line, params
 from pipelines.settings.errors import UserError, exit_on_user_error
-from pipelines.settings.params import Params
-
-
-def _read(settings: Params) -> dict[str, Row | str]:
-    """The selected models; the reason where files are missing or belong to other seeds."""
-    rows: dict[str, Row | str] = {}
-    for name in settings.trained:
-        try:
-            rows[name] = inputs.read_row(name, settings.seeds)
-        except UserError as error:
-            rows[name] = str(error)
-    return rows
 
 
 def _as_text(results: Sequence[GateResult]) -> str:
@@ -53,7 +41,12 @@ def main() -> None:
     if not settings.report.gates:
         print("params.yaml: report.gates is empty: there is no gate to check")
         return
-    rows = _read(settings)
+    rows: dict[str, Row | str] = {}  # the reason where files are missing or of other seeds
+    for name in settings.trained:
+        try:
+            rows[name] = inputs.read_row(name, settings.seeds)
+        except UserError as error:
+            rows[name] = str(error)
     board = inputs.board(row for row in rows.values() if isinstance(row, Row))
     results = check_gates(settings.report, rows, board.champion(settings.report.rank_by))
     print(_as_text(results))

@@ -37,14 +37,7 @@ COSTS = {
 
 
 def build(settings: ReportSettings, results: Results) -> dict[Path, str]:
-    """Renders the report.
-
-    Args:
-        settings: The settings of the stage.
-        results: The outputs of the other stages.
-
-    Returns:
-        The text of each file.
+    """Renders the report: the text of each file.
 
     Raises:
         UserError: `report.rank_by` names no measured metric, or values are not comparable.
@@ -127,9 +120,8 @@ def _context(settings: ReportSettings, results: Results, board: Leaderboard) -> 
 
 
 def _scores(board: Leaderboard, rank_by: str) -> dict[str, str]:
-    column = board.column(rank_by)
-    places = value_text.decimals(board.cell(row, column).mean for row in board.models)
-    cells = {row.name: board.cell(row, column) for row in board.models}
+    cells = {row.name: board.cell(row, board.column(rank_by)) for row in board.models}
+    places = value_text.decimals(cell.mean for cell in cells.values())
     return {n: value_text.mean_and_sd(cell.mean, cell.std, places) for n, cell in cells.items()}
 
 

@@ -31,21 +31,16 @@ def stages_to_run(repo: Repo) -> dict[str, str]:
     """
     changes = repo.status(targets=[paths.DVC_YAML.name])
     lock = read_yaml(paths.DVC_LOCK)["stages"]
-    reasons: dict[str, str] = {}
-    for name, upstream in _stages(repo).items():
-        if name in changes:
-            reasons[name] = "; ".join(_reasons(repo, lock.get(name), changes[name]))
-        elif running := [other for other in upstream if other in reasons]:
-            reasons[name] = f"if the outs of {', '.join(running)} change"
-    return reasons
-
-
-def _stages(repo: Repo) -> dict[str, list[str]]:
-    """The stages of dvc.yaml in topological order, with the stages that each depends on."""
     graph = repo.index.graph
     ours = {s.addressing: s for s in graph if Path(s.path_in_repo) == Path(paths.DVC_YAML.name)}
     upstream = {n: [o.addressing for o in graph.successors(s)] for n, s in ours.items()}
-    return {name: upstream[name] for name in graphlib.TopologicalSorter(upstream).static_order()}
+    reasons: dict[str, str] = {}
+    for name in graphlib.TopologicalSorter(upstream).static_order():
+        if name in changes:
+            reasons[name] = "; ".join(_reasons(repo, lock.get(name), changes[name]))
+        elif running := [other for other in upstream[name] if other in reasons]:
+            reasons[name] = f"if the outs of {', '.join(running)} change"
+    return reasons
 
 
 def _reasons(repo: Repo, locked: Mapping[str, Any] | None, changes: list[Any]) -> Iterator[str]:
@@ -58,11 +53,8 @@ def _reasons(repo: Repo, locked: Mapping[str, Any] | None, changes: list[Any]) -
             yield change
             continue
         for path, state in (pair for group in change.values() for pair in group.items()):
-            if (
-                (paths.ROOT / path).is_relative_to(paths.RESOLVE)
-                and path in hashes
-                and state == "modified"
-            ):
+            is_settings = (paths.ROOT / path).is_relative_to(paths.RESOLVE)
+            if is_settings and path in hashes and state == "modified":
                 yield _difference(Path(repo.cache.local.oid_to_path(hashes[path])), path)
             else:
                 yield f"{path} is {state}"
@@ -76,10 +68,8 @@ def _difference(before: Path, path: str) -> str:
     if not isinstance(new, dict):
         return f"{Path(path).stem} {old} -> {new}"
     lines = [
-        "its code changed"
-        if setting.key == "code"
-        else f"{setting.key} {' -> '.join(setting.values)}"
-        for setting in differing([old, new])
+        "its code changed" if key == "code" else f"{key} {' -> '.join(values)}"
+        for key, values in differing([old, new])
     ]
     more = len(lines) - MOST_SETTINGS
     return ", ".join(lines[:MOST_SETTINGS]) + (f" and {more} more" if more > 0 else "")

@@ -67,14 +67,14 @@ def read(
     metrics: Sequence[str],
     max_samples: int,
 ) -> Task:
-    """Reads the pictures on all sides.
+    """Reads the pictures on all sides: folders, or prepared splits as reference and train.
 
     Args:
         settings: All of params.yaml.
         images: A folder of pictures.
-        reference: A folder of pictures, or a prepared split.
-        train: A folder of pictures, or a prepared split; None for the train split if the reference
-            is the valid or test split, else no images.
+        reference: The real images.
+        train: The training images; None for the train split if the reference is the valid or test
+            split, else no images.
         metrics: Names of metrics; empty for those of `evaluate.metrics` that need images only.
         max_samples: Largest number of images on each side.
 
@@ -162,13 +162,7 @@ def score(task: Task) -> tuple[Record, ...]:
 def score_statistics(
     settings: Params, images: str, path: str, max_samples: int
 ) -> tuple[Record, ...]:
-    """The Inception distance of a folder to published statistics of real images.
-
-    Args:
-        settings: All of params.yaml.
-        images: A folder of pictures.
-        path: A file of `mu` and `sigma` (.npz), as other packages write it.
-        max_samples: Largest number of pictures.
+    """The Inception distance of a folder to the published `mu` and `sigma` of real images (.npz).
 
     Raises:
         UserError: A file or the network's weights are missing, or sigma is no covariance.

@@ -16,11 +16,11 @@ from pipelines.reporting.differing import differing
 def as_text(
     comparison: Comparison, models: Sequence[Compared], width: int, every_verdict: bool
 ) -> str:
-    """Everything that the command prints.
+    """Everything that the command prints about the models, in the order of the comparison.
 
     Args:
         comparison: The comparison.
-        models: Its models, in the same order.
+        models: Its models.
         width: Maximum number of columns; a narrow table has no sd, a narrower one no intervals.
         every_verdict: Whether each metric gets a verdict in sentences, or only the first one.
     """
@@ -42,12 +42,7 @@ def as_text(
 
 
 def as_data(comparison: Comparison, models: Sequence[Compared]) -> dict[str, Any]:
-    """The comparison as JSON values, in full precision.
-
-    Args:
-        comparison: The comparison.
-        models: Its models, in the same order.
-    """
+    """The same as JSON values, in full precision."""
     baseline, *others = comparison.rows
     return {
         "models": [

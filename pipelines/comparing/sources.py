@@ -14,7 +14,7 @@ from typing import Any
 from evaluation.comparing.leaderboard import Row
 from evaluation.measuring.records import summarise
 from pipelines.reporting.differing import flatten
-from pipelines.settings import files, paths
+from pipelines.settings import files, paths, presets
 from pipelines.settings.errors import UserError
 from pipelines.settings.escape import mlflow_text
 from pipelines.settings.refusals import suggest
@@ -75,9 +75,7 @@ def read(names: Sequence[str], known: Sequence[str], from_store: bool) -> list[C
         elif name in known:
             raise UserError(f"{name}: not evaluated; run `dvc repro evaluate@{name}`")
         else:
-            raise UserError(
-                f"{name}: no such model{suggest(name, known)}; there are {', '.join(known)}"
-            )
+            raise UserError(f"{name}: {presets.no_such_model(name, known)}")
     return models
 
 

@@ -23,33 +23,22 @@ def text_table(
 ) -> list[str]:
     """The lines of a table: its header, a rule, then its rows.
 
-    Args:
-        header: A title for each column.
-        rows: For each row a text for each column.
-        right: Positions of the columns that are aligned to the right, such as numbers.
+    Columns at the positions `right`, such as numbers, are aligned to the right.
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * width for width in widths]
-
-    def line(cells: Sequence[str]) -> str:
+    lines = []
+    for cells in (header, ["-" * width for width in widths], *rows):
         padded = [
-            cell.rjust(width) if index in right else cell.ljust(width)
+            f"{cell:{'>' if index in right else '<'}{width}}"
             for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
-        return GAP.join(padded).rstrip()
-
-    return [line(row) for row in (header, rule, *rows)]
+        lines.append(GAP.join(padded).rstrip())
+    return lines
 
 
 def settings_table(names: Sequence[str], settings: Sequence[Setting], width: int) -> str:
-    """The settings that differ, under a title.
-
-    Args:
-        names: The names above the values.
-        settings: At least one.
-        width: Maximum number of columns.
-    """
-    rows = [[s.key, *(cut(value, LONGEST_VALUE) for value in s.values)] for s in settings]
+    """The settings that differ, at least one, under a title; `names` are above the values."""
+    rows = [[key, *(cut(value, LONGEST_VALUE) for value in values)] for key, values in settings]
     lines = [cut(line, width) for line in text_table(["setting", *names], rows)]
     return "\n".join(["Settings that differ:", "", *lines])
 

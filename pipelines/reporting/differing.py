@@ -4,14 +4,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+#: The value of a setting that a model does not have, as `evaluation.comparing.value_text` prints
+#: it; the packages of `evaluation` load torch, which `status` does not need.
+MISSING = "\N{EN DASH}"
+
 
 class Setting(NamedTuple):
-    """One setting of several models.
-
-    Attributes:
-        key: Dotted key.
-        values: Its value in each model as text; a dash where a model has no such setting.
-    """
+    """A setting by its dotted key, with its value in each of several models as text."""
 
     key: str
     values: list[str]
@@ -40,8 +39,6 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 def side_by_side(models: Sequence[Mapping[str, Any]]) -> list[Setting]:
     """All settings of several models, in the order of their first appearance."""
-    from evaluation.comparing.value_text import MISSING  # noqa: PLC0415  (it loads torch)
-
     texts = [dict(flatten(settings)) for settings in models]
     keys = dict.fromkeys(key for model in texts for key in model)
     return [Setting(key, [model.get(key, MISSING) for model in texts]) for key in keys]

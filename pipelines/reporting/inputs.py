@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.comparing.leaderboard import Leaderboard, Row, leaderboard
+from evaluation.comparing.leaderboard import Leaderboard, RecordDict, Row, leaderboard
 from pipelines.settings import files, paths
 from pipelines.settings.errors import UserError
 
@@ -74,25 +74,24 @@ def read(selected: Sequence[str], seeds: Sequence[int]) -> Results:
 
 def _references(stored: Mapping[str, Any]) -> list[Row]:
     """The measured rows, then the values that theory predicts for two sets of real images."""
-    rows = []
-    for name, row in stored["rows"].items():
-        records = list(row["records"].values())
-        values = [(record["name"], record["value"], record["reason"]) for record in records]
-        rows.append(_reference(name, values, records))
-    expected = [(key, value, "not_supported") for key, value in stored["expected_floor"].items()]
-    return [*rows, _reference("expected_floor", expected, [])]
+    expected = [
+        {"name": name, "value": value, "reason": "not_supported"}
+        for name, value in stored["expected_floor"].items()
+    ]
+    measured = {name: list(row["records"].values()) for name, row in stored["rows"].items()}
+    return [
+        *(_reference(name, records, records) for name, records in measured.items()),
+        _reference("expected_floor", expected, []),
+    ]
 
 
-def _reference(
-    name: str,
-    values: Iterable[tuple[str, float | None, str | None]],
-    records: Sequence[Mapping[str, Any]],
-) -> Row:
+def _reference(name: str, values: Sequence[RecordDict], records: Sequence[RecordDict]) -> Row:
     """A reference is drawn once, so its values have no spread."""
-    summary = {
-        key: {"mean": value, "std": None, "n": int(value is not None), "reason": reason}
-        for key, value, reason in values
-    }
+    summary = {}
+    for value in values:
+        mean, reason = value["value"], value["reason"]
+        n = int(mean is not None)
+        summary[value["name"]] = {"mean": mean, "std": None, "n": n, "reason": reason}
     return Row(name, "reference", "reference", {}, summary, {"drawn": records})
 
 

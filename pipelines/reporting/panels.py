@@ -37,11 +37,7 @@ def panels(
 ) -> dict[str, dict[str, list[str]]]:
     """The plots of each group of each panel as SVG elements; `texts.j2` has titles and captions.
 
-    Args:
-        board: The comparison.
-        rank_by: The column that orders the models.
-        extractors: Names of the feature extractors.
-        looks: Colour and marker of each model.
+    The column `rank_by` orders the models; a group or a panel without values is left out or empty.
     """
     groups = {
         "tradeoffs": {

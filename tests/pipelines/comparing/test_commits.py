@@ -11,14 +11,14 @@ import pytest
 
 from pipelines import compare
 from pipelines.comparing import commits
-from pipelines.comparing.changes import (
+from pipelines.comparing.commits import (
     Changes,
+    Results,
     as_text,
     changed_settings,
     changed_values,
     changes,
 )
-from pipelines.comparing.commits import Results
 from pipelines.settings import paths
 from pipelines.settings.errors import UserError
 

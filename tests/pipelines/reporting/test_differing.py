@@ -1,6 +1,7 @@
 """Which settings differ."""
 
-from pipelines.reporting.differing import differing, flatten, side_by_side
+from evaluation.comparing import value_text
+from pipelines.reporting.differing import MISSING, differing, flatten, side_by_side
 
 
 def test_settings_are_flat_and_their_values_are_json_but_for_strings() -> None:
@@ -23,7 +24,8 @@ def test_entries_of_a_list_have_their_position_and_a_list_of_values_is_one_setti
     ]
 
 
-def test_a_missing_setting_is_a_dash() -> None:
+def test_a_missing_setting_is_the_dash_of_a_missing_value() -> None:
+    assert MISSING == value_text.MISSING
     models = [{"beta": "1", "same": "0"}, {"same": "0", "loss": "hinge"}]
     assert differing(models) == [("beta", ["1", "–"]), ("loss", ["–", "hinge"])]
     assert [(s.key, s.differs) for s in side_by_side(models)] == [
