@@ -9,7 +9,6 @@ from evaluation.comparing import pairs
 from evaluation.comparing.leaderboard import Row
 from pipelines.comparing import commits, models_text, sources
 from pipelines.comparing.text_table import allowed_width
-from pipelines.pictures.out_file import out_file
 from pipelines.settings import command_line, files, params
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.params import Params
@@ -126,7 +125,7 @@ def _compare_commits(arguments: argparse.Namespace, settings: Params) -> tuple[s
 def main() -> None:
     """Compares as the command line says."""
     arguments = _parse()
-    out = out_file(arguments.json, "--json") if arguments.json else None
+    out = files.out_file(arguments.json, "--json") if arguments.json else None
     settings = params.load()
     compare = _compare_commits if arguments.against else _compare_models
     text, data = compare(arguments, settings)

@@ -10,17 +10,20 @@ Writes `reports/tracking.json`: fingerprints without run ids and times.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import filelock
 
+from evaluation.comparing.leaderboard import Leaderboard
+from pipelines.reporting import inputs
 from pipelines.settings import command_line, files, paths, resolved
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.resolved import PublishSettings
 from pipelines.tracking import from_files, origin, registry, saved_views
 from pipelines.tracking.address import is_remote
 from pipelines.tracking.from_files import MADE_BY, CompletedRun
+from pipelines.tracking.registry import ALIASES, Choice
 from pipelines.tracking.run import Run, metric_name
 from pipelines.tracking.store import CURRENT, IS_CURRENT, PIPELINE, REPORTS, Store, open_store
 from pipelines.training import fingerprint
@@ -38,34 +41,40 @@ def publish() -> None:
     """Completes the store and writes reports/tracking.json.
 
     Raises:
-        UserError: A model or file is missing, because `dvc repro` has not run yet.
+        UserError: A model or file is missing, because `dvc repro` has not run yet, or the models
+            cannot be ranked.
     """
     settings = resolved.read(PublishSettings, resolved.path(PublishSettings.stage))
     lock = fingerprint.read_lock()
-    completed = [run for model in settings.selected for run in from_files.read(model, lock)]
-    report = _report_files()
-    report_hash = _hash(report.values())
+    models = [from_files.read(model, lock) for model in settings.selected]
+    completed = [content for _, runs in models for content in runs]
+    identities = [content.identity for content in completed]
+    report = {path.name: path for path in (paths.REPORT, paths.COMPARISON, paths.LEADERBOARD)}
+    for path in report.values():
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
+    hashes = [hashlib.sha256(path.read_bytes()).digest() for path in report.values()]
+    report_hash = hashlib.sha256(b"".join(hashes)).hexdigest()
+    dataset = str(files.read_json(paths.PREPARE / "manifest.json", MADE_BY)["dataset"])
+    data = (dataset, from_files.data_md5(lock))
+    rank_by = settings.report.rank_by
+    board = inputs.board([row for row, _ in models], [], rank_by)
+    choices = registry.choose(identities, board, rank_by)
     store = open_store()
     store.is_publishing = True
     # Two publications at once would write the same values twice.
     with filelock.FileLock(f"{paths.MLFLOW_DB}.publish.lock"):
         store.reap()
-        data = (_dataset(), from_files.data_md5(lock))
-        runs = [_find_or_create(store, run) for run in completed]
-        store.supersede([run.identity for run in completed])
-        results = [
-            _complete(store, run, content, data)
-            for run, content in zip(runs, completed, strict=True)
-        ]
+        store.supersede(identities)
+        results = [_complete(store, content, data) for content in completed]
         runs, changes = [run for run, _ in results], Counter(change for _, change in results)
-        rank_by, directions = settings.report.rank_by, _directions(completed)
-        choices = registry.choose(completed, rank_by, bool(directions.get(rank_by)))
-        changes[REPORT_ADDED] = int(_complete_report(store, report, report_hash, choices))
-        _write_views(store, completed, rank_by, directions)
-        # A run that another process is writing has no model yet.
-        run_ids = {run.tags["fingerprint"]: run.id for run in runs if "evaluated" in run.tags}
-        registry.update(store, completed, run_ids, choices)
-    _write_tracking(completed, report_hash)
+        changes[REPORT_ADDED] = int(_add_report(store, report, report_hash, choices, rank_by))
+        _write_views(store, completed, board, rank_by)
+        registry.update(store, list(zip(completed, runs, strict=True)), choices)
+    seeds: dict[str, dict[str, str]] = {model: {} for model in settings.selected}
+    for identity in identities:
+        seeds[identity.model][str(identity.seed)] = identity.fingerprint
+    files.write_json(paths.TRACKING, {"runs": seeds, "report": report_hash})
     if store.is_on:
         _print_summary(store, runs, changes, choices, rank_by)
 
@@ -74,7 +83,7 @@ def _print_summary(
     store: Store,
     runs: Sequence[Run],
     changes: Counter[str],
-    choices: Mapping[str, registry.Choice],
+    choices: Mapping[str, Choice],
     rank_by: str,
 ) -> None:
     training = {run.tags["fingerprint"]: run for run in runs if run.is_training}
@@ -88,41 +97,33 @@ def _print_summary(
         host = run.tags["host"]
         print(f"{run.name} is still in training on {host}; {store.completion} afterwards")
     named = [
-        f"{alias} {'waits for' if choice.fingerprint in training else 'is'} {choice.name}"
-        for alias, choice in choices.items()
+        f"{alias} {'waits for' if identity.fingerprint in training else 'is'} {identity.name}"
+        for alias, (identity, *_) in choices.items()
     ]
     print(f"registry: {', '.join(named) or 'no model has a value of ' + rank_by}")
 
 
-def _dataset() -> str:
-    return str(files.read_json(paths.PREPARE / "manifest.json", MADE_BY)["dataset"])
-
-
-def _find_or_create(store: Store, content: CompletedRun) -> Run:
-    identity = content.identity
+def _complete(store: Store, content: CompletedRun, data: tuple[str, str | None]) -> tuple[Run, str]:
+    """Adds what a run lacks; returns the run, or its replacement, and the change."""
+    identity, digest = content.identity, content.digest()
     run = store.run(PIPELINE, identity.name, identity.fingerprint, identity.tags() | CURRENT)
     run.set_tags(CURRENT)
-    return run
-
-
-def _complete(
-    store: Store, run: Run, content: CompletedRun, data: tuple[str, str | None]
-) -> tuple[Run, str]:
-    """Adds the missing values and files; returns the run, or its replacement, and the change."""
-    if not run.id or run.is_training:
-        return run, ""
-    digest, old_digest = content.digest(), run.tags.get("evaluated")
+    old_digest = run.tags.get("evaluated")
     # The tag is set last, so the run was complete. Files of a local store can be lost; those of a
     # server are not checked, because listing them takes half a second per run.
-    if old_digest == digest and is_remote(store.uri):
+    is_done = old_digest == digest and is_remote(store.uri)
+    if not run.id or run.is_training or is_done:
         return run, ""
     change = UPDATED if old_digest else EVALUATED if origin.TRAINED in run.tags else CREATED
     present = run.files()
-    if content.contradicts(run.metrics, run.tags, present):
+    if content.contradicts(run, present):
         run, present, old_digest = store.remake(run), {}, None
-    snapshots = _missing_snapshots(content.snapshots, present)
-    # By size: a file that was cut off is written again.
-    missing = {name for name, size in content.sizes().items() if present.get(name) != size}
+    snapshots = {
+        step: path
+        for step, path in content.snapshots.items()
+        if not any(name.startswith(f"images/samples+step+{step}+") for name in present)
+    }
+    missing = content.missing(present)
     if old_digest == digest:
         if not snapshots and not missing:
             return run, ""
@@ -131,8 +132,8 @@ def _complete(
     run.log_rows(content.rows)
     timings = {key: value for key, value in content.timings.items() if key not in run.metrics}
     run.log_metrics({**content.metrics, **timings})
-    for name in sorted(missing if old_digest == digest else content.sizes()):
-        _add_artifact(run, name, content)
+    for name in missing if old_digest == digest else sorted(content.files):
+        run.add_file(name, content.files[name])
     for step, path in snapshots.items():
         run.add_image(path, "samples", step)
     if data[1]:
@@ -144,100 +145,53 @@ def _complete(
     return run, change
 
 
-def _missing_snapshots(snapshots: Mapping[int, Path], present: Iterable[str]) -> dict[int, Path]:
-    return {
-        step: path
-        for step, path in snapshots.items()
-        if not any(name.startswith(f"images/samples+step+{step}+") for name in present)
-    }
-
-
-def _add_artifact(run: Run, name: str, content: CompletedRun) -> None:
-    if name in content.texts:
-        run.add_text(content.texts[name], name)
-        return
-    folder = Path(name).parent.as_posix()
-    run.add_file(content.files[name], None if folder == "." else folder)
-
-
-def _report_files() -> dict[str, Path]:
-    report = {path.name: path for path in (paths.REPORT, paths.COMPARISON, paths.LEADERBOARD)}
-    for path in report.values():
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
-    return report
-
-
-def _hash(contents: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in contents:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _complete_report(
-    store: Store, report: Mapping[str, Path], digest: str, choices: Mapping[str, registry.Choice]
+def _add_report(
+    store: Store,
+    report: Mapping[str, Path],
+    digest: str,
+    choices: Mapping[str, Choice],
+    rank_by: str,
 ) -> bool:
+    """Completes the run of the report; returns whether it lacked a file."""
     run = store.run(REPORTS, f"report-{digest[:8]}", digest, {})
     present = run.files()
-    missing = {name for name, path in report.items() if present.get(name) != path.stat().st_size}
+    missing = [name for name, path in report.items() if present.get(name) != path.stat().st_size]
     if not store.is_on or not missing:
         return False
     for name in sorted(missing):
-        run.add_file(report[name])
+        run.add_file(name, report[name])
     # The collapsed tables exceed the maximum length of a description.
     text = report[paths.COMPARISON.name].read_text("utf-8").partition("<details>")[0]
-    best = {alias: choice.model for alias, choice in choices.items()}
-    run.log_metrics({f"{alias}/{c.metric}": c.value for alias, c in choices.items()})
+    run.log_metrics({f"{alias}/{rank_by}": choice.mean for alias, choice in choices.items()})
     run.finish("FINISHED")
+    best = {alias: choice.identity.model for alias, choice in choices.items()}
     run.set_tags({**best, "mlflow.note.content": text})
     return True
 
 
-def _directions(completed: Sequence[CompletedRun]) -> dict[str, bool | None]:
-    """By metric with a value: whether higher is better."""
-    directions: dict[str, bool | None] = {}
-    for run in completed:
-        for record in run.records:
-            if record["value"] is not None:
-                directions.setdefault(record["name"], record["higher_is_better"])
-    return directions
-
-
 def _write_views(
-    store: Store,
-    completed: Sequence[CompletedRun],
-    rank_by: str,
-    directions: Mapping[str, bool | None],
+    store: Store, completed: Sequence[CompletedRun], board: Leaderboard, rank_by: str
 ) -> None:
+    ranking = board.column(rank_by)
+    # A diagnostic has no direction, so it is no column of a leaderboard.
+    metrics = [
+        c.metric
+        for c in board.columns
+        if c.higher_is_better is not None and c.protocol["value"] is not None
+    ]
+    curves = dict.fromkeys(name for run in completed for row in run.rows[:1] for name in row)
     tags = saved_views.tags(
-        # A diagnostic has no direction, so it is no column of a leaderboard.
-        metrics=[name for name, better in directions.items() if better is not None],
-        rank_by=rank_by,
-        higher_is_better=bool(directions.get(rank_by)),
-        models=dict.fromkeys(run.identity.model for run in completed),
-        curves=dict.fromkeys(
-            metric_name(column)
-            for run in completed
-            for row in run.rows[:1]
-            for column in row
-            if "/" in column
-        ),
+        metrics=list(dict.fromkeys([ranking.metric, *metrics])),
+        higher_is_better=bool(ranking.higher_is_better),
+        models=[row.name for row in board.models],
+        curves=[metric_name(name) for name in curves if "/" in name],
         only=IS_CURRENT,
     )
     store.tag_experiment(PIPELINE, tags)
-    chosen = [saved_views.metric(f"{alias}/{rank_by}") for alias in registry.ALIASES]
-    columns = [*map(saved_views.tag, registry.ALIASES), *chosen]
+    chosen = saved_views.columns_of("metrics", [f"{alias}/{rank_by}" for alias in ALIASES])
+    columns = [*saved_views.columns_of("tags", ALIASES), *chosen]
     reports = saved_views.table_tags(columns, saved_views.AGE, ascending=False)
     store.tag_experiment(REPORTS, reports)
-
-
-def _write_tracking(completed: Sequence[CompletedRun], report_hash: str) -> None:
-    runs: dict[str, dict[str, str]] = {}
-    for run in completed:
-        seeds = runs.setdefault(run.identity.model, {})
-        seeds[str(run.identity.seed)] = run.identity.fingerprint
-    files.write_json(paths.TRACKING, {"runs": runs, "report": report_hash})
 
 
 @exit_on_user_error

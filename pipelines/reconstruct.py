@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from evaluation.comparing.value_text import rounded
 from evaluation.figures import grids
 from evaluation.measuring.images import quantise
 from evaluation.measuring.protocols import LikelihoodBound, Reconstructor
 from evaluation.metrics.mse import squared_error
 from pipelines.data import datasets
-from pipelines.pictures.out_file import write_png
 from pipelines.settings import command_line
 from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.trained import trained_models
@@ -41,10 +41,7 @@ examples:
 
 
 def read(files: list[str], trained: TrainedModel) -> Tensor:
-    """The pictures, converted to the model's shape.
-
-    Returns:
-        (N, C, H, W) in [0, 1].
+    """The pictures, converted to the model's shape: (N, C, H, W) in [0, 1].
 
     Raises:
         UserError: A file is missing or not a picture.
@@ -59,7 +56,7 @@ def read(files: list[str], trained: TrainedModel) -> Tensor:
 def reconstruct(
     trained: TrainedModel, x: Tensor, label: int | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Reconstructions and their errors.
+    """Reconstructions of pictures and their errors.
 
     Args:
         trained: The model.
@@ -103,11 +100,11 @@ def grid(x: Tensor, x_hat: Tensor) -> Image.Image:
 def table(files: list[str], values: dict[str, Tensor]) -> str:
     """One line per picture with its values."""
     width = max(map(len, ["picture", *files]))
-    lines = [" ".join([f"{'picture':{width}}", *(f"{name:>12}" for name in values)])]
-    for index, file in enumerate(files):
-        numbers = (f"{value[index]:12.4g}" for value in values.values())
-        lines.append(" ".join([f"{file:{width}}", *numbers]))
-    return "\n".join(lines)
+    rows = [["picture", *values]]
+    rows += [[f, *(rounded(v[i].item()) for v in values.values())] for i, f in enumerate(files)]
+    return "\n".join(
+        " ".join([f"{name:{width}}", *(f"{cell:>12}" for cell in cells)]) for name, *cells in rows
+    )
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -135,7 +132,7 @@ def main() -> None:
     trained = trained_models.load(options.model, options.training_seed)
     x = read(options.pictures, trained)
     x_hat, values = reconstruct(trained, x, options.label)
-    write_png(grid(x, x_hat), path)
+    trained_models.write(grid(x, x_hat), path)
     print(table(options.pictures, values))
     count = "1 picture and its reconstruction"
     if len(x) > 1:

@@ -8,7 +8,6 @@ from PIL import Image
 
 from evaluation.figures import grids
 from genmodels.base.model import scoring_batches
-from pipelines.pictures.out_file import write_png
 from pipelines.settings import command_line
 from pipelines.settings.errors import exit_on_user_error
 from pipelines.trained import trained_models
@@ -26,13 +25,9 @@ examples:
 
 
 def draw(trained: TrainedModel, num: int, label: int | None, seed: int) -> Image.Image:
-    """A nearly square grid of samples; of a conditional model with one class a column.
+    """A nearly square grid of samples, whose latents are drawn with `seed`.
 
-    Args:
-        trained: The model.
-        num: Number of samples.
-        label: The class, for a conditional model; None for all classes in turn.
-        seed: Seed of the latents; equal seeds give equal pictures.
+    A conditional model draws the class `label` or, without one, all classes in turn, one a column.
 
     Raises:
         UserError: The model has no such class.
@@ -82,7 +77,7 @@ def main() -> None:
     options = parse()
     path = trained_models.output(options.out)
     trained = trained_models.load(options.model, options.training_seed)
-    write_png(draw(trained, options.num, options.label, options.seed), path)
+    trained_models.write(draw(trained, options.num, options.label, options.seed), path)
     noun = "sample" if options.num == 1 else "samples"
     print(f"{path}: {options.num} {noun} of {trained.title}, drawn with seed {options.seed}")
 

@@ -14,7 +14,6 @@ from evaluation.comparing.tables import in_words
 from evaluation.comparing.value_text import interval, number
 from evaluation.measuring.records import Record
 from pipelines.comparing.folder_scores import planned, read, score, score_statistics
-from pipelines.pictures.out_file import out_file
 from pipelines.settings import command_line, files, params, paths
 from pipelines.settings.errors import exit_on_user_error
 
@@ -131,7 +130,7 @@ def _table(records: Sequence[Record]) -> str:
 def main() -> None:
     """Runs the command."""
     options = parse()
-    out = out_file(options.out, "--out") if options.out else None
+    out = files.out_file(options.out, "--out") if options.out else None
     settings = params.load()
     if options.reference.endswith(".npz"):
         records = score_statistics(settings, options.folder, options.reference, options.max_samples)

@@ -66,7 +66,7 @@ def train(settings: TrainSettings, seeds: Sequence[int]) -> None:
         seed = training.seed
         if isinstance(message, Started):
             identity = Identity(name, entry["kind"], message.family, seed, digests[seed])
-            params = {**entry, "train": settings.train.model_dump(), "seed": seed}
+            params = identity.params(entry, settings.train.model_dump())
             tags = {"version.torch": torch.__version__}
             runs[seed] = open_store().start_run(identity, params, tags)
             runs[seed].log_rows(message.rows)

@@ -4,7 +4,6 @@ The start page of MLflow shows a table without metrics, so the first link is the
 `leaderboard`. Before the server starts, the store is completed from the files.
 """
 
-import argparse
 import os
 import socket
 import sys
@@ -19,20 +18,8 @@ from pipelines.tracking.store import PIPELINE, REPORTS, open_store
 HOST = "127.0.0.1"
 
 
-def complete_store() -> None:
-    """Publishes the results of the last `dvc repro`; without results prints one line."""
-    try:
-        publish.publish()
-    except UserError as error:
-        print(f"nothing to publish yet: {error}")
-
-
-def check_port(port: int) -> None:
-    """Refuses a port that is in use or no port.
-
-    Raises:
-        UserError: Names the port and the option that chooses another.
-    """
+def _check_port(port: int) -> None:
+    """Refuses a port that is in use or no port."""
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: a port is a number from 1 to 65535")
     with socket.socket() as listener:
@@ -46,23 +33,21 @@ def check_port(port: int) -> None:
             ) from None
 
 
-def links(server: str) -> dict[str, str]:
+def _links(server: str) -> dict[str, str]:
     """Addresses by name, the most useful first; empty if the store is off."""
     store = open_store()
-    pipeline = store.experiment_id(PIPELINE)
-    reports = store.experiment_id(REPORTS)
+    pipeline, reports = store.experiment_id(PIPELINE), store.experiment_id(REPORTS)
     if pipeline is None or reports is None:
         return {}
-    addresses = {
-        "leaderboard": saved_views.link(server, pipeline, saved_views.LEADERBOARD),
-        "by model": saved_views.link(server, pipeline, saved_views.BY_MODEL),
-        "curves": saved_views.link(server, pipeline, saved_views.CURVES),
-        "reports": saved_views.link(server, reports, saved_views.LEADERBOARD),
+    views = {
+        "leaderboard": (pipeline, saved_views.LEADERBOARD),
+        "by model": (pipeline, saved_views.BY_MODEL),
+        "curves": (pipeline, saved_views.CURVES),
+        "reports": (reports, saved_views.LEADERBOARD),
     }
-    for name, experiment_id in store.studies().items():
-        addresses[name] = saved_views.link(server, experiment_id, saved_views.LEADERBOARD)
-    registered = registry.link(store, server)
-    if registered is not None:
+    views |= {name: (study, saved_views.LEADERBOARD) for name, study in store.studies().items()}
+    addresses = {name: saved_views.link(server, *view) for name, view in views.items()}
+    if registered := registry.link(store, server):
         addresses["registry"] = registered
     if paths.REPORT.is_file():
         addresses["report file"] = str(paths.REPORT)
@@ -85,8 +70,9 @@ def server_environment() -> dict[str, str]:
     return os.environ | {"MLFLOW_BACKEND_STORE_URI": store_uri()}
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
+@exit_on_user_error
+def main() -> None:
+    """Prints the links and becomes the server, unless the store has a server already."""
     parser = command_line.parser("ui", __doc__)
     parser.add_argument(
         "--port",
@@ -95,30 +81,23 @@ def parse() -> argparse.Namespace:
         metavar="N",
         help=f"port on {HOST}, 1 to 65535 (default: %(default)s)",
     )
-    return parser.parse_args()
-
-
-@exit_on_user_error
-def main() -> None:
-    """Prints the links and becomes the server, unless the store has a server already."""
-    port = parse().port
-    uri = store_uri()
+    port, uri = parser.parse_args().port, store_uri()
     if uri == OFF:
         raise UserError("MLFLOW_TRACKING_URI=off: tracking is off, so there are no runs to show")
-    served_elsewhere = is_remote(uri)
-    if not served_elsewhere:
-        check_port(port)
-    complete_store()
-    server = uri.rstrip("/") if served_elsewhere else f"http://{HOST}:{port}"
-    addresses = links(server)
+    if not is_remote(uri):
+        _check_port(port)
+    try:
+        publish.publish()
+    except UserError as error:
+        print(f"nothing to publish yet: {error}")
+    addresses = _links(uri.rstrip("/") if is_remote(uri) else f"http://{HOST}:{port}")
     if not addresses:
         raise UserError("the MLflow store cannot be shown; see the warning above")
     for name, address in addresses.items():
         print(f"{name:>12}  {hide_password(address)}")
     print("The assistant on the right hides columns; closed once, it stays closed.", flush=True)
-    if not served_elsewhere:
-        command = server_command(port)
-        os.execve(command[0], command, server_environment())
+    if not is_remote(uri):
+        os.execve(sys.executable, server_command(port), server_environment())
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ variance of each dimension, and which are active. With two dimensions `manifold.
 plane. GANs (no encoder) and VQ-VAEs (discrete codes) have none of these files.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,8 +27,7 @@ MANIFOLD_SIDE = 20
 PLANE_CODES = 500
 
 
-@dataclass(frozen=True)
-class Latents:
+class Latents(NamedTuple):
     """The codes of images and their statistics.
 
     Attributes:
@@ -85,15 +83,9 @@ def draw(model: object, test: Images, seed: int, folder: Path) -> None:
 
 
 def encode(model: LikelihoodModel, images: Images, seed: int) -> Latents | None:
-    """Encodes images in the form that the model was trained on, such as binarised.
+    """Encodes two or more images in the form that the model was trained on, such as binarised.
 
-    Args:
-        model: In evaluation mode.
-        images: (N, C, H, W), N at least 2; with classes for a conditional model.
-        seed: Seed of the binarisation.
-
-    Returns:
-        None if the model has no encoder to vectors.
+    `seed` is that of the binarisation. None if the model has no encoder to vectors.
     """
     to_codes: Any = getattr(model, "encode", None)
     if to_codes is None:
@@ -125,12 +117,7 @@ def traverse(model: LikelihoodModel, latents: Latents, label: Tensor | None) -> 
     """Images along each dimension while the others stay at the centre, one dimension per row.
 
     The centre depends on no single image, and a dimension changes more there than at the code of an
-    image, whose other dimensions fix the content.
-
-    Args:
-        model: In evaluation mode.
-        latents: The result of `encode`.
-        label: (1,) the class, for a conditional model.
+    image, whose other dimensions fix the content. `label` is (1,), for a conditional model.
 
     Returns:
         (rows * TRAVERSAL_STEPS, C, H, W) in [0, 1]: at most TRAVERSED rows, in the order of the
@@ -148,11 +135,7 @@ def manifold(model: LikelihoodModel, label: Tensor | None) -> Tensor:
     """The plane of a model with two latents and the prior N(0, I), as one image.
 
     Tiles at the quantiles of the prior, evenly spaced in probability, z_0 from left to right and
-    z_1 upwards (Kingma & Welling 2014, figure 4).
-
-    Args:
-        model: In evaluation mode.
-        label: (1,) the class, for a conditional model.
+    z_1 upwards (Kingma & Welling 2014, figure 4). `label` is (1,), for a conditional model.
 
     Returns:
         (1, C, MANIFOLD_SIDE * H, MANIFOLD_SIDE * W) in [0, 1].
@@ -174,9 +157,7 @@ def _decode(model: LikelihoodModel, z: Tensor, label: Tensor | None) -> Tensor:
 def describe(latents: Latents, labels: Tensor | None) -> dict[str, Any]:
     """The content of latents.json; lists are in the order of the dimensions.
 
-    Args:
-        latents: The result of `encode`.
-        labels: (N,) the classes of the images, or None.
+    `labels` (N,) are the classes of the images.
     """
     order = latents.order
     card: dict[str, Any] = {

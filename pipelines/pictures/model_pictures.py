@@ -82,16 +82,10 @@ def interpolate(model: GenerativeModel, seed: int) -> Tensor:
 
 
 def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Points between two vectors: angle and norm change linearly.
+    """Points (..., T, d) between two vectors (..., 1, d): angle and norm change linearly.
 
-    Args:
-        begin: (..., 1, d).
-        end: (..., 1, d).
-        share: (..., T, 1) in [0, 1].
-
-    Returns:
-        (..., T, d). Nearly opposite vectors are joined by a straight line, because their great
-        circle is not unique (and does not exist in one dimension).
+    `share` is (..., T, 1) in [0, 1]. Nearly opposite vectors are joined by a straight line, because
+    their great circle is not unique (and does not exist in one dimension).
     """
     first, last = (vector.norm(dim=-1, keepdim=True) for vector in (begin, end))
     a, b = begin / first, end / last
@@ -105,10 +99,7 @@ def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:
 def draw_nearest(samples: Tensor, train: Tensor, path: Path) -> None:
     """Draws the samples nearest to training images, each above its nearest training image.
 
-    Args:
-        samples: (N, C, H, W) in [0, 1].
-        train: (M, C, H, W) in [0, 1].
-        path: PNG file.
+    Both sets are (N, C, H, W) in [0, 1].
     """
     pairs = nearest_pairs(quantise(samples), train)
     grid = grids.reconstruction_grid(samples[pairs.generated], train[pairs.train], GRID_COLUMNS)
@@ -116,11 +107,7 @@ def draw_nearest(samples: Tensor, train: Tensor, path: Path) -> None:
 
 
 def draw_training(trained: Path, folder: Path) -> None:
-    """Draws the samples of fixed latents at several steps of the training.
-
-    Args:
-        trained: Output folder of the training.
-        folder: Folder for the pictures.
+    """Draws samples of fixed latents at several steps of the training in folder `trained`.
 
     Raises:
         UserError: The file of samples is damaged.

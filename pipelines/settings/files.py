@@ -69,3 +69,20 @@ def md5(path: Path) -> str:
     """The MD5 of the bytes of a file: the hash that DVC writes to dvc.lock."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def out_file(name: str, option: str) -> Path:
+    """The path of an option's file, checked before anything is computed.
+
+    Folders that are missing are created with the file.
+
+    Raises:
+        UserError: The path is a folder, or lies below a file.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise UserError(f"{option}: {name}: a folder; name a file")
+    above = next(parent for parent in path.parents if parent.exists())
+    if not above.is_dir():
+        raise UserError(f"{option}: {name}: {above} is a file, not a folder")
+    return path

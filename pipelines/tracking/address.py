@@ -11,7 +11,7 @@ OFF = "off"
 
 
 def store_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, else the SQLite file of this checkout."""
+    """`MLFLOW_TRACKING_URI`, else `default_uri`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
 
 

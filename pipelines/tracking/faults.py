@@ -29,14 +29,9 @@ def probe(uri: str) -> None:
 
 
 def explain(error: BaseException, uri: str) -> tuple[str, str]:
-    """What is wrong, and what helps.
+    """Why a store at this address raised the error, with the reason in brackets; and what helps.
 
-    Args:
-        error: What the store raised.
-        uri: Its address.
-
-    Returns:
-        What is wrong, with the reason in brackets. What helps; empty if only time does.
+    The second text is empty if only time helps.
     """
     # Before the text is cut: the rest of half an address does not show where the password ends.
     reason = hide_password(" ".join(str(error).split()))
@@ -45,19 +40,23 @@ def explain(error: BaseException, uri: str) -> tuple[str, str]:
 
 
 def _cause(error: BaseException, reason: str, uri: str) -> tuple[str, str]:
-    revision = _REVISION.search(reason)
-    if revision is not None:
-        return _other_schema(revision[1] or revision[2], uri)
-    is_file = sqlite_path(uri) is not None
+    path = sqlite_path(uri)
+    another = "set MLFLOW_TRACKING_URI to another store"
+    another = another if path is None else f"move {path} to another folder"
+    if revision := _REVISION.search(reason):
+        if _is_older(revision[1] or revision[2]):
+            command = escape.shell("mlflow", "db", "upgrade", hide_password(uri))
+            return "an older MLflow wrote the store", f"copy the database, then run `{command}`"
+        return "a newer MLflow wrote the store", f"install that MLflow, or {another}"
     no_database = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
     no_permission = isinstance(error, PermissionError) or "readonly database" in reason
-    no_folder = is_file and isinstance(error, FileNotFoundError)
+    no_folder = path is not None and isinstance(error, FileNotFoundError)
     no_answer = is_remote(uri) or isinstance(error, TimeoutError)
     causes = [
         (isinstance(error, ImportError), "has no database driver", "install the driver"),
         (no_permission, "cannot be written", "correct the permissions"),
         (no_folder, "has no folder", "create the folder, or correct MLFLOW_TRACKING_URI"),
-        (no_database, "is no SQLite database", _other_store(uri)),
+        (no_database, "is no SQLite database", another),
         (no_answer, "does not answer", ""),
         (True, "failed", ""),
     ]
@@ -65,19 +64,10 @@ def _cause(error: BaseException, reason: str, uri: str) -> tuple[str, str]:
     return f"the MLflow store {what}", remedy
 
 
-def _other_schema(revision: str, uri: str) -> tuple[str, str]:
+def _is_older(revision: str) -> bool:
+    """Whether this MLflow knows the schema of the store."""
     package = find_spec("mlflow")
     assert package is not None
     assert package.origin is not None
     migrations = Path(package.origin).parent / "store/db_migrations/versions"
-    if any(migrations.glob(f"{revision}_*.py")):
-        command = escape.shell("mlflow", "db", "upgrade", hide_password(uri))
-        return "an older MLflow wrote the store", f"copy the database, then run `{command}`"
-    return "a newer MLflow wrote the store", f"install that MLflow, or {_other_store(uri)}"
-
-
-def _other_store(uri: str) -> str:
-    path = sqlite_path(uri)
-    if path is None:
-        return "set MLFLOW_TRACKING_URI to another store"
-    return f"move {path} to another folder"
+    return any(migrations.glob(f"{revision}_*.py"))

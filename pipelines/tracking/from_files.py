@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from evaluation.comparing.leaderboard import Row
+from evaluation.comparing.value_text import rounded, rounded_mean_and_sd
 from pipelines.settings import escape, files, paths
 from pipelines.settings.errors import UserError
 from pipelines.tracking import mlmodel, origin
-from pipelines.tracking.run import ROW_MARK, Identity, metric_name
+from pipelines.tracking.run import ROW_MARK, Identity, Run, metric_name
 from pipelines.training import fingerprint
 
 Rows = list[dict[str, float | None]]
@@ -40,11 +42,9 @@ class CompletedRun:
         params: The settings of the training, nested.
         tags: Hashes of its data and weights, versions, metrics without a value.
         rows: The history, one row per epoch.
-        records: The evaluated values.
         metrics: Final values, by MLflow name.
         timings: Measured times. The first ones stay, so a forced repro adds no point.
-        files: Artifacts by their path in the run.
-        texts: Artifacts without a file, by their path in the run.
+        files: Artifacts by their path in the run: a file or a text.
         digests: The SHA-256 of weights and settings, by the keys of `mlmodel.FILES`.
         snapshots: Sample grids by training step.
         note: The description, Markdown. The links to pictures depend on the run, see `described`.
@@ -55,11 +55,9 @@ class CompletedRun:
     params: Mapping[str, Any]
     tags: Mapping[str, str]
     rows: Rows
-    records: Records
     metrics: Mapping[str, float]
     timings: Mapping[str, float]
-    files: Mapping[str, Path]
-    texts: Mapping[str, str]
+    files: Mapping[str, Path | str]
     digests: Mapping[str, str]
     snapshots: Mapping[int, Path]
     note: str
@@ -71,45 +69,47 @@ class CompletedRun:
             "tags": {key: value for key, value in self.tags.items() if key.startswith("dvc.")},
             "metrics": self.metrics,
             "note": self.note,
-            "texts": self.texts,
+            "texts": {name: text for name, text in self.files.items() if isinstance(text, str)},
             "snapshots": self.tags["snapshots"],
-            "files": {name: files.md5(path) for name, path in self.files.items()},
+            "files": {
+                n: files.md5(path) for n, path in self.files.items() if isinstance(path, Path)
+            },
         }
-        text = json.dumps(content, sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+        return _sha256(json.dumps(content, sort_keys=True, allow_nan=False))
 
-    def sizes(self) -> dict[str, int]:
-        """The size in bytes of each artifact, by its path in the run."""
-        of_texts = {name: len(text.encode("utf-8")) for name, text in self.texts.items()}
-        return {name: path.stat().st_size for name, path in self.files.items()} | of_texts
+    def missing(self, present: Mapping[str, int]) -> list[str]:
+        """The artifacts that a run lacks or has in another size, such as one that was cut off."""
+        sizes = {
+            name: len(file.encode()) if isinstance(file, str) else file.stat().st_size
+            for name, file in self.files.items()
+        }
+        return sorted(name for name, size in sizes.items() if present.get(name) != size)
 
-    def contradicts(
-        self, metrics: Mapping[str, float], tags: Mapping[str, str], present: Iterable[str]
-    ) -> bool:
+    def contradicts(self, run: Run, present: Iterable[str]) -> bool:
         """Whether a run has another value, curve or sample grid, or a file that is not here.
 
         Args:
-            metrics: The last value of each metric of the run.
-            tags: Its tags.
+            run: The run.
             present: Its artifacts.
         """
-        final = {k: v for k, v in metrics.items() if k in self.metrics or k.startswith(_EVALUATED)}
+        values = run.metrics
+        final = {k: v for k, v in values.items() if k in self.metrics or k.startswith(_EVALUATED)}
         last = {metric_name(k): v for k, v in self.rows[-1].items() if k != "epoch"}
-        is_whole = metrics.get(ROW_MARK) == last[ROW_MARK]
+        is_whole = values.get(ROW_MARK) == last[ROW_MARK]
         curves = {k: v for k, v in last.items() if v is not None and math.isfinite(v)}
         return (
             any(self.metrics.get(name) != value for name, value in final.items())
-            or (is_whole and any(metrics.get(name) != value for name, value in curves.items()))
-            or tags.get("snapshots", self.tags["snapshots"]) != self.tags["snapshots"]
+            or (is_whole and any(values.get(name) != value for name, value in curves.items()))
+            or run.tags.get("snapshots", self.tags["snapshots"]) != self.tags["snapshots"]
             or any(name.startswith("evaluate/") and name not in self.files for name in present)
         )
 
     def described(self, run_id: str) -> str:
         """The note with links to the pictures of the run with this id."""
-        names = [Path(name).name for name in self.files if name.endswith(".png")]
         links = {
-            name: f"get-artifact?{urlencode({'path': f'evaluate/{name}', 'run_uuid': run_id})}"
-            for name in names
+            Path(path).name: f"get-artifact?{urlencode({'path': path, 'run_uuid': run_id})}"
+            for path in self.files
+            if path.endswith(".png")
         }
         shown = f"![samples]({links[_SHOWN]})" if _SHOWN in links else ""
         listed = " · ".join(f"[{Path(name).stem}]({link})" for name, link in links.items())
@@ -119,8 +119,8 @@ class CompletedRun:
         return "\n\n".join(filter(None, parts))
 
 
-def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:
-    """The runs of a model, one per seed.
+def read(model: str, lock: Mapping[str, Any]) -> tuple[Row, list[CompletedRun]]:
+    """The values of a model, as the report compares them, and its runs, one per seed.
 
     Args:
         model: A key of `selected:`.
@@ -130,14 +130,16 @@ def read(model: str, lock: Mapping[str, Any]) -> list[CompletedRun]:
         UserError: A file is missing, or dvc.lock does not hold the model.
     """
     fingerprint.train_stage(model, lock)
-    records = files.read_json(paths.EVALUATE / model / "records.json", MADE_BY)["seeds"]
+    document = files.read_json(paths.EVALUATE / model / "records.json", MADE_BY)
     summary = files.read_json(paths.METRICS / f"{model}.json", MADE_BY)
-    timing = {stage: _timing(stage, model) for stage in ("train", "evaluate")}
+    records = document["seeds"]
+    row = Row(model, document["kind"], document["family"], {}, summary["metrics"], records)
+    clocks = {stage: _timing(stage, model) for stage in ("train", "evaluate")}
     runs = []
-    for seed in map(int, records):
-        clock = {stage: timing[stage].get(str(seed), {}) for stage in timing}
-        runs.append(_read_seed(model, seed, lock, records[str(seed)], summary, clock))
-    return runs
+    for seed in records:
+        clock = {stage: clocks[stage].get(seed, {}) for stage in clocks}
+        runs.append(_read_seed(model, int(seed), lock, records[seed], summary, clock))
+    return row, runs
 
 
 def _timing(stage: str, model: str) -> dict[str, Any]:
@@ -154,30 +156,37 @@ def _read_seed(
     summary: Mapping[str, Any],
     clock: Mapping[str, Mapping[str, Any]],
 ) -> CompletedRun:
-    folder = paths.TRAIN / model / str(seed)
-    config = files.read_json(folder / "config.json", MADE_BY)
-    rows = read_history(folder / "history.csv")
+    trained, evaluated = paths.TRAIN / model / str(seed), paths.EVALUATE / model
+    config = files.read_json(trained / "config.json", MADE_BY)
+    artifacts = _artifacts(trained, evaluated, str(seed))
+    digests = mlmodel.hash_files(trained)
+    artifacts[mlmodel.DESCRIPTION] = mlmodel.describe(config, digests)
+    rows = _read_history(trained / "history.csv")
     digest = fingerprint.from_lock(model, seed, lock)
     identity = Identity(model, config["kind"], config["family"], seed, digest)
-    artifacts = _artifacts(folder, paths.EVALUATE / model, seed)
     snapshots = {
         int(match[1]): path
-        for path in sorted((paths.EVALUATE / model / str(seed) / "training").glob("*.png"))
+        for path in sorted((evaluated / str(seed) / "training").glob("*.png"))
         if (match := _SNAPSHOT.fullmatch(path.name))
     }
-    tags = _tags(model, lock, records, clock["train"]) | origin.recall(digest)
-    digests = mlmodel.hash_files(folder)
-    directed = [r for r in records if r["higher_is_better"] is not None]
+    grids = _sha256(json.dumps({step: files.md5(path) for step, path in snapshots.items()}))
+    times = {
+        "cost/train_seconds": clock["train"].get("seconds"),
+        "cost/train_cpu_seconds": clock["train"].get("cpu_seconds"),
+        "cost/images_per_second": clock["train"].get("images_per_second"),
+        "cost/evaluate_seconds": clock["evaluate"].get("seconds"),
+    }
+    directed = [record for record in records if record["higher_is_better"] is not None]
     return CompletedRun(
         identity=identity,
-        params=config["settings"] | {"train": config["train"], "seed": seed},
-        tags=tags | {"snapshots": _digest(snapshots)},
+        params=identity.params(config["settings"], config["train"]),
+        tags=_tags(model, lock, records, clock["train"])
+        | origin.recall(digest)
+        | {"snapshots": grids},
         rows=rows,
-        records=records,
         metrics=_metrics(records, rows, summary["cost"]),
-        timings=_timings(clock),
+        timings={name: float(value) for name, value in times.items() if value is not None},
         files=artifacts,
-        texts={mlmodel.DESCRIPTION: mlmodel.describe(config, digests)},
         digests=digests,
         snapshots=snapshots,
         note=describe(identity, records, summary),
@@ -185,25 +194,23 @@ def _read_seed(
     )
 
 
-def _digest(snapshots: Mapping[int, Path]) -> str:
-    hashes = {step: files.md5(path) for step, path in snapshots.items()}
-    return hashlib.sha256(json.dumps(hashes).encode("utf-8")).hexdigest()
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _artifacts(trained: Path, evaluated: Path, seed: int) -> dict[str, Path]:
-    artifacts = {"history.csv": trained / "history.csv"}
+def _artifacts(trained: Path, evaluated: Path, seed: str) -> dict[str, Path | str]:
+    artifacts: dict[str, Path | str] = {"history.csv": trained / "history.csv"}
     for name in mlmodel.FILES.values():
         if not (trained / name).is_file():
             raise UserError(f"{trained / name}: no such file; `{MADE_BY}` makes it")
         artifacts[f"{mlmodel.FOLDER}/{name}"] = trained / name
-    artifacts["evaluate/records.json"] = evaluated / "records.json"
-    pictures = sorted((evaluated / str(seed)).glob("*.png"))
-    for path in [*pictures, *(evaluated / str(seed)).glob("latents.json")]:
+    pictures = sorted((evaluated / seed).glob("*.png"))
+    for path in [evaluated / "records.json", *pictures, *(evaluated / seed).glob("latents.json")]:
         artifacts[f"evaluate/{path.name}"] = path
     return artifacts
 
 
-def read_history(path: Path) -> Rows:
+def _read_history(path: Path) -> Rows:
     """Reads history.csv: `epoch`, `step` and one column per curve; an empty cell is None."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
@@ -246,25 +253,11 @@ def _metrics(records: Records, rows: Rows, cost: Mapping[str, float | None]) -> 
     return {escape.mlflow_key(k): float(value) for k, value in metrics.items() if value is not None}
 
 
-def _timings(clock: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    train = clock["train"]
-    values = {
-        "cost/train_seconds": train.get("seconds"),
-        "cost/train_cpu_seconds": train.get("cpu_seconds"),
-        "cost/images_per_second": train.get("images_per_second"),
-        "cost/evaluate_seconds": clock["evaluate"].get("seconds"),
-    }
-    return {name: float(value) for name, value in values.items() if value is not None}
-
-
 def describe(identity: Identity, records: Records, summary: Mapping[str, Any]) -> str:
     """Model, settings and values of a run, with the means over the seeds, as Markdown."""
-    from evaluation.comparing.value_text import rounded, rounded_mean_and_sd  # noqa: PLC0415  (it loads torch)
-
-    escaped = escape.markdown
     lines = [
-        f"**{escaped(identity.model)}**, seed {identity.seed}: kind "
-        f"{escape.markdown_code(identity.kind)} ({escaped(identity.family)}), "
+        f"**{escape.markdown(identity.model)}**, seed {identity.seed}: kind "
+        f"{escape.markdown_code(identity.kind)} ({escape.markdown(identity.family)}), "
         f"{summary['cost']['num_parameters']:,} parameters",
         "",
         "| metric (test split) | this run | mean ± sd over seeds | better |",
@@ -278,7 +271,6 @@ def describe(identity: Identity, records: Records, summary: Mapping[str, Any]) -
             if value.get("mean") is not None:
                 mean_and_sd = rounded_mean_and_sd(value["mean"], value.get("std"))
                 over_seeds = f"{mean_and_sd} (n={value['n']})"
-            better = arrows[record["higher_is_better"]]
-            cells = [escaped(record["name"]), rounded(record["value"]), over_seeds, better]
-            lines.append(f"| {' | '.join(cells)} |")
+            name, better = escape.markdown(record["name"]), arrows[record["higher_is_better"]]
+            lines.append(f"| {name} | {rounded(record['value'])} | {over_seeds} | {better} |")
     return "\n".join(lines)

@@ -14,24 +14,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.tracking import origin
-from pipelines.tracking.run import Connection, Run
+from pipelines.tracking.run import Run
+
+if TYPE_CHECKING:
+    from pipelines.tracking.store import Store
 
 MAX_WAIT_S = 10.0
 SECONDS_BETWEEN_WRITES = 2.0
 
 
 class Writer:
-    """A thread that runs tasks in their order.
+    """A thread that runs tasks in their order and passes each exception to `failed`.
 
     Attributes:
         when_idle: Tasks for a minute without a new task; only tasks may change the list.
     """
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:
-        """`failed` is called with each exception of a task."""
         self._failed = failed
         self.when_idle: list[Callable[[], object]] = []
         self._tasks: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
@@ -77,9 +79,9 @@ class Writer:
 class LiveRun(Run):
     """A run whose `log_rows` returns at once and whose `finish` waits for a limited time."""
 
-    def __init__(self, store: Connection, writer: Writer, drain: Callable[[], None]) -> None:
+    def __init__(self, store: "Store") -> None:
         super().__init__(store, None)
-        self._writer, self._drain = writer, drain
+        self._writer = store.writer
         self._waiting: deque[Mapping[str, float | None]] = deque()
         self._is_started = False
         self._written_at = self._signed_at = -math.inf
@@ -131,12 +133,13 @@ class LiveRun(Run):
 
     def finish(self, status: str) -> None:
         """Like `Run.finish`, after all waiting rows."""
-        if self._is_started:
-            self._writer.put(self._write_rows)
-            self._writer.put(lambda: self._end(status))
-            self._drain()
 
-    def _end(self, status: str) -> None:
-        super().finish(status)
-        if self._write_rows in self._writer.when_idle:
-            self._writer.when_idle.remove(self._write_rows)
+        def end() -> None:
+            self._write_rows()
+            Run.finish(self, status)
+            if self._write_rows in self._writer.when_idle:
+                self._writer.when_idle.remove(self._write_rows)
+
+        if self._is_started:
+            self._writer.put(end)
+            self._store.drain()

@@ -23,14 +23,10 @@ LOADER = "pipelines.trained.served_model"
 
 
 def describe(config: Mapping[str, Any], digests: Mapping[str, str]) -> str:
-    """The content of `MLmodel`, as JSON, which is YAML.
+    """The content of `MLmodel` from a training's config.json and `hash_files`, as JSON (= YAML).
 
     All models have the same columns: the loader refuses a column that a model cannot serve, with
     the reason. MLflow would drop a column that is not in the signature without a message.
-
-    Args:
-        config: A training's config.json.
-        digests: The SHA-256 of the training's files, by the keys of `FILES`.
     """
     pixels: dict[str, Any] = {"type": "double"}
     for _ in config["image_shape"]:
@@ -40,23 +36,13 @@ def describe(config: Mapping[str, Any], digests: Mapping[str, str]) -> str:
         {"type": "long", "name": "label", "required": False},
         pixels | {"name": "image", "required": False},
     ]
-    outputs = [
-        {
-            "type": "tensor",
-            "tensor-spec": {"dtype": "float32", "shape": [-1, *config["image_shape"]]},
-        }
-    ]
+    images = {"dtype": "float32", "shape": [-1, *config["image_shape"]]}
+    outputs = [{"type": "tensor", "tensor-spec": images}]
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     content = {
         "flavors": {"python_function": {"loader_module": LOADER, "python_version": python}},
         "signature": {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs)},
-        "metadata": {
-            "model": config["model"],
-            "kind": config["kind"],
-            "family": config["family"],
-            "seed": config["seed"],
-            **digests,
-        },
+        "metadata": {key: config[key] for key in ("model", "kind", "family", "seed")} | {**digests},
     }
     return json.dumps(content, indent=2) + "\n"
 
@@ -76,8 +62,8 @@ def check(folder: Path, published: Mapping[str, str], name: str, remedy: str) ->
     """Refuses files that are not the published ones.
 
     Args:
-        folder: Holds them.
-        published: Their SHA-256 by the keys of `FILES`, among others.
+        folder: The folder of the model.
+        published: Their SHA-256 by the keys of `FILES`; other keys are ignored.
         name: The model's name for the user.
         remedy: How to make the files again.
 

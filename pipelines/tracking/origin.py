@@ -28,10 +28,9 @@ def origin() -> dict[str, str]:
         TRAINED: "pipelines.train",
         "mlflow.source.type": "LOCAL",
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
+        "mlflow.source.git.commit": (commit := _git("rev-parse", "HEAD")),
     }
-    commit = _git("rev-parse", "HEAD")
     if commit:
-        tags["mlflow.source.git.commit"] = commit
         dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
         tags["git.dirty"] = str(dirty).lower()
     return {key: value for key, value in tags.items() if value}
@@ -57,7 +56,7 @@ def _place(fingerprint: str) -> Path:
 
 
 def process() -> dict[str, str]:
-    """Tags of this process, which `is_alive` reads."""
+    """Tags of this process, which `may_live` reads."""
     return {
         "host": socket.gethostname(),
         "pid": str(os.getpid()),
@@ -79,40 +78,15 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def pid_namespace() -> str:
-    """The namespace of this process's id: containers may share a host name; empty without one.
-
-    Only for users with a heartbeat as well: a restarted container has another namespace, and for
-    `is_alive` the processes of the old one may be alive for ever.
-    """
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-def is_here(tags: Mapping[str, str]) -> bool:
-    """Whether a process belongs to this host and to the process namespace of this process."""
-    mine = pid_namespace()
-    return tags.get("host") == socket.gethostname() and tags.get("pid_namespace", mine) == mine
-
-
 def is_mine(tags: Mapping[str, str]) -> bool:
     """Whether the process is this one."""
     return process().items() <= tags.items()
 
 
 def may_live(tags: Mapping[str, str]) -> bool:
-    """Whether a process may be alive, by its signs of life if it belongs to another host."""
-    if is_here(tags):
-        return is_alive(tags)
-    return time.time() - float(tags.get("seen", "-inf")) < SILENT_S
-
-
-def is_alive(tags: Mapping[str, str]) -> bool:
-    """Whether a process may be alive; always true for a process of another host."""
-    if not is_here(tags):
-        return True
+    """Whether a process may be alive; on another host, by its signs of life."""
+    if tags.get("host") != socket.gethostname():
+        return time.time() - float(tags.get("seen", "-inf")) < SILENT_S
     try:
         started = psutil.Process(int(tags["pid"])).create_time()
     except (psutil.NoSuchProcess, KeyError, ValueError):

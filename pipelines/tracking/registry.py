@@ -5,22 +5,24 @@ fingerprint of its training before one is created. `genmodels sample champion` a
 `mlflow.pyfunc.load_model("models:/genmodels@champion")` read it.
 """
 
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from evaluation.comparing.leaderboard import Column, Leaderboard
+from evaluation.comparing.value_text import rounded
 from pipelines.settings.escape import markdown, markdown_code
 from pipelines.tracking import mlmodel
 from pipelines.tracking.from_files import CompletedRun
+from pipelines.tracking.run import Identity, Run
 from pipelines.tracking.store import Store
 
 REGISTERED = "genmodels"
+_NAMED = f"name = '{REGISTERED}'"
 #: By alias: the family whose best model it names; None for all families.
-FAMILIES = {"champion": None, "best-vae": "vae", "best-gan": "gan"}
-ALIASES = tuple(FAMILIES)
+ALIASES = {"champion": None, "best-vae": "vae", "best-gan": "gan"}
 
+_MAX_VERSIONS = 200_000  # MLflow's limit for one search
 _DESCRIPTION = (
     "One version per training (model and seed). Aliases are set by `make publish`; each version's "
     "description states the rule. `predict` of `mlflow.pyfunc` takes a table with a column `seed`; "
@@ -30,29 +32,21 @@ _DESCRIPTION = (
 _CHOSEN = "\n\n### Chosen\n"
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The training that an alias should name.
 
     Attributes:
-        fingerprint: Of the training.
-        name: The name of its run.
-        model: The model.
-        metric: The metric that decided.
-        value: Its mean over the training seeds.
+        identity: Of the training.
+        mean: The mean of the deciding metric over the model's training seeds.
         reason: The rule and the compared values, as Markdown.
     """
 
-    fingerprint: str
-    name: str
-    model: str
-    metric: str
-    value: float
+    identity: Identity
+    mean: float
     reason: str
 
 
-@dataclass(frozen=True)
-class Registered:
+class Registered(NamedTuple):
     """The version that an alias names.
 
     Attributes:
@@ -68,63 +62,50 @@ class Registered:
     folder: Path | None
 
 
-def choose(runs: Sequence[CompletedRun], rank_by: str, higher_is_better: bool) -> dict[str, Choice]:
-    """The training for each alias: the model with the best mean over its training seeds.
+def choose(identities: Sequence[Identity], board: Leaderboard, rank_by: str) -> dict[str, Choice]:
+    """The training for each alias: of the best model of its family, ranked as in the report.
 
-    Of equal means the first in `runs` wins, as in the report. An alias names the first training of
-    the model, whatever its value: to choose the best one on the test split would bias its value
-    (the winner's curse).
+    It is the first training of the model that has a value: to choose the best one on the test split
+    would bias its value (the winner's curse).
 
     Args:
-        runs: All trainings, in the order of params.yaml.
-        rank_by: The metric.
-        higher_is_better: Its direction.
+        identities: All trainings.
+        board: Their models.
+        rank_by: A column with a direction.
 
     Returns:
         By alias; an alias is missing if no model has a value.
     """
-    choices = {}
-    for alias, family in FAMILIES.items():
-        valued: dict[str, list[tuple[CompletedRun, float]]] = {}
-        for run in runs:
-            value = _value(run, rank_by)
-            if value is not None and family in (None, run.identity.family):
-                valued.setdefault(run.identity.model, []).append((run, value))
-        means = {name: statistics.fmean(v for _, v in pairs) for name, pairs in valued.items()}
-        # The sort is stable in both directions: of equal means the first stays first.
-        order = sorted(means, key=lambda name: means[name], reverse=higher_is_better)
-        if order:
-            identity = valued[order[0]][0][0].identity
-            values = [value for _, value in valued[order[0]]]
-            reason = _reason(alias, rank_by, higher_is_better, means, order, values)
-            chosen = (identity.fingerprint, identity.name, identity.model)
-            choices[alias] = Choice(*chosen, rank_by, means[order[0]], reason)
+    column, choices = board.column(rank_by), {}
+    for alias, family in ALIASES.items():
+        means = {
+            row.name: mean
+            for row in board.ranked(rank_by, family)
+            if (mean := board.cell(row, column).mean) is not None
+        }
+        if means:
+            best = next(row for row in board.models if row.name == next(iter(means)))
+            seed = next(
+                seed
+                for seed, records in best.records.items()
+                if any(r["name"] == column.metric and r["value"] is not None for r in records)
+            )
+            wanted = (best.name, seed)
+            identity = next(one for one in identities if (one.model, str(one.seed)) == wanted)
+            reason = _reason(alias, column, means, board.values(best, column))
+            choices[alias] = Choice(identity, means[best.name], reason)
     return choices
 
 
-def _value(run: CompletedRun, name: str) -> float | None:
-    values: list[float | None] = [r["value"] for r in run.records if r["name"] == name]
-    return values[0] if values else None
-
-
-def _reason(
-    alias: str,
-    rank_by: str,
-    higher_is_better: bool,
-    means: Mapping[str, float],
-    order: Sequence[str],
-    values: Sequence[float],
-) -> str:
-    from evaluation.comparing.value_text import rounded  # noqa: PLC0415  (it loads torch)
-
-    family = FAMILIES[alias]
-    among = f"{len(order)} {'model' if len(order) == 1 else 'models'}"
+def _reason(alias: str, column: Column, means: Mapping[str, float], values: Sequence[float]) -> str:
+    family = ALIASES[alias]
+    among = f"{len(means)} {'model' if len(means) == 1 else 'models'}"
     among += f" of family {family}" if family else ""
-    best, *others = (f"{markdown(name)} {rounded(means[name])}" for name in order[:4])
+    best, *others = (f"{markdown(name)} {rounded(mean)}" for name, mean in [*means.items()][:4])
     following = f"; next: {', '.join(others)}" if others else ""
     return (
-        f"**{alias}**: {best} has the {'highest' if higher_is_better else 'lowest'} mean of "
-        f"{markdown_code(rank_by)} over the training seeds (test split; values "
+        f"**{alias}**: {best} has the {'highest' if column.higher_is_better else 'lowest'} mean of "
+        f"{markdown_code(column.key)} over the training seeds (test split; values "
         f"{', '.join(map(rounded, values))}) among {among}"
         f"{following}. The version is the training with the "
         "model's first seed: the choice of the best seed on the test split would bias its value "
@@ -133,35 +114,30 @@ def _reason(
 
 
 def update(
-    store: Store,
-    runs: Sequence[CompletedRun],
-    run_ids: Mapping[str, str],
-    choices: Mapping[str, Choice],
+    store: Store, runs: Sequence[tuple[CompletedRun, Run]], choices: Mapping[str, Choice]
 ) -> None:
     """Creates missing versions, moves the aliases and updates tags and descriptions that differ.
 
     Args:
         store: The store.
-        runs: All trainings.
-        run_ids: The runs whose model is in the store, by fingerprint.
+        runs: All trainings with their runs in the store.
         choices: The result of `choose`.
     """
 
     def write(client: Any) -> None:
-        if not client.search_registered_models(f"name = '{REGISTERED}'"):
+        if not client.search_registered_models(_NAMED):
             client.create_registered_model(REGISTERED, description=_DESCRIPTION)
         versions = _only_versions(client)
-        for run in runs:
-            fingerprint = run.identity.fingerprint
-            if fingerprint in run_ids:
-                present = versions.get(fingerprint)
-                versions[fingerprint] = _version(client, run, run_ids[fingerprint], present)
+        for content, run in runs:
+            if "evaluated" in run.tags:  # a run that another process is writing has no model yet
+                key = content.identity.fingerprint
+                versions[key] = _version(client, content, run.id, versions.get(key))
         _move_aliases(client, versions, choices)
-        cards = {run.identity.fingerprint: run.card for run in runs}
-        for fingerprint, version in versions.items():
+        cards = {content.identity.fingerprint: content.card for content, _ in runs}
+        for key, version in versions.items():
             # Of an earlier training only the text about an alias can change.
-            card = cards.get(fingerprint, (version.description or "").partition(_CHOSEN)[0])
-            reasons = [c.reason for c in choices.values() if c.fingerprint == fingerprint]
+            card = cards.get(key, (version.description or "").partition(_CHOSEN)[0])
+            reasons = [c.reason for c in choices.values() if c.identity.fingerprint == key]
             wanted = card + (_CHOSEN + "\n\n".join(reasons) if reasons else "")
             if version.description != wanted:
                 client.update_model_version(REGISTERED, version.version, wanted)
@@ -174,15 +150,11 @@ def _only_versions(client: Any) -> dict[str, Any]:
 
     A version without a fingerprint was created by hand and stays unchanged.
     """
-    all_versions, page = [], client.search_model_versions(f"name = '{REGISTERED}'")
-    while page:
-        all_versions += page
-        token = page.token
-        page = token and client.search_model_versions(f"name = '{REGISTERED}'", page_token=token)
+    found = client.search_model_versions(_NAMED, _MAX_VERSIONS, order_by=["version_number ASC"])
     versions: dict[str, Any] = {}
-    # Two checkouts that publish at once may both have created the version of a training.
-    for version in sorted(all_versions, key=lambda version: int(version.version)):
+    for version in found:
         fingerprint = version.tags.get("fingerprint")
+        # Two checkouts that publish at once may both have created the version of a training.
         if fingerprint in versions:
             client.delete_model_version(REGISTERED, version.version)
         elif fingerprint is not None:
@@ -213,8 +185,8 @@ def _move_aliases(client: Any, versions: Mapping[str, Any], choices: Mapping[str
         if choice is None:
             if alias in aliases:
                 client.delete_registered_model_alias(REGISTERED, alias)
-        elif choice.fingerprint in versions:
-            version = str(versions[choice.fingerprint].version)
+        elif choice.identity.fingerprint in versions:
+            version = str(versions[choice.identity.fingerprint].version)
             if str(aliases.get(alias)) != version:
                 client.set_registered_model_alias(REGISTERED, alias, version)
 
@@ -223,7 +195,7 @@ def find(store: Store, alias: str) -> Registered | None:
     """The version that an alias names; None if no version has the alias."""
 
     def ask(client: Any) -> Registered | None:
-        models = client.search_registered_models(f"name = '{REGISTERED}'")
+        models = client.search_registered_models(_NAMED)
         number = models[0].aliases.get(alias) if models else None
         if number is None:
             return None
@@ -239,8 +211,6 @@ def find(store: Store, alias: str) -> Registered | None:
 
 def link(store: Store, server: str) -> str | None:
     """The address of the registered model on a server; None if it does not exist yet."""
-    models: list[Any] = store.attempt(
-        lambda client: client.search_registered_models(f"name = '{REGISTERED}'"), []
-    )
+    models: list[Any] = store.attempt(lambda client: client.search_registered_models(_NAMED), [])
     # Without the workflow type the menu shows prompts and gateways, and no link to the runs.
     return f"{server}/#/models/{REGISTERED}?workflowType=machine_learning" if models else None

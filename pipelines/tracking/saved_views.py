@@ -16,28 +16,26 @@ AGE = "attributes.start_time"
 _TICK, _NAME, _AGE, _DURATION = "0", "attributes.`Run Name`", "runDateAndNestInfo", "duration"
 _WIDTHS = {_TICK: 60, _NAME: 270, _AGE: 80, _DURATION: 80}
 _COST = ("cost/num_parameters", "cost/train_seconds")
+_COLLAPSED = ("evaluate", "best", "cost", "train")
 
 
 def tags(
     metrics: Sequence[str],
-    rank_by: str,
     higher_is_better: bool,
     models: Iterable[str],
     curves: Iterable[str],
     only: str,
 ) -> dict[str, str]:
-    """The views as tags of an experiment.
+    """The views of trainings as tags of an experiment.
 
     Args:
-        metrics: Names of evaluated values, in the order of the columns.
-        rank_by: The metric that ranks; the first column.
+        metrics: Names of evaluated values, in the order of the columns; the first one ranks.
         higher_is_better: Its direction.
         models: All models.
         curves: Names of all curves.
         only: The filter of the runs, in the syntax of the search field.
     """
-    ordered = [rank_by, *(name for name in metrics if name != rank_by)]
-    columns = [metric(f"evaluate/{name}") for name in ordered] + [metric(name) for name in _COST]
+    columns = columns_of("metrics", [*(f"evaluate/{name}" for name in metrics), *_COST])
     state = _table(columns, columns[0], ascending=not higher_is_better, only=only)
     by_model = {
         "groupBy": {
@@ -46,38 +44,21 @@ def tags(
         },
         "groupsExpanded": {f"tag.model.{model}": False for model in models},
     }
-    views = {
-        LEADERBOARD: state,
-        BY_MODEL: state | by_model,
-        CURVES: state | _charts(curves),
-    }
+    views = {LEADERBOARD: state, BY_MODEL: state | by_model, CURVES: state | _charts(curves)}
     return _as_tags(views)
 
 
 def table_tags(columns: Sequence[str], order_by: str, *, ascending: bool) -> dict[str, str]:
-    """The view `LEADERBOARD` with these columns, as tags of an experiment.
+    """The view `LEADERBOARD` with columns of `columns_of`, as tags of an experiment.
 
-    Args:
-        columns: Of `metric`, `param` and `tag`.
-        order_by: One of them, or `AGE`.
-        ascending: Whether the lowest value comes first.
+    Rows are in the order of one of the columns or of `AGE`.
     """
     return _as_tags({LEADERBOARD: _table(columns, order_by, ascending=ascending, only="")})
 
 
-def metric(name: str) -> str:
-    """The column of a metric."""
-    return f"metrics.`{name}`"
-
-
-def param(name: str) -> str:
-    """The column of a param."""
-    return f"params.`{name}`"
-
-
-def tag(name: str) -> str:
-    """The column of a tag."""
-    return f"tags.`{name}`"
+def columns_of(kind: str, names: Iterable[str]) -> list[str]:
+    """The columns of values of one kind: `metrics`, `params` or `tags`."""
+    return [f"{kind}.`{name}`" for name in names]
 
 
 def _as_tags(views: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -107,31 +88,23 @@ def _table(columns: Sequence[str], order_by: str, *, ascending: bool, only: str)
 
 def _charts(curves: Iterable[str]) -> dict[str, Any]:
     """The chart page: validation first, then each phase; final values collapsed."""
-    folders = {name.rpartition("/")[0] for name in curves}
+    folders = {name.rpartition("/")[0] for name in curves} - {"train"}
     shown = sorted(folders, key=lambda folder: (folder != "valid", folder))
-    sections = [(folder, True) for folder in shown if folder != "train"]
-    sections += [(folder, False) for folder in ("evaluate", "best", "cost", "train")]
+    sections = dict.fromkeys(shown, True) | dict.fromkeys(_COLLAPSED, False)
     return {
         "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,
         "compareRunCharts": [],
         "compareRunSections": [
             {"uuid": name, "name": name, "display": display, "isReordered": True, "deleted": False}
-            for name, display in sections
+            for name, display in sections.items()
         ],
     }
 
 
-def link(server: str, experiment_id: str, view: str | None = None) -> str:
-    """The address of an experiment's runs, in one of the views.
-
-    Args:
-        server: Such as `http://127.0.0.1:5000`.
-        experiment_id: Of the experiment.
-        view: One of the views above, or None for the plain table.
-    """
+def link(server: str, experiment_id: str, view: str) -> str:
+    """The address of one of the views above on a server such as `http://127.0.0.1:5000`."""
     # Without the workflow type the menu shows chat traces, judges and prompts.
     address = f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    if view is not None:
-        address += f"&viewStateShareKey={view}"
+    address += f"&viewStateShareKey={view}"
     return f"{address}&compareRunsMode=CHART" if view == CURVES else address

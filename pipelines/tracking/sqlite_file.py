@@ -5,9 +5,10 @@ between leaves a file that MLflow cannot open. Therefore the file is created und
 and then renamed, and a file that was never completed is renamed before a new one is created.
 """
 
+import contextlib
+import itertools
 import os
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,11 @@ def ensure(path: Path, artifacts: Path) -> str:
         One sentence if a useless file was renamed, else an empty text.
 
     Raises:
-        OSError: The folder is missing or cannot be written.
+        OSError: The folder cannot be written.
         sqlite3.Error: The file is no SQLite database, or cannot be read.
     """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent}: no such folder")
-    fault = _fault(path) if path.exists() else ""
     message = ""
-    if fault:
+    if path.exists() and (fault := _fault(path)):
         new = _set_aside(path)
         message = f"{path.name} {fault}; it was renamed to {new.name}, and a new store was created"
     if not path.exists():
@@ -48,38 +46,35 @@ def _fault(path: Path) -> str:
     if path.stat().st_size == 0:
         return "is empty"
     try:
-        with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
+        with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
             query = "SELECT name FROM sqlite_master WHERE type = 'table'"
             tables = {name for (name,) in connection.execute(query)}
             # Opening a complete store creates an experiment, so a store without one holds nothing.
-            if "experiments" in tables:
-                row = connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchone()
-                if row is not None:
-                    return ""
+            first = "SELECT 1 FROM experiments LIMIT 1"
+            if "experiments" in tables and connection.execute(first).fetchone():
+                return ""
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT:
             return "is damaged"
         raise
-    return "" if tables - _tables_of_mlflow() else "was never completed"
-
-
-def _tables_of_mlflow() -> set[str]:
     from mlflow.store.db.base_sql_model import Base  # noqa: PLC0415
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401, PLC0415
 
-    tables = set(Base.metadata.tables)
+    known = set(Base.metadata.tables)
     # A migration copies a table to a new one of this name and renames it.
-    return tables | {"alembic_version"} | {f"_alembic_tmp_{table}" for table in tables}
+    known |= {"alembic_version"} | {f"_alembic_tmp_{table}" for table in known}
+    return "" if tables - known else "was never completed"
 
 
 def _set_aside(path: Path) -> Path:
-    number = 1
-    while (new := path.with_name(f"{path.name}.incomplete-{number}")).exists():
-        number += 1
+    new = next(
+        new
+        for number in itertools.count(1)
+        if not (new := path.with_name(f"{path.name}.incomplete-{number}")).exists()
+    )
     for companion in ("", *_COMPANIONS):
-        file = path.with_name(path.name + companion)
-        if file.exists():
-            file.rename(new.with_name(new.name + companion))
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{companion}").rename(f"{new}{companion}")
     return new
 
 
@@ -87,9 +82,8 @@ def _create(path: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
 
     # Only the holder of the lock creates, so these belong to processes that were killed.
-    left_over = [*path.parent.glob(f"{path.name}.new-*")]
-    left_over += [path.with_name(path.name + companion) for companion in _COMPANIONS]
-    for file in left_over:
+    left_over = [Path(f"{path}{companion}") for companion in _COMPANIONS]
+    for file in [*path.parent.glob(f"{path.name}.new-*"), *left_over]:
         file.unlink(missing_ok=True)
     temporary = path.with_name(f"{path.name}.new-{os.getpid()}")
     create: Any = SqlAlchemyStore

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -48,19 +48,20 @@ class Store:
 
     Attributes:
         uri: Its address.
-        entities: The module `mlflow.entities`; None if tracking is off.
+        mlflow: The module; None if the address is `off`.
         is_publishing: Whether this command adds the values that the store lacks.
+        writer: Writes the runs in training.
     """
 
     def __init__(self) -> None:
         self.uri = store_uri()
-        self.entities: Any = None
+        self.mlflow: Any = None
         self.is_publishing = False
+        self.writer = Writer(self._switch_off)
         self._client: Any = None
         self._errors: tuple[type[BaseException], ...] = ()
         self._experiments: dict[str, str] = {}
         self._opening, self._off = threading.Lock(), threading.Event()
-        self._writer = Writer(self._switch_off)
         if self.uri == OFF:
             self._off.set()
         else:
@@ -68,13 +69,15 @@ class Store:
             self._import()
 
     def _import(self) -> None:
+        """Imports MLflow, which takes 0.6 s, in processes that use the store only."""
         with without_collector():
+            import mlflow  # noqa: PLC0415
+            import mlflow.entities  # noqa: PLC0415
             import sqlalchemy.exc  # noqa: PLC0415
 
-            mlflow = _mlflow()
         # It logs a line for each table that it creates; a failure is reported by `_switch_off`.
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        self.entities = mlflow.entities
+        self.mlflow = mlflow
         # OSError covers a full disk, the timeout of the lock and every error of requests.
         self._errors = (mlflow.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)
 
@@ -109,38 +112,14 @@ class Store:
             elif message := sqlite_file.ensure(path, paths.MLFLOW_ARTIFACTS.absolute()):
                 advice = "this command" if self.is_publishing else "`make publish`"
                 print(f"warning: {message}; {advice} fills it from the files", file=sys.stderr)
-            client = _mlflow().MlflowClient(self.uri, self.uri)
+            client = self.mlflow.MlflowClient(self.uri, self.uri)
             for name, description in DESCRIPTIONS.items():
-                self._experiments[name] = self._experiment(client, name, description)
+                self._find_experiment(client, name, description)
         return client
 
     def _lock(self) -> filelock.BaseFileLock:
         path = sqlite_path(self.uri) or paths.MLFLOW_DB
         return filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S)
-
-    def add_experiment(self, name: str, description: str) -> None:
-        """Finds or creates an experiment beside `pipeline` and `reports`."""
-
-        def find_or_create(client: Any) -> None:
-            with self._lock():
-                self._experiments[name] = self._experiment(client, name, description)
-
-        self.attempt(find_or_create, None)
-
-    def _experiment(self, client: Any, name: str, description: str) -> str:
-        experiment = client.get_experiment_by_name(name)
-        if experiment is not None:
-            if experiment.lifecycle_stage == "deleted":
-                client.restore_experiment(experiment.experiment_id)
-            return str(experiment.experiment_id)
-        folder = paths.MLFLOW_ARTIFACTS.absolute() / name
-        # Without this kind the UI asks for the purpose of the experiment and offers chat models.
-        tags = {
-            "mlflow.experimentKind": "custom_model_development",
-            "mlflow.note.content": description,
-        }
-        location = None if is_remote(self.uri) else folder.as_uri()
-        return str(client.create_experiment(name, location, tags))
 
     def _switch_off(self, error: BaseException) -> None:
         if self._off.is_set():  # the training has stopped waiting for the call that failed
@@ -161,86 +140,90 @@ class Store:
             self._switch_off(error)
             return otherwise
 
-    def files(self, address: str) -> dict[str, int]:
-        """The size in bytes of each file below an address of artifacts, by relative path.
+    def add_experiment(self, name: str, description: str) -> None:
+        """Finds or creates an experiment beside `pipeline` and `reports`."""
 
-        The client would query the run and its logged models for each folder: 40 ms of CPU time a
-        run instead of less than 1.
-        """
+        def find_or_create(client: Any) -> None:
+            with self._lock():
+                self._find_experiment(client, name, description)
 
-        def walk(repository: Any, folder: str | None) -> Iterator[tuple[str, int]]:
-            for item in repository.list_artifacts(folder):
-                if item.is_dir:
-                    yield from walk(repository, item.path)
-                else:
-                    yield item.path, item.file_size
+        self.attempt(find_or_create, None)
 
-        def open_and_walk(_: Any) -> dict[str, int]:
-            from mlflow.store.artifact import (  # noqa: PLC0415
-                artifact_repository_registry as repositories,
-            )
-
-            return dict(walk(repositories.get_artifact_repository(address, self.uri), None))
-
-        return self.attempt(open_and_walk, {})
-
-    def studies(self) -> dict[str, str]:
-        """The ids of the experiments of studies, by name."""
-
-        def search(client: Any) -> dict[str, str]:
-            experiments = client.search_experiments(filter_string=f"name LIKE '{TUNING}%'")
-            return {experiment.name: str(experiment.experiment_id) for experiment in experiments}
-
-        return self.attempt(search, {})
+    def _find_experiment(self, client: Any, name: str, description: str) -> None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            folder = paths.MLFLOW_ARTIFACTS.absolute() / name
+            # Without this kind the UI asks for the experiment's purpose and offers chat models.
+            tags = {
+                "mlflow.experimentKind": "custom_model_development",
+                "mlflow.note.content": description,
+            }
+            location = None if is_remote(self.uri) else folder.as_uri()
+            self._experiments[name] = str(client.create_experiment(name, location, tags))
+        else:
+            self._experiments[name] = str(experiment.experiment_id)
+            if experiment.lifecycle_stage == "deleted":
+                client.restore_experiment(experiment.experiment_id)
 
     def experiment_id(self, name: str) -> str | None:
         """The id of `pipeline`, `reports` or an added experiment; None if the store is off."""
         return self._experiments[name] if self.is_on else None
+
+    def studies(self) -> dict[str, str]:
+        """The ids of the experiments of studies, by name."""
+        condition = f"name LIKE '{TUNING}%'"
+        experiments: list[Any] = self.attempt(
+            lambda client: client.search_experiments(filter_string=condition), []
+        )
+        return {experiment.name: str(experiment.experiment_id) for experiment in experiments}
+
+    def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """Sets the tags of an experiment that differ."""
+
+        def set_tags(client: Any) -> None:
+            experiment_id = self._experiments[experiment]
+            present = client.get_experiment(experiment_id).tags
+            for key, value in tags.items():
+                if present.get(key) != value:
+                    client.set_experiment_tag(experiment_id, key, value)
+
+        self.attempt(set_tags, None)
 
     def start_run(
         self, identity: Identity, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> LiveRun:
         """Starts the run of a training, or continues the one with this fingerprint.
 
-        Returns at once: a thread writes the run, see `pipelines.tracking.live_run`.
-
-        Args:
-            identity: Model, seed and fingerprint.
-            params: The settings, nested or flat; written once.
-            tags: More tags, such as versions.
+        Returns at once: a thread writes the run, see `pipelines.tracking.live_run`. Params that the
+        run has are not written again.
         """
         origin_tags = origin.origin()
+        run = LiveRun(self)
         if self.uri != OFF:
             origin.keep(identity.fingerprint, origin_tags)
-        all_tags = identity.tags() | CURRENT | origin_tags | dict(tags)
-
-        def find() -> Any:
-            return self._find_or_create(PIPELINE, identity.name, identity.fingerprint, all_tags)
-
-        run = LiveRun(self, self._writer, self.drain)
         if not self._off.is_set():
-            run.start(find, params, all_tags)
+            all_tags = identity.tags() | CURRENT | origin_tags | dict(tags)
+            where = (PIPELINE, identity.name, identity.fingerprint)
+            run.start(lambda: self._find_run(*where, all_tags), params, all_tags)
         return run
 
     def drain(self) -> None:
         """Waits until the runs in training are written, or switches tracking off after a while."""
-        if not self._off.is_set() and not self._writer.drain():
+        if not self._off.is_set() and not self.writer.drain():
             self._switch_off(TimeoutError(f"no answer within {MAX_WAIT_S:.0f} s"))
 
     def run(self, experiment: str, name: str, fingerprint: str, tags: Mapping[str, str]) -> Run:
         """The run with this fingerprint; a new one gets these tags."""
-        return Run(self, self._find_or_create(experiment, name, fingerprint, tags))
+        return Run(self, self._find_run(experiment, name, fingerprint, tags))
 
-    def _find_or_create(
+    def _find_run(
         self, experiment: str, name: str, fingerprint: str, tags: Mapping[str, str]
     ) -> Any:
         def find_or_create(client: Any) -> Any:
-            experiment_id = self._experiments[experiment]
+            ids = [self._experiments[experiment]]
             condition = f"tags.fingerprint = '{fingerprint}'"
             with self._lock():
-                runs = client.search_runs(
-                    [experiment_id], condition, order_by=["attributes.start_time ASC"]
-                )
+                runs = client.search_runs(ids, condition, order_by=["attributes.start_time ASC"])
                 # A request that is repeated after a slow answer creates a second run.
                 for double in runs[1:]:
                     if not Run(self, double).is_training:
@@ -250,7 +233,7 @@ class Store:
                 # With the process, so that `reap` of another one does not end the run.
                 writer = origin.process() | origin.sign_of_life()
                 all_tags = cut_tags(writer | dict(tags)) | {"fingerprint": fingerprint}
-                return client.create_run(experiment_id, tags=all_tags, run_name=name)
+                return client.create_run(*ids, tags=all_tags, run_name=name)
 
         return self.attempt(find_or_create, None)
 
@@ -275,14 +258,14 @@ class Store:
         def kill_the_dead(client: Any) -> int:
             ids = [self._experiments[name] for name in DESCRIPTIONS]
             running = client.search_runs(ids, "attributes.status = 'RUNNING'")
-            dead = [run for run in running if not origin.may_live(run.data.tags)]
-            for run in dead:
-                client.set_terminated(run.info.run_id, "KILLED")
+            dead = [run.info.run_id for run in running if not origin.may_live(run.data.tags)]
+            for run_id in dead:
+                client.set_terminated(run_id, "KILLED")
             return len(dead)
 
         return self.attempt(kill_the_dead, 0)
 
-    def supersede(self, published: Sequence[Identity]) -> None:
+    def supersede(self, published: Iterable[Identity]) -> None:
         """Removes the mark `current` from all other trainings of the published models."""
         now: dict[str, set[str]] = {}
         for identity in published:
@@ -296,18 +279,6 @@ class Store:
                     client.set_tag(run.info.run_id, "current", "false")
 
         self.attempt(unmark, None)
-
-    def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
-        """Sets the tags of an experiment that differ."""
-
-        def set_tags(client: Any) -> None:
-            experiment_id = self._experiments[experiment]
-            present = client.get_experiment(experiment_id).tags
-            for key, value in tags.items():
-                if present.get(key) != value:
-                    client.set_experiment_tag(experiment_id, key, value)
-
-        self.attempt(set_tags, None)
 
 
 @functools.cache
@@ -330,11 +301,3 @@ def without_collector() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _mlflow() -> Any:
-    """Imports MLflow, which takes 0.6 s, in processes that use the store only."""
-    import mlflow  # noqa: PLC0415
-    import mlflow.entities  # noqa: PLC0415
-
-    return mlflow

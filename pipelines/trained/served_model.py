@@ -7,7 +7,7 @@ The weights are safetensors; they are read after the SHA-256 of weights.safetens
 has been compared with the values in `MLmodel`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,11 @@ class ServedModel:
     def _samples(self, table: pd.DataFrame) -> list[Tensor]:
         seeds = _whole_numbers(table, "seed", 2**63)
         labels = self._labels(table)
-        if labels is None and self.model.conditional:
-            labels = [seed % self.model.num_classes for seed in seeds]
+        if self.model.conditional and "label" not in table.columns:
+            labels = [torch.tensor([seed % self.model.num_classes]) for seed in seeds]
         return [
-            self.model.sample(
-                1, torch.Generator().manual_seed(seed), None if labels is None else _one(labels[i])
-            )
-            for i, seed in enumerate(seeds)
+            self.model.sample(1, torch.Generator().manual_seed(seed), label)
+            for seed, label in zip(seeds, labels, strict=True)
         ]
 
     def _reconstructions(self, table: pd.DataFrame) -> list[Tensor]:
@@ -84,16 +82,14 @@ class ServedModel:
                 "cannot reconstruct images; use a column seed"
             )
         labels = self._labels(table)
-        if labels is None and model.conditional:
+        if model.conditional and "label" not in table.columns:
             last = model.num_classes - 1
             raise UserError(
                 f"column image: a conditional model also needs a column label, 0 to {last}"
             )
-        classes: list[dict[str, Any]] = [{}] * len(table)
-        if labels is not None:
-            classes = [{"labels": _one(label)} for label in labels]
+        reconstruct: Any = model.reconstruct  # every kind takes labels
         images = [self._image(cell, row) for row, cell in enumerate(table["image"])]
-        return [model.reconstruct(x, **label) for x, label in zip(images, classes, strict=True)]
+        return [reconstruct(x, label) for x, label in zip(images, labels, strict=True)]
 
     def _image(self, cell: Any, row: int) -> Tensor:
         """A cell as (1, C, H, W)."""
@@ -106,12 +102,14 @@ class ServedModel:
             raise UserError(f"column image, row {row}: expected {shape} numbers in [0, 1]")
         return torch.from_numpy(pixels)[None]
 
-    def _labels(self, table: pd.DataFrame) -> list[int] | None:
+    def _labels(self, table: pd.DataFrame) -> Sequence[Tensor | None]:
+        """For each row (1,) of the column `label`; None without the column."""
         if "label" not in table.columns:
-            return None
+            return [None] * len(table)
         if not self.model.conditional:
             raise UserError("column label: the model is not conditional; remove the column")
-        return _whole_numbers(table, "label", self.model.num_classes)
+        labels = _whole_numbers(table, "label", self.model.num_classes)
+        return [torch.tensor([label]) for label in labels]
 
 
 def _whole_numbers(table: pd.DataFrame, name: str, end: int) -> list[int]:
@@ -121,10 +119,6 @@ def _whole_numbers(table: pd.DataFrame, name: str, end: int) -> list[int]:
     if not whole or not column.between(0, end - 1).all():
         raise UserError(f"column {name}: expected whole numbers from 0 to {end - 1:,}")
     return [int(value) for value in column]
-
-
-def _one(label: int) -> Tensor:
-    return torch.tensor([label])
 
 
 def _load_pyfunc(path: str) -> ServedModel:

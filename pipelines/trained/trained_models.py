@@ -1,15 +1,16 @@
 """The argument `model` of a command: the name of a trained model or an alias of the registry."""
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from evaluation.figures import grids
 from genmodels.base.model import GenerativeModel
-from pipelines.pictures.out_file import out_file
-from pipelines.settings import params, paths
+from pipelines.settings import files, params, paths
 from pipelines.settings.errors import UserError
 from pipelines.settings.params import Params
 from pipelines.settings.refusals import suggest
@@ -17,34 +18,25 @@ from pipelines.tracking import mlmodel, registry
 from pipelines.tracking.store import open_store
 from pipelines.training.weights import MADE_BY, WEIGHTS, read_model
 
-ARGUMENT_HELP = (
-    "trained model: a key of models: in params.yaml, or an alias of the registry: "
-    f"{', '.join(registry.ALIASES)}"
-)
 
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A trained model.
-
-    Attributes:
-        model: In evaluation mode, on the CPU.
-        title: Its name and training seed, for messages.
-    """
+class TrainedModel(NamedTuple):
+    """A trained model in evaluation mode, on the CPU; its name and training seed, for messages."""
 
     model: GenerativeModel
     title: str
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, label: str, out: str) -> None:
-    """Adds `model`, `--training-seed`, `--class` and `--out`.
+    """Adds `model`, `--training-seed`, `--class` with help `label`, and `--out` with default `out`.
 
-    Args:
-        parser: The parser of a command that draws one picture with a trained model.
-        label: The help of `--class`.
-        out: The default of `--out`.
+    The command draws one picture with a trained model.
     """
-    parser.add_argument("model", metavar="MODEL", help=ARGUMENT_HELP)
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="trained model: a key of models: in params.yaml, or an alias of the registry: "
+        f"{', '.join(registry.ALIASES)}",
+    )
     parser.add_argument(
         "--training-seed",
         type=int,
@@ -97,9 +89,9 @@ def _of_preset(name: str, settings: Params, training_seed: int | None) -> Traine
             f"{name} was not trained with seed {seed} but with {there}; choose one with "
             "--training-seed"
         )
-    return TrainedModel(
-        read_model(folder / str(seed), _made_by(name, settings)), _title(name, seed)
-    )
+    is_stage = name in settings.selected
+    made_by = f"{MADE_BY} train@{name}" if is_stage else f"genmodels train {name}"
+    return TrainedModel(read_model(folder / str(seed), made_by), f"{name} (training seed {seed})")
 
 
 def _of_alias(alias: str) -> TrainedModel:
@@ -109,42 +101,21 @@ def _of_alias(alias: str) -> TrainedModel:
         raise UserError(f"alias {alias!r}: the registry cannot be read; use the name of a model")
     if version is None:
         raise UserError(f"no alias {alias!r} in the registry; `make publish` sets it")
-    if version.folder is None or not mlmodel.FILES.keys() <= version.tags.keys():
-        missing = "weights" if version.folder is None else "SHA-256"
+    number, run, tags, folder = version
+    if folder is None or not mlmodel.FILES.keys() <= tags.keys():
+        missing = "weights" if folder is None else "SHA-256"
         raise UserError(
-            f"alias {alias!r}: version {version.version} has no {missing} in the registry; "
+            f"alias {alias!r}: version {number} has no {missing} in the registry; "
             "`make publish` writes it, or moves the alias"
         )
-    mlmodel.check(
-        version.folder,
-        version.tags,
-        f"alias {alias!r}, version {version.version}",
-        f"delete its run {version.run} in MLflow, and `make publish` creates it again",
-    )
-    title = f"{alias}: {_title(version.tags.get('model', ''), version.tags.get('seed', ''))}"
-    return TrainedModel(read_model(version.folder, "make publish"), title)
-
-
-def _made_by(name: str, settings: Params) -> str:
-    """The command that trains a model: DVC knows the selected ones."""
-    selected = name in settings.selected
-    return f"{MADE_BY} train@{name}" if selected else f"genmodels train {name}"
-
-
-def _title(name: str, seed: int | str) -> str:
-    return f"{name} (training seed {seed})"
+    remedy = f"delete its run {run} in MLflow, and `make publish` creates it again"
+    mlmodel.check(folder, tags, f"alias {alias!r}, version {number}", remedy)
+    title = f"{alias}: {tags.get('model', '')} (training seed {tags.get('seed', '')})"
+    return TrainedModel(read_model(folder, "make publish"), title)
 
 
 def labels(trained: TrainedModel, wanted: int | None, num: int) -> Tensor | None:
-    """The option --class as labels.
-
-    Args:
-        trained: The model.
-        wanted: The class, or None.
-        num: Number of images.
-
-    Returns:
-        (num,); None without a class.
+    """The option --class as (num,) labels; None without a class.
 
     Raises:
         UserError: The model is not conditional, or has no such class.
@@ -170,4 +141,16 @@ def output(path: str) -> Path:
     """
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"--out {path}: the name of the file has to end in .png")
-    return out_file(path, "--out")
+    return files.out_file(path, "--out")
+
+
+def write(picture: Image.Image, path: Path) -> None:
+    """Writes the picture of the option --out.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    try:
+        grids.save_png(picture, path)
+    except OSError as error:
+        raise UserError(f"--out {path}: {error.strerror or error}") from None

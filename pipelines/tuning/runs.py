@@ -46,16 +46,14 @@ def log(storage: Storage, results: Results) -> int:
 
 def _view(study: Mapping[str, Any]) -> dict[str, str]:
     """The table of the trials, best first: objectives, searched settings, cost and state."""
-    objectives = [saved_views.metric(f"valid/{name}") for name in study["objectives"]]
-    searched = map(saved_views.param, study["space"])
-    rest = [
-        saved_views.metric("num_parameters"),
-        saved_views.metric("steps"),
-        saved_views.tag("state"),
-    ]
-    ascending = study["directions"][0] == "minimize"
+    columns_of = saved_views.columns_of
+    objectives = columns_of("metrics", [f"valid/{name}" for name in study["objectives"]])
+    searched = columns_of("params", study["space"])
+    cost = columns_of("metrics", ["num_parameters", "steps"])
     return saved_views.table_tags(
-        [*objectives, *searched, *rest], objectives[0], ascending=ascending
+        [*objectives, *searched, *cost, *columns_of("tags", ["state"])],
+        objectives[0],
+        ascending=study["directions"][0] == "minimize",
     )
 
 
@@ -71,7 +69,7 @@ def _log_parent(parent: Run, results: Results) -> bool:
             place = "start" if one["trial"] is None else "winner"
             parent.log_metrics({f"{place}/{k}": v["mean"] for k, v in one["values"].items()})
     for name in ("index.html", "trials.csv", "trials.json", "best.json"):
-        parent.add_file(results.folder / name)
+        parent.add_file(name, results.folder / name)
     parent.finish("FINISHED")
     parent.set_tags({"mlflow.note.content": verdict(results), DONE: content})
     return True

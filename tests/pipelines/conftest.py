@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from evaluation.measuring.records import Record, summarise
 from genmodels.base.model import GenerativeModel
 from genmodels.networks.blocks import draw_weights
 from pipelines import features, prepare
@@ -219,25 +220,19 @@ def write_run(root: Path, model: str, seed: int, position: int) -> None:
 
 def write_evaluation(root: Path, model: str, position: int) -> None:
     names = {"fid_classifier": False, "elbo": True, "kid_classifier": False, "rate": None}
-    seeds, summary = {}, {}
+    seeds = {}
     for seed in SEEDS:
         values = {"fid_classifier": 3.0 + position + seed, "elbo": -90.0 - seed, "rate": 20.0}
         values |= {"kid_classifier": 0.5 + position}
         if model == "gan":
             values["elbo"] = values["rate"] = None
         seeds[str(seed)] = [record(name, values[name], names[name]) for name in names]
-        for name, value in values.items():
-            n = 0 if value is None else len(SEEDS)
-            summary[name] = {"mean": value, "std": value and 0.1, "n": n}
         for picture in ("samples", "interpolations"):
             write_picture(root / f"outputs/evaluate/{model}/{seed}/{picture}.png", 90)
         for step in (20, 40):
             path = f"outputs/evaluate/{model}/{seed}/training/step_{step:06}.png"
             write_picture(root / path, step * 5)
-    document = {"model": model, "kind": MODELS[model], "family": model, "seeds": seeds}
-    write_json(root / f"outputs/evaluate/{model}/records.json", document)
-    cost = {"num_parameters": 1000, "multiply_adds_sample": 5, "multiply_adds_train": 9}
-    write_json(root / f"reports/metrics/{model}.json", {"cost": cost, "metrics": summary})
+    write_values(root, model, seeds)
     clock = {"seconds": 12.5, "images_per_second": 900.0, "cpu_seconds": 12.0}
     clock |= {"versions": {"torch": "2.13.0"}, "device": "cpu"}
     timing = {str(seed): clock for seed in SEEDS}
@@ -245,10 +240,30 @@ def write_evaluation(root: Path, model: str, position: int) -> None:
     write_json(root / f"outputs/timing/evaluate/{model}.json", {"0": {"seconds": 3.0}})
 
 
-def record(name: str, value: float | None, higher_is_better: bool | None) -> dict[str, object]:
-    reason = "not_supported" if value is None else None
-    direction = {"higher_is_better": higher_is_better}
-    return {"name": name, "value": value, "reason": reason} | direction
+def write_values(root: Path, model: str, seeds: dict[str, list[dict[str, Any]]]) -> None:
+    """The records of a model and their means, as `evaluate` writes them."""
+    document = {"model": model, "kind": MODELS[model], "family": model, "seeds": seeds}
+    write_json(root / f"outputs/evaluate/{model}/records.json", document)
+    cost = {"num_parameters": 1000, "multiply_adds_sample": 5, "multiply_adds_train": 9}
+    summary = {"cost": cost, "metrics": summarise(seeds)}
+    write_json(root / f"reports/metrics/{model}.json", summary)
+
+
+def record(name: str, value: float | None, higher_is_better: bool | None) -> dict[str, Any]:
+    return Record(
+        name=name,
+        value=value,
+        unit="",
+        n_real=100,
+        n_fake=100,
+        reference={"dataset": "mnist5k", "split": "test", "sha256": "0" * 64},
+        extractor=None,
+        seed={"train": 0, "sample": 0, "metric": 0},
+        higher_is_better=higher_is_better,
+        ideal=None,
+        order="quality",
+        reason="not_supported" if value is None else None,
+    ).to_dict()
 
 
 def write_json(path: Path, value: object) -> None:

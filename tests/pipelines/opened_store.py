@@ -38,3 +38,17 @@ def start(identity: Identity = IDENTITY) -> Run:
 def row(epoch: int, **columns: float | None) -> dict[str, float | None]:
     """Of a history, with ten steps an epoch."""
     return {"epoch": float(epoch), "step": epoch * 10.0} | columns
+
+
+def run_of(model: str, seed: int) -> Any:
+    """The run of a model and a seed."""
+    wanted = (model, str(seed))
+    return next(r for r in runs() if (r.data.tags["model"], r.data.tags["seed"]) == wanted)
+
+
+def artifacts(run: Any, folder: str | None = None) -> list[str]:
+    """The names of the files of a run."""
+    names: list[str] = []
+    for item in client().list_artifacts(run.info.run_id, folder):
+        names += artifacts(run, item.path) if item.is_dir else [item.path]
+    return sorted(names)

@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
+from evaluation.comparing.leaderboard import Row, leaderboard
+from evaluation.measuring.records import summarise
 from pipelines import publish
 from pipelines.settings import paths
+from pipelines.settings.errors import UserError
 from pipelines.tracking import mlmodel, registry
-from pipelines.tracking.from_files import CompletedRun
 from pipelines.tracking.run import Identity
 from pipelines.tracking.store import open_store
-from tests.pipelines.conftest import MODELS
+from tests.pipelines.conftest import MODELS, record, write_values
 from tests.pipelines.opened_store import client
 from tests.servers import served_ui
 
@@ -34,13 +36,13 @@ def content() -> list[Any]:
     return [aliases(), *((v.version, v.tags, v.description) for v in versions())]
 
 
-def evaluate_anew(model: str, name: str, value: float | None) -> None:
+def evaluate_anew(model: str, name: str, value: float | None, **params: str) -> None:
     """Gives all trainings of a model another value."""
-    path = paths.EVALUATE / model / "records.json"
-    document = json.loads(path.read_text())
-    for records in document["seeds"].values():
-        next(r for r in records if r["name"] == name)["value"] = value
-    path.write_text(json.dumps(document))
+    seeds = json.loads((paths.EVALUATE / model / "records.json").read_text())["seeds"]
+    for records in seeds.values():
+        found = next(r for r in records if r["name"] == name)
+        found |= {"value": value, "reason": None if value is not None else "no", "params": params}
+    write_values(paths.ROOT, model, seeds)
 
 
 def rank_by(name: str) -> None:
@@ -71,7 +73,7 @@ def test_every_training_is_one_version_that_says_what_it_is(
         stored = Path(client().download_artifacts(version.run_id, "model"))
         for file in ("weights.safetensors", "config.json"):
             assert (stored / file).read_bytes() == (folder / file).read_bytes()
-    assert "| fid_classifier | 3 | 4 ± 0.1 (n=2) | lower |" in versions()[0].description
+    assert "| fid_classifier | 3 | 3.5 ± 0.71 (n=2) | lower |" in versions()[0].description
     # A diagnostic has no better or worse.
     assert "| rate |" not in versions()[0].description
     assert "### Chosen" not in versions()[1].description
@@ -142,6 +144,30 @@ def test_a_model_without_a_value_is_not_chosen_and_an_alias_without_a_model_goes
     assert aliases() == {}
     assert capsys.readouterr().out.endswith("\nregistry: no model has a value of elbo\n")
     assert not any("### Chosen" in v.description for v in versions())
+
+
+def test_a_metric_with_the_suffix_of_a_likelihood_ranks_as_in_the_report(reproduced: Path) -> None:
+    publish.publish()
+    evaluate_anew("vae", "elbo", -5.0, observation="gaussian")
+    evaluate_anew("gan", "elbo", -4.0, observation="bernoulli_binary")
+    rank_by("elbo_gaussian")
+    publish.publish()
+    assert aliases() == {"champion": ("vae", "0"), "best-vae": ("vae", "0")}
+    text = next(v.description for v in versions() if "**champion**" in v.description)
+    assert "mean of `elbo_gaussian` over the training seeds" in text
+    assert "among 1 model." in text
+    view = client().get_experiment_by_name("pipeline").tags["mlflow.sharedViewState.leaderboard"]
+    assert json.loads(view)["orderByKey"] == "metrics.`evaluate/elbo`"
+
+
+def test_a_metric_that_the_report_cannot_rank_by_moves_no_alias(reproduced: Path) -> None:
+    publish.publish()
+    before = content()
+    rank_by("elbo_gaussian")  # the models have one likelihood, so the column is `elbo`
+    message = r"params.yaml: report.rank_by: 'elbo_gaussian' is not a measured metric"
+    with pytest.raises(UserError, match=message):
+        publish.publish()
+    assert content() == before
 
 
 def test_another_training_is_another_version_and_the_old_one_stays_without_the_alias(
@@ -216,7 +242,7 @@ def test_a_store_that_goes_away_fails_nothing(
 ) -> None:
     store = open_store()
     paths.MLFLOW_DB.write_bytes(b"no database any more")
-    registry.update(store, [], {}, {})
+    registry.update(store, [], {})
     assert registry.find(store, "champion") is None
     assert registry.link(store, "http://127.0.0.1:5000") is None
     assert capsys.readouterr().err.count("warning: tracking is off") == 1
@@ -256,24 +282,22 @@ def test_a_version_that_two_publications_made_twice_is_there_once(reproduced: Pa
     assert [(v.version, v.tags) for v in versions()] == before
 
 
-def training(model: str, seed: int, value: float | None, family: str = "vae") -> CompletedRun:
-    identity = Identity(model, "vae", family, seed, f"{model}{seed}")
-    records = [{"name": "fid", "value": value, "higher_is_better": False}]
-    return CompletedRun(identity, {}, {}, [], records, {}, {}, {}, {}, {}, {}, "", "")
-
-
-def chosen(*found: CompletedRun) -> dict[str, str]:
-    choices = registry.choose(found, "fid", higher_is_better=False)
-    return {alias: choice.fingerprint for alias, choice in choices.items()}
+def chosen(**values: list[float | None]) -> dict[str, str]:
+    """By alias the run of the chosen training, of models with one value a seed."""
+    rows, identities = [], []
+    for model, of_seeds in values.items():
+        records = {str(seed): [record("fid", v, False)] for seed, v in enumerate(of_seeds)}
+        rows.append(Row(model, "vae", "vae", {}, summarise(records), records))
+        identities += [Identity(model, "vae", "vae", int(seed), "") for seed in records]
+    choices = registry.choose(identities, leaderboard(rows, []), "fid")
+    return {alias: choice.identity.name for alias, choice in choices.items()}
 
 
 def test_the_mean_decides_and_not_the_luckiest_training() -> None:
-    lucky = [training("a", 0, 9.0), training("a", 1, 1.0)]
-    steady = [training("b", 0, 4.1), training("b", 1, 4.0)]
-    assert chosen(*lucky, *steady) == {"champion": "b0", "best-vae": "b0"}
+    found = chosen(lucky=[9.0, 1.0], steady=[4.1, 4.0])
+    assert found == {"champion": "steady-s0-", "best-vae": "steady-s0-"}
 
 
 def test_a_training_without_a_value_is_no_part_of_the_mean_and_not_chosen() -> None:
-    found = [training("a", 0, None), training("a", 1, 3.0), training("b", 0, 4.0)]
-    assert chosen(*found)["champion"] == "a1"
-    assert chosen(training("a", 0, None)) == {}
+    assert chosen(a=[None, 3.0], b=[4.0])["champion"] == "a-s1-"
+    assert chosen(a=[None]) == {}

@@ -203,7 +203,7 @@ def test_a_training_says_now_and_then_that_it_lives(
 
     wait_for(has_signed)  # though it logs nothing: an epoch may be long
     run.finish("FINISHED")
-    assert open_store()._writer.when_idle == []
+    assert open_store().writer.when_idle == []
 
 
 def test_a_run_whose_process_died_is_taken_up_by_the_next_training(store_home: Path) -> None:

@@ -21,7 +21,7 @@ def test_a_server_that_is_down_costs_one_warning_and_little_time(
     run = start()
     for epoch in range(1, 50):
         run.log_rows([row(epoch, **{"vae/loss": 1.0, "valid/elbo": math.nan})])
-    run.add_file(checkout / "nosuch")
+    run.add_file("nosuch", checkout / "nosuch")
     run.finish("FINISHED")
     start()
     lines = capsys.readouterr().err.splitlines()
@@ -34,7 +34,7 @@ def test_a_store_that_fails_in_the_middle_is_switched_off_with_one_warning(
     store_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = start()
-    run.add_file(store_home / "nosuch")
+    run.add_file("nosuch", store_home / "nosuch")
     run.log_rows([row(1)])
     start()
     assert capsys.readouterr().err.count("\n") == 1
