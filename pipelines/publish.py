@@ -18,7 +18,7 @@ import filelock
 from evaluation.comparing.leaderboard import Leaderboard
 from pipelines.reporting import inputs
 from pipelines.settings import command_line, files, paths, resolved
-from pipelines.settings.errors import UserError, exit_on_user_error
+from pipelines.settings.errors import exit_on_user_error
 from pipelines.settings.resolved import PublishSettings
 from pipelines.tracking import from_files, origin, registry, saved_views
 from pipelines.tracking.address import is_remote
@@ -50,13 +50,10 @@ def publish() -> None:
     completed = [content for _, runs in models for content in runs]
     identities = [content.identity for content in completed]
     report = {path.name: path for path in (paths.REPORT, paths.COMPARISON, paths.LEADERBOARD)}
-    for path in report.values():
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
+    from_files.require(report.values())
     hashes = [hashlib.sha256(path.read_bytes()).digest() for path in report.values()]
     report_hash = hashlib.sha256(b"".join(hashes)).hexdigest()
     dataset = str(files.read_json(paths.PREPARE / "manifest.json", MADE_BY)["dataset"])
-    data = (dataset, from_files.data_md5(lock))
     rank_by = settings.report.rank_by
     board = inputs.board([row for row, _ in models], [], rank_by)
     choices = registry.choose(identities, board, rank_by)
@@ -66,7 +63,7 @@ def publish() -> None:
     with filelock.FileLock(f"{paths.MLFLOW_DB}.publish.lock"):
         store.reap()
         store.supersede(identities)
-        results = [_complete(store, content, data) for content in completed]
+        results = [_complete(store, content, dataset) for content in completed]
         runs, changes = [run for run, _ in results], Counter(change for _, change in results)
         changes[REPORT_ADDED] = int(_add_report(store, report, report_hash, choices, rank_by))
         _write_views(store, completed, board, rank_by)
@@ -103,7 +100,7 @@ def _print_summary(
     print(f"registry: {', '.join(named) or 'no model has a value of ' + rank_by}")
 
 
-def _complete(store: Store, content: CompletedRun, data: tuple[str, str | None]) -> tuple[Run, str]:
+def _complete(store: Store, content: CompletedRun, dataset: str) -> tuple[Run, str]:
     """Adds what a run lacks; returns the run, or its replacement, and the change."""
     identity, digest = content.identity, content.digest()
     run = store.run(PIPELINE, identity.name, identity.fingerprint, identity.tags() | CURRENT)
@@ -136,8 +133,8 @@ def _complete(store: Store, content: CompletedRun, data: tuple[str, str | None])
         run.add_file(name, content.files[name])
     for step, path in snapshots.items():
         run.add_image(path, "samples", step)
-    if data[1]:
-        run.add_dataset(data[0], data[1], "outputs/prepare")
+    if data_md5 := content.tags.get("dvc.data_md5"):
+        run.add_dataset(dataset, data_md5, "outputs/prepare")
     # Last, because an equal tag means that everything else was written.
     run.finish("FINISHED")
     note = {"mlflow.note.content": content.described(run.id)}

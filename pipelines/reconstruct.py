@@ -40,35 +40,26 @@ examples:
 """
 
 
-def read(files: list[str], trained: TrainedModel) -> Tensor:
-    """The pictures, converted to the model's shape: (N, C, H, W) in [0, 1].
-
-    Raises:
-        UserError: A file is missing or not a picture.
-    """
+def _read(files: list[str], shape: tuple[int, int, int]) -> Tensor:
+    """The pictures, converted to the shape of a model: (N, C, H, W) in [0, 1]."""
     missing = next((file for file in files if not Path(file).is_file()), None)
     if missing is not None:
         raise UserError(f"{missing}: no such file")
-    arrays = [datasets.read_picture(Path(file), trained.model.shape) for file in files]
+    arrays = [datasets.read_picture(Path(file), shape) for file in files]
     return torch.from_numpy(np.stack(arrays)).to(torch.float32).div_(255)
 
 
 def reconstruct(
     trained: TrainedModel, x: Tensor, label: int | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Reconstructions of pictures and their errors.
-
-    Args:
-        trained: The model.
-        x: (N, C, H, W) in [0, 1].
-        label: The class of all pictures, for a conditional model.
+    """Reconstructions of pictures (N, C, H, W) in [0, 1] and their errors.
 
     Returns:
         (N, C, H, W) in [0, 1]; by name (N,) values of `mse` and, where the model has them, `rate`
         and `distortion`.
 
     Raises:
-        UserError: The model has no encoder, or lacks the class.
+        UserError: The model has no encoder, or needs or lacks the class `label`.
     """
     model = trained.model
     if not isinstance(model, Reconstructor):
@@ -97,7 +88,7 @@ def grid(x: Tensor, x_hat: Tensor) -> Image.Image:
     return grids.reconstruction_grid(above, below, columns)
 
 
-def table(files: list[str], values: dict[str, Tensor]) -> str:
+def _table(files: list[str], values: dict[str, Tensor]) -> str:
     """One line per picture with its values."""
     width = max(map(len, ["picture", *files]))
     rows = [["picture", *values]]
@@ -130,10 +121,10 @@ def main() -> None:
     options = parse()
     path = trained_models.output(options.out)
     trained = trained_models.load(options.model, options.training_seed)
-    x = read(options.pictures, trained)
+    x = _read(options.pictures, trained.model.shape)
     x_hat, values = reconstruct(trained, x, options.label)
     trained_models.write(grid(x, x_hat), path)
-    print(table(options.pictures, values))
+    print(_table(options.pictures, values))
     count = "1 picture and its reconstruction"
     if len(x) > 1:
         count = f"{len(x)} pictures and their reconstructions"

@@ -28,7 +28,7 @@ PLANE_CODES = 500
 
 
 class Latents(NamedTuple):
-    """The codes of images and their statistics.
+    """The codes of N images and their statistics.
 
     Attributes:
         mean: (N, d) means of the posterior, or the codes of a model without a posterior.
@@ -59,13 +59,9 @@ class Latents(NamedTuple):
 
 
 def draw(model: object, test: Images, seed: int, folder: Path) -> None:
-    """Writes the pictures and latents.json; nothing for a model without vector codes.
+    """Writes the pictures and latents.json; nothing for one image or a model without vector codes.
 
-    Args:
-        model: In evaluation mode.
-        test: The test images; nothing is written for a single one, which has no variance.
-        seed: Seed of the binarisation, that of the metric `rate`, so that the rates sum up to it.
-        folder: Folder for the files.
+    `seed` is that of the binarisation in the metric `rate`, so that the rates sum up to it.
     """
     if not isinstance(model, LikelihoodModel) or len(test.x) < 2:
         return
@@ -83,9 +79,9 @@ def draw(model: object, test: Images, seed: int, folder: Path) -> None:
 
 
 def encode(model: LikelihoodModel, images: Images, seed: int) -> Latents | None:
-    """Encodes two or more images in the form that the model was trained on, such as binarised.
+    """Encodes two or more images in the form of the training, such as binarised with `seed`.
 
-    `seed` is that of the binarisation. None if the model has no encoder to vectors.
+    None if the model has no encoder to vectors.
     """
     to_codes: Any = getattr(model, "encode", None)
     if to_codes is None:
@@ -95,16 +91,11 @@ def encode(model: LikelihoodModel, images: Images, seed: int) -> Latents | None:
     y = None if images.y is None else images.y.to(model.device)
     seen = Images(model.observe(x, model.pixel_noise(x, rng)), y)
     batches = [to_codes(*seen.at(rows)) for rows in scoring_batches(len(x))]
-    if isinstance(model, VAEBase):
-        mean, logvar = (torch.cat(part) for part in zip(*batches, strict=True))
-        return _of_posterior(model, mean, logvar)
-    codes = torch.cat(batches)
-    if codes.dim() != 2 or not codes.is_floating_point():
-        return None
-    return Latents(codes, codes.mean(0), codes.std(0), None, None)
-
-
-def _of_posterior(model: VAEBase, mean: Tensor, logvar: Tensor) -> Latents:
+    if not isinstance(model, VAEBase):
+        codes = torch.cat(batches)
+        is_vector = codes.dim() == 2 and codes.is_floating_point()
+        return Latents(codes, codes.mean(0), codes.std(0), None, None) if is_vector else None
+    mean, logvar = (torch.cat(part) for part in zip(*batches, strict=True))
     active = mean.var(0) > ACTIVE_ABOVE
     if model.config.prior == "normal":
         rate = kl_to_standard_normal(mean, logvar).mean(0)
@@ -155,10 +146,7 @@ def _decode(model: LikelihoodModel, z: Tensor, label: Tensor | None) -> Tensor:
 
 
 def describe(latents: Latents, labels: Tensor | None) -> dict[str, Any]:
-    """The content of latents.json; lists are in the order of the dimensions.
-
-    `labels` (N,) are the classes of the images.
-    """
+    """The content of latents.json: lists in the order of the dimensions; `labels` are (N,)."""
     order = latents.order
     card: dict[str, Any] = {
         "num_images": len(latents.mean),

@@ -24,14 +24,9 @@ MAX_CLASSES = 20
 
 
 def draw(model: GenerativeModel, samples: Tensor, test: Split, seed: int, folder: Path) -> None:
-    """Draws the uncurated pictures: the first samples, the first test images.
+    """Draws the uncurated pictures: the first samples, (N, C, H, W) in [0, 1], and test images.
 
-    Args:
-        model: In evaluation mode.
-        samples: (N, C, H, W) in [0, 1].
-        test: The test split.
-        seed: Seed of the interpolated latents, the same for every model.
-        folder: Folder for the pictures.
+    The model is in evaluation mode; `seed` of the drawn latents is the same for every model.
     """
     drawn = {"samples": grids.image_grid(samples, GRID_COLUMNS)}
     if model.conditional:
@@ -49,10 +44,9 @@ def draw(model: GenerativeModel, samples: Tensor, test: Split, seed: int, folder
 
 
 def sample_classes(model: GenerativeModel, seed: int) -> Tensor:
-    """Samples of a conditional model: one class per row, the same latents in every row.
+    """One class per row, at most MAX_CLASSES, the same latents in every row of GRID_COLUMNS.
 
-    Returns:
-        (rows * GRID_COLUMNS, C, H, W) in [0, 1], at most MAX_CLASSES rows.
+    (rows * GRID_COLUMNS, C, H, W) in [0, 1].
     """
     rows = [
         # Latents are drawn for each row from the same seed: a prior may depend on the class.
@@ -66,10 +60,8 @@ def interpolate(model: GenerativeModel, seed: int) -> Tensor:
     """Images along great circles between latents, one pair (and class) per row.
 
     A straight line between two Gaussian latents passes through latents of much smaller norm. On the
-    great circle (White 2016, arXiv 1609.04468) the norm changes linearly.
-
-    Returns:
-        (INTERPOLATIONS * INTERPOLATION_STEPS, C, H, W) in [0, 1].
+    great circle (White 2016, arXiv 1609.04468) the norm changes linearly. The result is
+    (INTERPOLATIONS * INTERPOLATION_STEPS, C, H, W) in [0, 1].
     """
     rng = generator(seed, "interpolations")
     labels = model.labels_or_cycle(INTERPOLATIONS, None)
@@ -97,21 +89,14 @@ def great_circle(begin: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def draw_nearest(samples: Tensor, train: Tensor, path: Path) -> None:
-    """Draws the samples nearest to training images, each above its nearest training image.
-
-    Both sets are (N, C, H, W) in [0, 1].
-    """
+    """Draws the samples nearest to training images, each above its nearest training image."""
     pairs = nearest_pairs(quantise(samples), train)
     grid = grids.reconstruction_grid(samples[pairs.generated], train[pairs.train], GRID_COLUMNS)
     grids.save_png(grid, path)
 
 
 def draw_training(trained: Path, folder: Path) -> None:
-    """Draws samples of fixed latents at several steps of the training in folder `trained`.
-
-    Raises:
-        UserError: The file of samples is damaged.
-    """
+    """Draws samples of fixed latents at several steps of the training in folder `trained`."""
     snapshots = read_snapshots(trained, f"{MADE_BY} train@{trained.parent.name}")
     for step, images in snapshots.items():
         grid = grids.image_grid(images.float() / 255, GRID_COLUMNS)

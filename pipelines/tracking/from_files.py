@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from evaluation.comparing.leaderboard import Row
 from evaluation.comparing.value_text import rounded, rounded_mean_and_sd
+from evaluation.measuring.records import summarise
 from pipelines.settings import escape, files, paths
 from pipelines.settings.errors import UserError
 from pipelines.tracking import mlmodel, origin
@@ -40,7 +41,7 @@ class CompletedRun:
     Attributes:
         identity: Model, seed, fingerprint.
         params: The settings of the training, nested.
-        tags: Hashes of its data and weights, versions, metrics without a value.
+        tags: Hashes of its data, weights and sample grids, versions, metrics without a value.
         rows: The history, one row per epoch.
         metrics: Final values, by MLflow name.
         timings: Measured times. The first ones stay, so a forced repro adds no point.
@@ -86,12 +87,7 @@ class CompletedRun:
         return sorted(name for name, size in sizes.items() if present.get(name) != size)
 
     def contradicts(self, run: Run, present: Iterable[str]) -> bool:
-        """Whether a run has another value, curve or sample grid, or a file that is not here.
-
-        Args:
-            run: The run.
-            present: Its artifacts.
-        """
+        """Whether a run with these artifacts has another value, curve, sample grid or file."""
         values = run.metrics
         final = {k: v for k, v in values.items() if k in self.metrics or k.startswith(_EVALUATED)}
         last = {metric_name(k): v for k, v in self.rows[-1].items() if k != "epoch"}
@@ -122,9 +118,7 @@ class CompletedRun:
 def read(model: str, lock: Mapping[str, Any]) -> tuple[Row, list[CompletedRun]]:
     """The values of a model, as the report compares them, and its runs, one per seed.
 
-    Args:
-        model: A key of `selected:`.
-        lock: dvc.lock, of `fingerprint.read_lock`.
+    `lock` is dvc.lock, of `fingerprint.read_lock`.
 
     Raises:
         UserError: A file is missing, or dvc.lock does not hold the model.
@@ -133,12 +127,14 @@ def read(model: str, lock: Mapping[str, Any]) -> tuple[Row, list[CompletedRun]]:
     document = files.read_json(paths.EVALUATE / model / "records.json", MADE_BY)
     summary = files.read_json(paths.METRICS / f"{model}.json", MADE_BY)
     records = document["seeds"]
-    row = Row(model, document["kind"], document["family"], {}, summary["metrics"], records)
+    row = Row(model, document["kind"], document["family"], {}, summarise(records), records)
     clocks = {stage: _timing(stage, model) for stage in ("train", "evaluate")}
-    runs = []
-    for seed in records:
-        clock = {stage: clocks[stage].get(seed, {}) for stage in clocks}
-        runs.append(_read_seed(model, int(seed), lock, records[seed], summary, clock))
+    runs = [
+        _read_seed(
+            row, seed, lock, summary, {stage: clocks[stage].get(seed, {}) for stage in clocks}
+        )
+        for seed in records
+    ]
     return row, runs
 
 
@@ -149,27 +145,33 @@ def _timing(stage: str, model: str) -> dict[str, Any]:
 
 
 def _read_seed(
-    model: str,
-    seed: int,
+    row: Row,
+    seed: str,
     lock: Mapping[str, Any],
-    records: Records,
     summary: Mapping[str, Any],
     clock: Mapping[str, Mapping[str, Any]],
 ) -> CompletedRun:
-    trained, evaluated = paths.TRAIN / model / str(seed), paths.EVALUATE / model
+    model, records = row.name, row.records[seed]
+    trained, evaluated = paths.TRAIN / model / seed, paths.EVALUATE / model
     config = files.read_json(trained / "config.json", MADE_BY)
-    artifacts = _artifacts(trained, evaluated, str(seed))
+    made = {
+        "history.csv": trained / "history.csv",
+        "evaluate/records.json": evaluated / "records.json",
+    }
+    made |= {f"{mlmodel.FOLDER}/{name}": trained / name for name in mlmodel.FILES.values()}
+    require(made.values())
+    pictures = [*sorted((evaluated / seed).glob("*.png")), *(evaluated / seed).glob("latents.json")]
     digests = mlmodel.hash_files(trained)
-    artifacts[mlmodel.DESCRIPTION] = mlmodel.describe(config, digests)
-    rows = _read_history(trained / "history.csv")
-    digest = fingerprint.from_lock(model, seed, lock)
-    identity = Identity(model, config["kind"], config["family"], seed, digest)
+    rows = _read_history(made["history.csv"])
+    digest = fingerprint.from_lock(model, int(seed), lock)
+    identity = Identity(model, config["kind"], config["family"], int(seed), digest)
     snapshots = {
         int(match[1]): path
-        for path in sorted((evaluated / str(seed) / "training").glob("*.png"))
+        for path in sorted((evaluated / seed / "training").glob("*.png"))
         if (match := _SNAPSHOT.fullmatch(path.name))
     }
     grids = _sha256(json.dumps({step: files.md5(path) for step, path in snapshots.items()}))
+    tags = _tags(model, lock, records, clock["train"]) | origin.recall(digest)
     times = {
         "cost/train_seconds": clock["train"].get("seconds"),
         "cost/train_cpu_seconds": clock["train"].get("cpu_seconds"),
@@ -180,13 +182,15 @@ def _read_seed(
     return CompletedRun(
         identity=identity,
         params=identity.params(config["settings"], config["train"]),
-        tags=_tags(model, lock, records, clock["train"])
-        | origin.recall(digest)
-        | {"snapshots": grids},
+        tags=tags | {"snapshots": grids},
         rows=rows,
         metrics=_metrics(records, rows, summary["cost"]),
         timings={name: float(value) for name, value in times.items() if value is not None},
-        files=artifacts,
+        files={
+            **made,
+            **{f"evaluate/{path.name}": path for path in pictures},
+            mlmodel.DESCRIPTION: mlmodel.describe(config, digests),
+        },
         digests=digests,
         snapshots=snapshots,
         note=describe(identity, records, summary),
@@ -194,26 +198,19 @@ def _read_seed(
     )
 
 
+def require(outputs: Iterable[Path]) -> None:
+    """Raises a UserError about the first missing file of the pipeline."""
+    for path in outputs:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
+
+
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _artifacts(trained: Path, evaluated: Path, seed: str) -> dict[str, Path | str]:
-    artifacts: dict[str, Path | str] = {"history.csv": trained / "history.csv"}
-    for name in mlmodel.FILES.values():
-        if not (trained / name).is_file():
-            raise UserError(f"{trained / name}: no such file; `{MADE_BY}` makes it")
-        artifacts[f"{mlmodel.FOLDER}/{name}"] = trained / name
-    pictures = sorted((evaluated / seed).glob("*.png"))
-    for path in [evaluated / "records.json", *pictures, *(evaluated / seed).glob("latents.json")]:
-        artifacts[f"evaluate/{path.name}"] = path
-    return artifacts
-
-
 def _read_history(path: Path) -> Rows:
-    """Reads history.csv: `epoch`, `step` and one column per curve; an empty cell is None."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
+    """`epoch`, `step` and one column per curve; an empty cell is None."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
             {key: float(value) if value else None for key, value in row.items()}
@@ -221,17 +218,12 @@ def _read_history(path: Path) -> Rows:
         ]
 
 
-def data_md5(lock: Mapping[str, Any]) -> str | None:
-    """DVC's hash of the prepared data."""
-    return fingerprint.out_md5("prepare", "outputs/prepare", lock)
-
-
 def _tags(
     model: str, lock: Mapping[str, Any], records: Records, clock: Mapping[str, Any]
 ) -> dict[str, str]:
     missing = [f"{r['name']}: {r['reason']}" for r in records if r["value"] is None]
     tags = {
-        "dvc.data_md5": data_md5(lock),
+        "dvc.data_md5": fingerprint.out_md5("prepare", "outputs/prepare", lock),
         "dvc.model_md5": fingerprint.out_md5(f"train@{model}", f"outputs/train/{model}", lock),
         "not_evaluated": ", ".join(missing) or "none",
         "device": clock.get("device"),

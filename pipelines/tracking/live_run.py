@@ -27,14 +27,11 @@ SECONDS_BETWEEN_WRITES = 2.0
 
 
 class Writer:
-    """A thread that runs tasks in their order and passes each exception to `failed`.
-
-    Attributes:
-        when_idle: Tasks for a minute without a new task; only tasks may change the list.
-    """
+    """A thread that runs tasks in their order and passes each exception to `failed`."""
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:
         self._failed = failed
+        #: Tasks for a minute without a new task; only tasks may change the list.
         self.when_idle: list[Callable[[], object]] = []
         self._tasks: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -89,15 +86,11 @@ class LiveRun(Run):
     def start(
         self, find: Callable[[], Any], params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> None:
-        """Finds or creates the run, marks it as running here, and adds the missing params.
-
-        A run that another process writes, for instance in another checkout, stays unchanged: both
-        would write the same points.
-        """
+        """Finds or creates the run, marks it as running here, and adds the missing params."""
 
         def begin() -> None:
             self.take(find())
-            if self.is_training:
+            if self.is_training:  # in another checkout: both would write the same points
                 print(
                     f"warning: another process on {self.tags['host']} is already writing the run "
                     f"{self.name}; `make publish` completes it if that process does not",
@@ -105,7 +98,10 @@ class LiveRun(Run):
                 )
                 self.take(None)
                 return
-            self.resume(tags)
+            if self._status != "RUNNING":
+                self._attempt(lambda client: client.update_run(self.id, status="RUNNING"))
+                self._status = "RUNNING"
+            self.set_tags(tags)
             self.add_params(params)
             self._signed_at = time.monotonic()
             self._writer.when_idle.append(self._write_rows)
@@ -122,9 +118,7 @@ class LiveRun(Run):
                 self._writer.put(self._write_rows)
 
     def _write_rows(self) -> None:
-        rows = []
-        while self._waiting:
-            rows.append(self._waiting.popleft())
+        rows = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if rows:
             super().log_rows(rows)
         if time.monotonic() - self._signed_at >= origin.SECONDS_BETWEEN_SIGNS:

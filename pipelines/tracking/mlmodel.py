@@ -59,11 +59,11 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def check(folder: Path, published: Mapping[str, str], name: str, remedy: str) -> None:
-    """Refuses files that are not the published ones.
+    """Refuses a model whose files in a folder are not the published ones.
 
     Args:
         folder: The folder of the model.
-        published: Their SHA-256 by the keys of `FILES`; other keys are ignored.
+        published: The SHA-256 of the files by the keys of `FILES`; other keys are ignored.
         name: The model's name for the user.
         remedy: How to make the files again.
 

@@ -20,11 +20,9 @@ SILENT_S = 300.0
 TRAINED = "mlflow.source.name"
 
 
-def origin() -> dict[str, str]:
-    """Tags of this training: host and process, for `reap`, and the commit."""
+def keep(fingerprint: str) -> dict[str, str]:
+    """Tags about the commit of a training, also kept in a file for a store that is rebuilt."""
     tags = {
-        **process(),
-        **sign_of_life(),
         TRAINED: "pipelines.train",
         "mlflow.source.type": "LOCAL",
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
@@ -33,14 +31,9 @@ def origin() -> dict[str, str]:
     if commit:
         dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
         tags["git.dirty"] = str(dirty).lower()
-    return {key: value for key, value in tags.items() if value}
-
-
-def keep(fingerprint: str, tags: Mapping[str, str]) -> None:
-    """Stores the commit of a training in a file, for a store that is rebuilt."""
-    of_the_process = {*process(), *sign_of_life()}
-    lasting = {key: value for key, value in tags.items() if key not in of_the_process}
-    files.write_json(_place(fingerprint), lasting)
+    tags = {key: value for key, value in tags.items() if value}
+    files.write_json(_place(fingerprint), tags)
+    return tags
 
 
 def recall(fingerprint: str) -> dict[str, str]:
@@ -61,6 +54,7 @@ def process() -> dict[str, str]:
         "host": socket.gethostname(),
         "pid": str(os.getpid()),
         "process_start": f"{psutil.Process().create_time():.2f}",
+        **sign_of_life(),
     }
 
 
@@ -80,7 +74,8 @@ def _git(*arguments: str) -> str:
 
 def is_mine(tags: Mapping[str, str]) -> bool:
     """Whether the process is this one."""
-    return process().items() <= tags.items()
+    mine = process()
+    return mine.items() <= {**tags, "seen": mine["seen"]}.items()
 
 
 def may_live(tags: Mapping[str, str]) -> bool:

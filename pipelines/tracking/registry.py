@@ -33,13 +33,7 @@ _CHOSEN = "\n\n### Chosen\n"
 
 
 class Choice(NamedTuple):
-    """The training that an alias should name.
-
-    Attributes:
-        identity: Of the training.
-        mean: The mean of the deciding metric over the model's training seeds.
-        reason: The rule and the compared values, as Markdown.
-    """
+    """The training that an alias should name, its model's mean over the seeds, and why."""
 
     identity: Identity
     mean: float
@@ -47,18 +41,12 @@ class Choice(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """The version that an alias names.
-
-    Attributes:
-        version: The version's number.
-        run: The id of its run.
-        tags: `model`, `seed`, `fingerprint`, the keys of `mlmodel.FILES` and more.
-        folder: A local folder with its files; None where one of them is gone.
-    """
+    """The version that an alias names: its number, the id of its run, and its tags."""
 
     version: str
     run: str
     tags: Mapping[str, str]
+    #: A local folder with its files; None where one of them is gone.
     folder: Path | None
 
 
@@ -66,15 +54,7 @@ def choose(identities: Sequence[Identity], board: Leaderboard, rank_by: str) -> 
     """The training for each alias: of the best model of its family, ranked as in the report.
 
     It is the first training of the model that has a value: to choose the best one on the test split
-    would bias its value (the winner's curse).
-
-    Args:
-        identities: All trainings.
-        board: Their models.
-        rank_by: A column with a direction.
-
-    Returns:
-        By alias; an alias is missing if no model has a value.
+    would bias its value (the winner's curse). An alias is missing if no model has a value.
     """
     column, choices = board.column(rank_by), {}
     for alias, family in ALIASES.items():
@@ -85,15 +65,15 @@ def choose(identities: Sequence[Identity], board: Leaderboard, rank_by: str) -> 
         }
         if means:
             best = next(row for row in board.models if row.name == next(iter(means)))
-            seed = next(
-                seed
-                for seed, records in best.records.items()
-                if any(r["name"] == column.metric and r["value"] is not None for r in records)
-            )
-            wanted = (best.name, seed)
-            identity = next(one for one in identities if (one.model, str(one.seed)) == wanted)
+            valued = [
+                identity
+                for identity in identities
+                if identity.model == best.name
+                for record in best.records[str(identity.seed)]
+                if record["name"] == column.metric and record["value"] is not None
+            ]
             reason = _reason(alias, column, means, board.values(best, column))
-            choices[alias] = Choice(identity, means[best.name], reason)
+            choices[alias] = Choice(valued[0], means[best.name], reason)
     return choices
 
 
@@ -116,13 +96,7 @@ def _reason(alias: str, column: Column, means: Mapping[str, float], values: Sequ
 def update(
     store: Store, runs: Sequence[tuple[CompletedRun, Run]], choices: Mapping[str, Choice]
 ) -> None:
-    """Creates missing versions, moves the aliases and updates tags and descriptions that differ.
-
-    Args:
-        store: The store.
-        runs: All trainings with their runs in the store.
-        choices: The result of `choose`.
-    """
+    """Creates missing versions, moves the aliases and updates tags and descriptions that differ."""
 
     def write(client: Any) -> None:
         if not client.search_registered_models(_NAMED):
@@ -146,10 +120,7 @@ def update(
 
 
 def _only_versions(client: Any) -> dict[str, Any]:
-    """The versions by fingerprint; deletes the second version of a training.
-
-    A version without a fingerprint was created by hand and stays unchanged.
-    """
+    """The versions by fingerprint (one created by hand has none); deletes second ones."""
     found = client.search_model_versions(_NAMED, _MAX_VERSIONS, order_by=["version_number ASC"])
     versions: dict[str, Any] = {}
     for version in found:

@@ -24,18 +24,13 @@ T = TypeVar("T")
 #: The last point of each row, so an epoch that has it is complete. Counts rounds of all phases.
 ROW_MARK = "train/step"
 
-# Limits of MLflow: metrics and params per call, characters per tag.
-_MAX_METRICS, _MAX_PARAMS, _MAX_TAG = 1000, 100, 8000
-#: MLflow's classes of the entries of a batch.
-_ENTITIES = {"metrics": "Metric", "params": "Param", "tags": "RunTag"}
+#: By kind of entry: its class in MLflow, and MLflow's limit per call.
+_KINDS = {"metrics": ("Metric", 1000), "params": ("Param", 100), "tags": ("RunTag", 100)}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run trains: key in `models:`, file of the variant, `vae` or `gan`, training seed.
-
-    `fingerprint` is that of `pipelines.training.fingerprint`.
-    """
+    """What a run trains; `family` is `vae` or `gan`, see `pipelines.training.fingerprint`."""
 
     model: str
     kind: str
@@ -58,13 +53,9 @@ class Identity:
 
 
 class Run:
-    """One run of the store. If the store is off, its methods do nothing.
+    """One run of the store. If the store is off, its `id` is empty and its methods do nothing.
 
-    Attributes:
-        id: MLflow's id of the run; empty if the store is off.
-        name: Its name.
-        tags: Its tags, with those that this object set.
-        metrics: The last value of each metric, with those that this object logged.
+    `tags` and `metrics` (the last values) contain those that this object wrote.
     """
 
     def __init__(self, store: "Store", entity: Any) -> None:
@@ -88,13 +79,6 @@ class Run:
         is_running = self._status == "RUNNING" and origin.may_live(self.tags)
         return is_running and not origin.is_mine(self.tags)
 
-    def resume(self, tags: Mapping[str, str]) -> None:
-        """Marks the run as running in this process."""
-        if self._status != "RUNNING":
-            self._attempt(lambda client: client.update_run(self.id, status="RUNNING"))
-            self._status = "RUNNING"
-        self.set_tags(tags)
-
     def finish(self, status: str) -> None:
         """Ends the run: `FINISHED`, `FAILED` or `KILLED`."""
         if self._status != status:
@@ -105,20 +89,19 @@ class Run:
         """Logs the missing params, which may be nested; MLflow cannot change one."""
         named = {mlflow_key(key): value for key, value in flatten(params)}
         new = [[item] for item in named.items() if item[0] not in self._params]
-        self._log("params", new, _MAX_PARAMS)
+        self._log("params", new)
         self._params |= set(named)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets the tags that differ."""
-        new = {k: v for k, v in cut_tags(tags).items() if self.tags.get(k) != v}
-        self._log("tags", [[item] for item in new.items()], _MAX_PARAMS)
+        new = {k: v for k, v in tags.items() if self.tags.get(k) != v}
+        self._log("tags", [[item] for item in new.items()])
         self.tags |= new
 
     def log_rows(self, rows: Iterable[Mapping[str, float | None]]) -> None:
-        """Logs rows of a history: `epoch`, `step`, `<phase>/<key>` and `valid/<key>`.
+        """Logs the new rows of a history (`epoch`, `step` and curves); the axis counts epochs.
 
-        The axis counts epochs. Rows that the run has, missing values and non-finite values are left
-        out; tag `non_finite` lists the curves with non-finite values.
+        Non-finite values are left out; tag `non_finite` lists their curves.
         """
         if self._logged is None:
             history: list[Any] = []
@@ -152,52 +135,41 @@ class Run:
         ]
         # Whole rows: after a lost connection the points of half a row would be written twice.
         finite = [[point for point in row if math.isfinite(point[1])] for row in points]
-        self._log("metrics", finite, _MAX_METRICS)
+        self._log("metrics", finite)
         dropped = {key for row in points for key, value, *_ in row if not math.isfinite(value)}
         if dropped:
             known = set(filter(None, self.tags.get("non_finite", "").split(",")))
             self.set_tags({"non_finite": ",".join(sorted(dropped | known))})
 
-    def _log(self, kind: str, rows: Iterable[list[tuple[Any, ...]]], size: int) -> None:
-        """Logs entries of one kind in batches of at most `size`."""
+    def _log(self, kind: str, rows: Iterable[list[tuple[Any, ...]]]) -> None:
+        name, size = _KINDS[kind]
 
         def log(client: Any, batch: list[tuple[Any, ...]]) -> None:
-            entity = getattr(self._store.mlflow.entities, _ENTITIES[kind])
+            entity = getattr(self._store.mlflow.entities, name)
             client.log_batch(self.id, **{kind: [entity(*entry) for entry in batch]})
 
         for batch in _batches(rows, size):
             self._attempt(functools.partial(log, batch=batch))
 
     def files(self) -> dict[str, int]:
-        """The size in bytes of each artifact, by path.
+        """The size in bytes of each artifact, by path."""
 
-        The client would query the run and its logged models for each folder: 40 ms of CPU time a
-        run instead of less than 1.
-        """
+        # The client would query the run and its logged models for each folder: 40 ms of CPU time a
+        # run instead of less than 1.
+        def walk(_: Any) -> dict[str, int]:
+            from mlflow.store.artifact import artifact_repository_registry  # noqa: PLC0415
 
-        def walk(repository: Any, folder: str | None) -> Iterator[tuple[str, int]]:
-            for item in repository.list_artifacts(folder):
-                if item.is_dir:
-                    yield from walk(repository, item.path)
-                else:
-                    yield item.path, item.file_size
+            open_repository = artifact_repository_registry.get_artifact_repository
+            repository = open_repository(self._artifacts, self._store.uri)
+            items = list(repository.list_artifacts())
+            for item in items:  # the list grows by the content of each folder
+                items += repository.list_artifacts(item.path) if item.is_dir else []
+            return {item.path: item.file_size for item in items if not item.is_dir}
 
-        def open_and_walk(_: Any) -> dict[str, int]:
-            from mlflow.store.artifact.artifact_repository_registry import (  # noqa: PLC0415
-                get_artifact_repository,
-            )
-
-            return dict(walk(get_artifact_repository(self._artifacts, self._store.uri), None))
-
-        return self._store.attempt(open_and_walk, {})
+        return self._store.attempt(walk, {})
 
     def add_file(self, name: str, content: Path | str) -> None:
-        """Writes an artifact, a file or a text; replaces one with the same name.
-
-        Args:
-            name: Path below the artifacts; its last part is the name of the file.
-            content: The file to copy, or the text.
-        """
+        """Writes or replaces an artifact: a text, or a file that has the last part of `name`."""
         folder = name.rpartition("/")[0]
         if isinstance(content, str):
             self._attempt(lambda client: client.log_text(self.id, content, name))
@@ -226,11 +198,6 @@ class Run:
     def _attempt(self, action: Callable[[Any], Any]) -> None:
         if self.id:
             self._store.attempt(action, None)
-
-
-def cut_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags cut to the length that MLflow accepts."""
-    return {key: value[:_MAX_TAG] for key, value in tags.items()}
 
 
 def metric_name(column: str) -> str:

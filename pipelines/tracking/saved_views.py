@@ -37,11 +37,9 @@ def tags(
     """
     columns = columns_of("metrics", [*(f"evaluate/{name}" for name in metrics), *_COST])
     state = _table(columns, columns[0], ascending=not higher_is_better, only=only)
+    keys = [{"mode": "tag", "groupByData": "model"}]
     by_model = {
-        "groupBy": {
-            "aggregateFunction": "average",
-            "groupByKeys": [{"mode": "tag", "groupByData": "model"}],
-        },
+        "groupBy": {"aggregateFunction": "average", "groupByKeys": keys},
         "groupsExpanded": {f"tag.model.{model}": False for model in models},
     }
     views = {LEADERBOARD: state, BY_MODEL: state | by_model, CURVES: state | _charts(curves)}
@@ -49,10 +47,7 @@ def tags(
 
 
 def table_tags(columns: Sequence[str], order_by: str, *, ascending: bool) -> dict[str, str]:
-    """The view `LEADERBOARD` with columns of `columns_of`, as tags of an experiment.
-
-    Rows are in the order of one of the columns or of `AGE`.
-    """
+    """The view `LEADERBOARD` with these columns, in the order of one of them or of `AGE`."""
     return _as_tags({LEADERBOARD: _table(columns, order_by, ascending=ascending, only="")})
 
 

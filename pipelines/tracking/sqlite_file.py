@@ -19,18 +19,15 @@ _BUSY_TIMEOUT_S = 60
 
 
 def ensure(path: Path, artifacts: Path) -> str:
-    """Creates the file where it is missing or useless. The caller holds the lock of the store.
+    """Creates the file where it is missing or useless, in an existing folder.
 
-    Args:
-        path: The file; its folder exists.
-        artifacts: The folder for artifacts of MLflow's own experiment `Default`.
+    The caller holds the lock of the store; `artifacts` is the folder of MLflow's own experiment.
 
     Returns:
         One sentence if a useless file was renamed, else an empty text.
 
     Raises:
-        OSError: The folder cannot be written.
-        sqlite3.Error: The file is no SQLite database, or cannot be read.
+        OSError, sqlite3.Error: The file is no SQLite database, or cannot be read or written.
     """
     message = ""
     if path.exists() and (fault := _fault(path)):
@@ -67,11 +64,8 @@ def _fault(path: Path) -> str:
 
 
 def _set_aside(path: Path) -> Path:
-    new = next(
-        new
-        for number in itertools.count(1)
-        if not (new := path.with_name(f"{path.name}.incomplete-{number}")).exists()
-    )
+    numbered = (path.with_name(f"{path.name}.incomplete-{n}") for n in itertools.count(1))
+    new = next(name for name in numbered if not name.exists())
     for companion in ("", *_COMPANIONS):
         with contextlib.suppress(FileNotFoundError):
             Path(f"{path}{companion}").rename(f"{new}{companion}")

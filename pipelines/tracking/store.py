@@ -11,17 +11,17 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import filelock
 
 from pipelines.settings import paths
-from pipelines.tracking import faults, origin, sqlite_file
+from pipelines.tracking import address, origin, sqlite_file
 from pipelines.tracking.address import OFF, is_remote, sqlite_path, store_uri
 from pipelines.tracking.live_run import MAX_WAIT_S, LiveRun, Writer
-from pipelines.tracking.run import Identity, Run, cut_tags
+from pipelines.tracking.run import Identity, Run
 
 T = TypeVar("T")
 
@@ -45,17 +45,12 @@ class Store:
     """The store, or nothing: after the first failure every call does nothing.
 
     The first call opens it, in the thread of that call.
-
-    Attributes:
-        uri: Its address.
-        mlflow: The module; None if the address is `off`.
-        is_publishing: Whether this command adds the values that the store lacks.
-        writer: Writes the runs in training.
     """
 
     def __init__(self) -> None:
         self.uri = store_uri()
         self.mlflow: Any = None
+        #: Whether this command adds the values that the store lacks.
         self.is_publishing = False
         self.writer = Writer(self._switch_off)
         self._client: Any = None
@@ -64,12 +59,8 @@ class Store:
         self._opening, self._off = threading.Lock(), threading.Event()
         if self.uri == OFF:
             self._off.set()
-        else:
-            # Not in the thread of a training: a fork during an import may hang.
-            self._import()
-
-    def _import(self) -> None:
-        """Imports MLflow, which takes 0.6 s, in processes that use the store only."""
+            return
+        # Takes 0.6 s. Not in the thread of a training: a fork during an import may hang.
         with without_collector():
             import mlflow  # noqa: PLC0415
             import mlflow.entities  # noqa: PLC0415
@@ -108,7 +99,7 @@ class Store:
         # Two processes that create the store at once would disturb each other.
         with self._lock(), without_collector():
             if path is None:
-                faults.probe(self.uri)
+                address.probe(self.uri)
             elif message := sqlite_file.ensure(path, paths.MLFLOW_ARTIFACTS.absolute()):
                 advice = "this command" if self.is_publishing else "`make publish`"
                 print(f"warning: {message}; {advice} fills it from the files", file=sys.stderr)
@@ -125,7 +116,7 @@ class Store:
         if self._off.is_set():  # the training has stopped waiting for the call that failed
             return
         self._off.set()
-        what, remedy = faults.explain(error, self.uri)
+        what, remedy = address.explain(error, self.uri)
         advice = f"{remedy}, then {self.completion}" if remedy else f"{self.completion} later"
         print(f"warning: tracking is off, {what}; {advice}", file=sys.stderr)
 
@@ -192,19 +183,14 @@ class Store:
     def start_run(
         self, identity: Identity, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> LiveRun:
-        """Starts the run of a training, or continues the one with this fingerprint.
-
-        Returns at once: a thread writes the run, see `pipelines.tracking.live_run`. Params that the
-        run has are not written again.
-        """
-        origin_tags = origin.origin()
+        """Starts or continues the run of a training; returns at once: a thread writes the run."""
         run = LiveRun(self)
         if self.uri != OFF:
-            origin.keep(identity.fingerprint, origin_tags)
-        if not self._off.is_set():
-            all_tags = identity.tags() | CURRENT | origin_tags | dict(tags)
+            lasting = origin.keep(identity.fingerprint)
+            all_tags = identity.tags() | CURRENT | lasting | origin.process() | dict(tags)
             where = (PIPELINE, identity.name, identity.fingerprint)
-            run.start(lambda: self._find_run(*where, all_tags), params, all_tags)
+            if not self._off.is_set():
+                run.start(lambda: self._find_run(*where, all_tags), params, all_tags)
         return run
 
     def drain(self) -> None:
@@ -231,17 +217,13 @@ class Store:
                 if runs:
                     return runs[0]
                 # With the process, so that `reap` of another one does not end the run.
-                writer = origin.process() | origin.sign_of_life()
-                all_tags = cut_tags(writer | dict(tags)) | {"fingerprint": fingerprint}
+                all_tags = {**origin.process(), **tags, "fingerprint": fingerprint}
                 return client.create_run(*ids, tags=all_tags, run_name=name)
 
         return self.attempt(find_or_create, None)
 
     def remake(self, run: Run) -> Run:
-        """Replaces a run by an empty one with the same name and tags.
-
-        MLflow can neither change a point of a curve nor delete a value or a file.
-        """
+        """Replaces a run by an empty one with its name and tags: MLflow cannot delete a value."""
 
         def delete_and_create(client: Any) -> Any:
             old = client.get_run(run.id)
@@ -265,17 +247,16 @@ class Store:
 
         return self.attempt(kill_the_dead, 0)
 
-    def supersede(self, published: Iterable[Identity]) -> None:
+    def supersede(self, published: Sequence[Identity]) -> None:
         """Removes the mark `current` from all other trainings of the published models."""
-        now: dict[str, set[str]] = {}
-        for identity in published:
-            now.setdefault(identity.model, set()).add(identity.fingerprint)
+        models = {identity.model for identity in published}
+        fingerprints = {identity.fingerprint for identity in published}
 
         def unmark(client: Any) -> None:
             ids = [self._experiments[PIPELINE]]
             for run in client.search_runs(ids, IS_CURRENT, max_results=_MAX_RUNS):
                 tags = run.data.tags
-                if tags["fingerprint"] not in now.get(tags["model"], {tags["fingerprint"]}):
+                if tags["model"] in models and tags["fingerprint"] not in fingerprints:
                     client.set_tag(run.info.run_id, "current", "false")
 
         self.attempt(unmark, None)
@@ -289,11 +270,7 @@ def open_store() -> Store:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Switches the garbage collector off.
-
-    Importing MLflow creates a hundred thousand lasting objects: with torch imported, the collector
-    takes two fifths of the time to import and open MLflow, and a tenth of the time of `compare`.
-    """
+    """Switches the garbage collector off, which takes two fifths of the time to import MLflow."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

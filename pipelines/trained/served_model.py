@@ -1,10 +1,7 @@
 """A version of the registry as `mlflow.pyfunc` loads it: a table in, images out.
 
-    model = mlflow.pyfunc.load_model("models:/genmodels@champion")
-    images = model.predict(pandas.DataFrame({"seed": range(16)}))
-
-The weights are safetensors; they are read after the SHA-256 of weights.safetensors and config.json
-has been compared with the values in `MLmodel`.
+model = mlflow.pyfunc.load_model("models:/genmodels@champion")
+images = model.predict(pandas.DataFrame({"seed": range(16)}))
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +27,7 @@ MADE_BY = "make publish"
 class ServedModel:
     """A trained model behind the interface of MLflow.
 
-    Each row is computed alone, so that an image depends on its own row only, to the last bit: a
-    batch adds in another order.
+    Each row is computed alone: a batch adds in another order, so its last bits would differ.
     """
 
     def __init__(self, model: GenerativeModel) -> None:
@@ -40,18 +36,13 @@ class ServedModel:
     def predict(
         self, table: pd.DataFrame, params: Mapping[str, Any] | None = None
     ) -> NDArray[np.float32]:
-        """One image for each row.
+        """One image for each row: (rows, C, H, W) in [0, 1]. MLflow also passes `params`.
 
-        Args:
-            table: Either a column `seed` of whole numbers from 0: the image is
-                `model.sample(1, torch.Generator().manual_seed(seed))`. Or a column `image` of
-                (C, H, W) pixels in [0, 1]: the image is its reconstruction, by a model that has an
-                encoder. A conditional model takes a column `label`, the class from 0; without it,
-                a seed's class is seed modulo the number of classes.
-            params: Not used; part of the interface of MLflow.
-
-        Returns:
-            (rows, C, H, W) in [0, 1].
+        A column `seed` of whole numbers from 0 gives the images
+        `model.sample(1, torch.Generator().manual_seed(seed))`, a column `image` of (C, H, W) pixels
+        in [0, 1] their reconstructions, by a model that has an encoder. A conditional model takes a
+        column `label`, the class from 0; without it, a seed's class is seed modulo the number of
+        classes.
 
         Raises:
             UserError: A column is missing, has a wrong value, or does not fit the model.
@@ -122,11 +113,7 @@ def _whole_numbers(table: pd.DataFrame, name: str, end: int) -> list[int]:
 
 
 def _load_pyfunc(path: str) -> ServedModel:
-    """Reads the folder of a model; MLflow calls it.
-
-    Raises:
-        UserError: A file is missing, damaged, or not the published one.
-    """
+    """MLflow's entry: reads the folder of a model after comparing SHA-256 with `MLmodel`."""
     folder = Path(path)
     published = read_yaml(folder / Path(mlmodel.DESCRIPTION).name)["metadata"]
     remedy = f"delete the run, and `{MADE_BY}` makes it again"

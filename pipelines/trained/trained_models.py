@@ -27,10 +27,7 @@ class TrainedModel(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, label: str, out: str) -> None:
-    """Adds `model`, `--training-seed`, `--class` with help `label`, and `--out` with default `out`.
-
-    The command draws one picture with a trained model.
-    """
+    """Adds `model`, `--training-seed`, `--class` (help: `label`) and `--out` (default: `out`)."""
     parser.add_argument(
         "model",
         metavar="MODEL",
@@ -54,11 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, label: str, out: str) -> N
 
 
 def load(name: str, training_seed: int | None = None) -> TrainedModel:
-    """Reads a trained model.
-
-    Args:
-        name: A key of `models:` or an alias of the registry.
-        training_seed: None for the first of `seeds:`.
+    """Reads the training of a key of `models:` (default: the first of `seeds:`) or of an alias.
 
     Raises:
         UserError: There is no such model, it was not trained, or its files cannot be used.

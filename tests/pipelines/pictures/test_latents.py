@@ -197,5 +197,5 @@ def test_the_run_of_a_model_holds_what_is_known_about_its_latents(checkout):
     write_outputs(checkout)
     path = checkout / "outputs/evaluate/vae/1/latents.json"
     path.write_text("{}")
-    for run in from_files.read("vae", fingerprint.read_lock()):
+    for run in from_files.read("vae", fingerprint.read_lock())[1]:
         assert run.files.get("evaluate/latents.json") == (path if run.identity.seed == 1 else None)

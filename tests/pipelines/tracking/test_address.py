@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.tracking.faults import explain
+from pipelines.tracking.address import explain
 
 SERVER = "http://127.0.0.1:5000"
 
