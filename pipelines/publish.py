@@ -25,7 +25,7 @@ from pipelines.tracking.address import is_remote
 from pipelines.tracking.from_files import MADE_BY, CompletedRun
 from pipelines.tracking.registry import ALIASES, Choice
 from pipelines.tracking.run import Run, metric_name
-from pipelines.tracking.store import CURRENT, IS_CURRENT, PIPELINE, REPORTS, Store, open_store
+from pipelines.tracking.store import CURRENT, PIPELINE, REPORTS, Store, open_store
 from pipelines.training import fingerprint
 
 #: The changes of a publication, as they are counted and printed.
@@ -182,7 +182,6 @@ def _write_views(
         higher_is_better=bool(ranking.higher_is_better),
         models=[row.name for row in board.models],
         curves=[metric_name(name) for name in curves if "/" in name],
-        only=IS_CURRENT,
     )
     store.tag_experiment(PIPELINE, tags)
     chosen = saved_views.columns_of("metrics", [f"{alias}/{rank_by}" for alias in ALIASES])

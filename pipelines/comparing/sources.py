@@ -19,7 +19,6 @@ from pipelines.settings.errors import UserError
 from pipelines.settings.escape import mlflow_text
 from pipelines.settings.refusals import suggest
 from pipelines.tracking.address import OFF, default_uri, hide_password, store_uri
-from pipelines.tracking.evaluated_runs import newest_evaluated, read_artifact
 from pipelines.tracking.store import IS_CURRENT, open_store
 
 #: In a run's artifacts, as `publish` writes them.
@@ -97,12 +96,12 @@ def _from_store(name: str, known: Sequence[str]) -> Compared:
     """
     store, is_run = open_store(), "-" in name
     which = "attributes.run_name" if is_run else f"{IS_CURRENT} AND tags.model"
-    runs = newest_evaluated(store, f"{which} = {mlflow_text(name)}", 1)
-    document = read_artifact(store, runs[0].info.run_id, RECORDS) if runs else None
+    runs = store.newest_evaluated(f"{which} = {mlflow_text(name)}", 1)
+    document = store.read_artifact(runs[0].info.run_id, RECORDS) if runs else None
     if not store.is_on:
         raise UserError("the MLflow store does not answer; the warning above gives the reason")
     if not runs:
-        recent = newest_evaluated(store, "tags.model != ''", RECENT_RUNS)
+        recent = store.newest_evaluated("tags.model != ''", RECENT_RUNS)
         names = sorted({*(run.data.tags["model"] for run in recent), *known})
         raise UserError(
             f"{name}: the MLflow store has no evaluated run of it{suggest(name, names)}; "

@@ -27,10 +27,6 @@ Rows = list[dict[str, float | None]]
 Records = Sequence[Mapping[str, Any]]
 
 MADE_BY = "dvc repro"
-#: Prefixes of the metrics that a new evaluation may change or remove.
-_EVALUATED = ("evaluate/", "best/")
-#: The picture in a description, which links to the other ones.
-_SHOWN = "samples.png"
 _SNAPSHOT = re.compile(r"step_(\d+)\.png")
 
 
@@ -70,11 +66,9 @@ class CompletedRun:
             "tags": {key: value for key, value in self.tags.items() if key.startswith("dvc.")},
             "metrics": self.metrics,
             "note": self.note,
-            "texts": {name: text for name, text in self.files.items() if isinstance(text, str)},
+            "texts": {k: v for k, v in self.files.items() if isinstance(v, str)},
             "snapshots": self.tags["snapshots"],
-            "files": {
-                n: files.md5(path) for n, path in self.files.items() if isinstance(path, Path)
-            },
+            "files": {k: files.md5(v) for k, v in self.files.items() if isinstance(v, Path)},
         }
         return _sha256(json.dumps(content, sort_keys=True, allow_nan=False))
 
@@ -89,7 +83,9 @@ class CompletedRun:
     def contradicts(self, run: Run, present: Iterable[str]) -> bool:
         """Whether a run with these artifacts has another value, curve, sample grid or file."""
         values = run.metrics
-        final = {k: v for k, v in values.items() if k in self.metrics or k.startswith(_EVALUATED)}
+        # A new evaluation may change or remove these metrics.
+        evaluated = ("evaluate/", "best/")
+        final = {k: v for k, v in values.items() if k in self.metrics or k.startswith(evaluated)}
         last = {metric_name(k): v for k, v in self.rows[-1].items() if k != "epoch"}
         is_whole = values.get(ROW_MARK) == last[ROW_MARK]
         curves = {k: v for k, v in last.items() if v is not None and math.isfinite(v)}
@@ -107,7 +103,7 @@ class CompletedRun:
             for path in self.files
             if path.endswith(".png")
         }
-        shown = f"![samples]({links[_SHOWN]})" if _SHOWN in links else ""
+        shown = f"![samples]({links['samples.png']})" if "samples.png" in links else ""
         listed = " · ".join(f"[{Path(name).stem}]({link})" for name, link in links.items())
         # The page collapses everything after the first lines.
         title, _, table = self.note.partition("\n\n")
@@ -116,9 +112,7 @@ class CompletedRun:
 
 
 def read(model: str, lock: Mapping[str, Any]) -> tuple[Row, list[CompletedRun]]:
-    """The values of a model, as the report compares them, and its runs, one per seed.
-
-    `lock` is dvc.lock, of `fingerprint.read_lock`.
+    """The values of a model, as the report ranks them, and its runs, one per seed.
 
     Raises:
         UserError: A file is missing, or dvc.lock does not hold the model.
@@ -128,36 +122,23 @@ def read(model: str, lock: Mapping[str, Any]) -> tuple[Row, list[CompletedRun]]:
     summary = files.read_json(paths.METRICS / f"{model}.json", MADE_BY)
     records = document["seeds"]
     row = Row(model, document["kind"], document["family"], {}, summarise(records), records)
-    clocks = {stage: _timing(stage, model) for stage in ("train", "evaluate")}
-    runs = [
-        _read_seed(
-            row, seed, lock, summary, {stage: clocks[stage].get(seed, {}) for stage in clocks}
-        )
-        for seed in records
-    ]
-    return row, runs
+    return row, [_read_seed(row, seed, lock, summary) for seed in records]
 
 
-def _timing(stage: str, model: str) -> dict[str, Any]:
+def _timing(stage: str, model: str, seed: str) -> dict[str, Any]:
     # Times are no out of DVC: they are missing after `dvc pull` and after a hit in the run cache.
     path = paths.TIMING / stage / f"{model}.json"
-    return files.read_json(path, MADE_BY) if path.is_file() else {}
+    return files.read_json(path, MADE_BY).get(seed, {}) if path.is_file() else {}
 
 
 def _read_seed(
-    row: Row,
-    seed: str,
-    lock: Mapping[str, Any],
-    summary: Mapping[str, Any],
-    clock: Mapping[str, Mapping[str, Any]],
+    row: Row, seed: str, lock: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> CompletedRun:
     model, records = row.name, row.records[seed]
     trained, evaluated = paths.TRAIN / model / seed, paths.EVALUATE / model
     config = files.read_json(trained / "config.json", MADE_BY)
-    made = {
-        "history.csv": trained / "history.csv",
-        "evaluate/records.json": evaluated / "records.json",
-    }
+    made = {"history.csv": trained / "history.csv"}
+    made |= {"evaluate/records.json": evaluated / "records.json"}
     made |= {f"{mlmodel.FOLDER}/{name}": trained / name for name in mlmodel.FILES.values()}
     require(made.values())
     pictures = [*sorted((evaluated / seed).glob("*.png")), *(evaluated / seed).glob("latents.json")]
@@ -171,12 +152,13 @@ def _read_seed(
         if (match := _SNAPSHOT.fullmatch(path.name))
     }
     grids = _sha256(json.dumps({step: files.md5(path) for step, path in snapshots.items()}))
-    tags = _tags(model, lock, records, clock["train"]) | origin.recall(digest)
+    clock = _timing("train", model, seed)
+    tags = _tags(model, lock, records, clock) | origin.recall(digest)
     times = {
-        "cost/train_seconds": clock["train"].get("seconds"),
-        "cost/train_cpu_seconds": clock["train"].get("cpu_seconds"),
-        "cost/images_per_second": clock["train"].get("images_per_second"),
-        "cost/evaluate_seconds": clock["evaluate"].get("seconds"),
+        "cost/train_seconds": clock.get("seconds"),
+        "cost/train_cpu_seconds": clock.get("cpu_seconds"),
+        "cost/images_per_second": clock.get("images_per_second"),
+        "cost/evaluate_seconds": _timing("evaluate", model, seed).get("seconds"),
     }
     directed = [record for record in records if record["higher_is_better"] is not None]
     return CompletedRun(

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipelines.tracking.store import IS_CURRENT
+
 LEADERBOARD, BY_MODEL, CURVES = "leaderboard", "by_model", "curves"
 #: The default order of a table.
 AGE = "attributes.start_time"
@@ -24,7 +26,6 @@ def tags(
     higher_is_better: bool,
     models: Iterable[str],
     curves: Iterable[str],
-    only: str,
 ) -> dict[str, str]:
     """The views of trainings as tags of an experiment.
 
@@ -33,10 +34,9 @@ def tags(
         higher_is_better: Its direction.
         models: All models.
         curves: Names of all curves.
-        only: The filter of the runs, in the syntax of the search field.
     """
     columns = columns_of("metrics", [*(f"evaluate/{name}" for name in metrics), *_COST])
-    state = _table(columns, columns[0], ascending=not higher_is_better, only=only)
+    state = _table(columns, columns[0], ascending=not higher_is_better, only=IS_CURRENT)
     keys = [{"mode": "tag", "groupByData": "model"}]
     by_model = {
         "groupBy": {"aggregateFunction": "average", "groupByKeys": keys},

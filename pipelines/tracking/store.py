@@ -7,12 +7,15 @@ lacks are in files below outputs/; `genmodels publish` adds them later.
 
 import functools
 import gc
+import json
 import logging
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import filelock
@@ -60,6 +63,8 @@ class Store:
         if self.uri == OFF:
             self._off.set()
             return
+        path = sqlite_path(self.uri) or paths.MLFLOW_DB
+        self._lock = filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S)
         # Takes 0.6 s. Not in the thread of a training: a fork during an import may hang.
         with without_collector():
             import mlflow  # noqa: PLC0415
@@ -97,7 +102,7 @@ class Store:
         if path is not None and not path.parent.is_dir():
             raise FileNotFoundError(f"{path.parent}: no such folder")
         # Two processes that create the store at once would disturb each other.
-        with self._lock(), without_collector():
+        with self._lock, without_collector():
             if path is None:
                 address.probe(self.uri)
             elif message := sqlite_file.ensure(path, paths.MLFLOW_ARTIFACTS.absolute()):
@@ -107,10 +112,6 @@ class Store:
             for name, description in DESCRIPTIONS.items():
                 self._find_experiment(client, name, description)
         return client
-
-    def _lock(self) -> filelock.BaseFileLock:
-        path = sqlite_path(self.uri) or paths.MLFLOW_DB
-        return filelock.FileLock(f"{path}.lock", timeout=_LOCK_TIMEOUT_S)
 
     def _switch_off(self, error: BaseException) -> None:
         if self._off.is_set():  # the training has stopped waiting for the call that failed
@@ -133,28 +134,22 @@ class Store:
 
     def add_experiment(self, name: str, description: str) -> None:
         """Finds or creates an experiment beside `pipeline` and `reports`."""
-
-        def find_or_create(client: Any) -> None:
-            with self._lock():
-                self._find_experiment(client, name, description)
-
-        self.attempt(find_or_create, None)
+        self.attempt(lambda client: self._find_experiment(client, name, description), None)
 
     def _find_experiment(self, client: Any, name: str, description: str) -> None:
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            folder = paths.MLFLOW_ARTIFACTS.absolute() / name
-            # Without this kind the UI asks for the experiment's purpose and offers chat models.
-            tags = {
-                "mlflow.experimentKind": "custom_model_development",
-                "mlflow.note.content": description,
-            }
-            location = None if is_remote(self.uri) else folder.as_uri()
-            self._experiments[name] = str(client.create_experiment(name, location, tags))
-        else:
-            self._experiments[name] = str(experiment.experiment_id)
-            if experiment.lifecycle_stage == "deleted":
-                client.restore_experiment(experiment.experiment_id)
+        with self._lock:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                folder = paths.MLFLOW_ARTIFACTS.absolute() / name
+                location = None if is_remote(self.uri) else folder.as_uri()
+                # Without this kind the UI asks for the experiment's purpose and offers chat models.
+                tags = {"mlflow.experimentKind": "custom_model_development"}
+                tags |= {"mlflow.note.content": description}
+                self._experiments[name] = str(client.create_experiment(name, location, tags))
+            else:
+                self._experiments[name] = str(experiment.experiment_id)
+                if experiment.lifecycle_stage == "deleted":
+                    client.restore_experiment(experiment.experiment_id)
 
     def experiment_id(self, name: str) -> str | None:
         """The id of `pipeline`, `reports` or an added experiment; None if the store is off."""
@@ -167,6 +162,29 @@ class Store:
             lambda client: client.search_experiments(filter_string=condition), []
         )
         return {experiment.name: str(experiment.experiment_id) for experiment in experiments}
+
+    def newest_evaluated(self, condition: str, most: int) -> list[Any]:
+        """The newest evaluated runs of `pipeline` that an MLflow filter selects, at most `most`."""
+
+        def search(client: Any) -> list[Any]:
+            ids, evaluated = [self._experiments[PIPELINE]], f"tags.evaluated != '' AND {condition}"
+            newest = ["attributes.start_time DESC"]
+            return list(client.search_runs(ids, evaluated, max_results=most, order_by=newest))
+
+        return self.attempt(search, [])
+
+    def read_artifact(self, run_id: str, path: str) -> Any:
+        """A JSON file of a run; None if there is no such file or the store is off."""
+
+        def read(client: Any) -> Any:
+            listed = client.list_artifacts(run_id, path.rpartition("/")[0])
+            if all(item.path != path for item in listed):
+                return None
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(client.download_artifacts(run_id, path, folder))
+                return json.loads(file.read_text("utf-8"))
+
+        return self.attempt(read, None)
 
     def tag_experiment(self, experiment: str, tags: Mapping[str, str]) -> None:
         """Sets the tags of an experiment that differ."""
@@ -208,7 +226,7 @@ class Store:
         def find_or_create(client: Any) -> Any:
             ids = [self._experiments[experiment]]
             condition = f"tags.fingerprint = '{fingerprint}'"
-            with self._lock():
+            with self._lock:
                 runs = client.search_runs(ids, condition, order_by=["attributes.start_time ASC"])
                 # A request that is repeated after a slow answer creates a second run.
                 for double in runs[1:]:
@@ -228,7 +246,7 @@ class Store:
         def delete_and_create(client: Any) -> Any:
             old = client.get_run(run.id)
             tags = {k: v for k, v in old.data.tags.items() if k not in ABOUT_VALUES}
-            with self._lock():
+            with self._lock:
                 client.delete_run(run.id)
                 return client.create_run(old.info.experiment_id, tags=tags, run_name=run.name)
 
