@@ -40,16 +40,6 @@ class Choice(NamedTuple):
     reason: str
 
 
-class Registered(NamedTuple):
-    """The version that an alias names: its number, the id of its run, and its tags."""
-
-    version: str
-    run: str
-    tags: Mapping[str, str]
-    #: A local folder with its files; None where one of them is gone.
-    folder: Path | None
-
-
 def choose(identities: Sequence[Identity], board: Leaderboard, rank_by: str) -> dict[str, Choice]:
     """The training for each alias: of the best model of its family, ranked as in the report.
 
@@ -64,7 +54,7 @@ def choose(identities: Sequence[Identity], board: Leaderboard, rank_by: str) -> 
             if (mean := board.cell(row, column).mean) is not None
         }
         if means:
-            best = next(row for row in board.models if row.name == next(iter(means)))
+            best = board.ranked(rank_by, family)[0]
             valued = [
                 identity
                 for identity in identities
@@ -151,21 +141,21 @@ def _version(client: Any, run: CompletedRun, run_id: str, present: Any) -> Any:
 
 def _move_aliases(client: Any, versions: Mapping[str, Any], choices: Mapping[str, Choice]) -> None:
     aliases = client.get_registered_model(REGISTERED).aliases
-    for alias in ALIASES:
-        choice = choices.get(alias)
-        if choice is None:
-            if alias in aliases:
-                client.delete_registered_model_alias(REGISTERED, alias)
-        elif choice.identity.fingerprint in versions:
-            version = str(versions[choice.identity.fingerprint].version)
-            if str(aliases.get(alias)) != version:
-                client.set_registered_model_alias(REGISTERED, alias, version)
+    for alias in (ALIASES.keys() & aliases.keys()) - choices.keys():
+        client.delete_registered_model_alias(REGISTERED, alias)
+    for alias, choice in choices.items():
+        version = versions.get(choice.identity.fingerprint)
+        if version is not None and str(aliases.get(alias)) != str(version.version):
+            client.set_registered_model_alias(REGISTERED, alias, str(version.version))
 
 
-def find(store: Store, alias: str) -> Registered | None:
-    """The version that an alias names; None if no version has the alias."""
+def find(store: Store, alias: str) -> tuple[Any, Path | None] | None:
+    """MLflow's version of an alias, and a local folder with its files; None without the alias.
 
-    def ask(client: Any) -> Registered | None:
+    The folder is None where a file is gone.
+    """
+
+    def ask(client: Any) -> tuple[Any, Path | None] | None:
         models = client.search_registered_models(_NAMED)
         number = models[0].aliases.get(alias) if models else None
         if number is None:
@@ -175,7 +165,7 @@ def find(store: Store, alias: str) -> Registered | None:
         artifacts = client.list_artifacts(run_id, mlmodel.FOLDER) if run_id else []
         if set(mlmodel.FILES.values()) <= {Path(item.path).name for item in artifacts}:
             folder = Path(client.download_artifacts(run_id, mlmodel.FOLDER))
-        return Registered(str(number), run_id or "", dict(version.tags), folder)
+        return version, folder
 
     return store.attempt(ask, None)
 

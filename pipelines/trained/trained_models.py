@@ -89,19 +89,20 @@ def _of_preset(name: str, settings: Params, training_seed: int | None) -> Traine
 
 def _of_alias(alias: str) -> TrainedModel:
     store = open_store()
-    version = registry.find(store, alias)
+    found = registry.find(store, alias)
     if not store.is_on:
         raise UserError(f"alias {alias!r}: the registry cannot be read; use the name of a model")
-    if version is None:
+    if found is None:
         raise UserError(f"no alias {alias!r} in the registry; `make publish` sets it")
-    number, run, tags, folder = version
+    version, folder = found
+    tags, number = version.tags, version.version
     if folder is None or not mlmodel.FILES.keys() <= tags.keys():
         missing = "weights" if folder is None else "SHA-256"
         raise UserError(
             f"alias {alias!r}: version {number} has no {missing} in the registry; "
             "`make publish` writes it, or moves the alias"
         )
-    remedy = f"delete its run {run} in MLflow, and `make publish` creates it again"
+    remedy = f"delete its run {version.run_id} in MLflow, and `make publish` creates it again"
     mlmodel.check(folder, tags, f"alias {alias!r}, version {number}", remedy)
     title = f"{alias}: {tags.get('model', '')} (training seed {tags.get('seed', '')})"
     return TrainedModel(read_model(folder, "make publish"), title)

@@ -232,9 +232,10 @@ def test_a_server_elsewhere_gets_the_same_registry(
         assert aliases()["champion"] == ("vae", "0")
         found = registry.find(open_store(), "champion")
         assert found is not None
-        assert found.folder is not None
-        mlmodel.check(found.folder, found.tags, "champion", "no remedy")
-        assert not found.folder.is_relative_to(paths.MLFLOW_ARTIFACTS)
+        version, folder = found
+        assert folder is not None
+        mlmodel.check(folder, version.tags, "champion", "no remedy")
+        assert not folder.is_relative_to(paths.MLFLOW_ARTIFACTS)
 
 
 def test_a_store_that_goes_away_fails_nothing(
