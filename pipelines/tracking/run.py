@@ -161,7 +161,7 @@ class Run:
 
             open_repository = artifact_repository_registry.get_artifact_repository
             repository = open_repository(self._artifacts, self._store.uri)
-            items = list(repository.list_artifacts())
+            items: list[Any] = list(repository.list_artifacts())
             for item in items:  # the list grows by the content of each folder
                 items += repository.list_artifacts(item.path) if item.is_dir else []
             return {item.path: item.file_size for item in items if not item.is_dir}
