@@ -171,11 +171,8 @@ def _write_views(
 ) -> None:
     ranking = board.column(rank_by)
     # A diagnostic has no direction, so it is no column of a leaderboard.
-    metrics = [
-        c.metric
-        for c in board.columns
-        if c.higher_is_better is not None and c.protocol["value"] is not None
-    ]
+    directed = [column for column in board.columns if column.higher_is_better is not None]
+    metrics = [column.metric for column in directed if column.protocol["value"] is not None]
     curves = dict.fromkeys(name for run in completed for row in run.rows[:1] for name in row)
     tags = saved_views.tags(
         metrics=list(dict.fromkeys([ranking.metric, *metrics])),

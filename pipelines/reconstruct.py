@@ -40,15 +40,6 @@ examples:
 """
 
 
-def _read(files: list[str], shape: tuple[int, int, int]) -> Tensor:
-    """The pictures, converted to the shape of a model: (N, C, H, W) in [0, 1]."""
-    missing = next((file for file in files if not Path(file).is_file()), None)
-    if missing is not None:
-        raise UserError(f"{missing}: no such file")
-    arrays = [datasets.read_picture(Path(file), shape) for file in files]
-    return torch.from_numpy(np.stack(arrays)).to(torch.float32).div_(255)
-
-
 def reconstruct(
     trained: TrainedModel, x: Tensor, label: int | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -121,13 +112,17 @@ def main() -> None:
     options = parse()
     path = trained_models.output(options.out)
     trained = trained_models.load(options.model, options.training_seed)
-    x = _read(options.pictures, trained.model.shape)
+    for file in options.pictures:
+        if not Path(file).is_file():
+            raise UserError(f"{file}: no such file")
+    shape = trained.model.shape
+    pictures = [datasets.read_picture(Path(file), shape) for file in options.pictures]
+    x = torch.from_numpy(np.stack(pictures)).to(torch.float32).div_(255)
     x_hat, values = reconstruct(trained, x, options.label)
     trained_models.write(grid(x, x_hat), path)
     print(_table(options.pictures, values))
-    count = "1 picture and its reconstruction"
-    if len(x) > 1:
-        count = f"{len(x)} pictures and their reconstructions"
+    count = f"{len(x)} pictures and their reconstructions"
+    count = count if len(x) > 1 else "1 picture and its reconstruction"
     print(f"{path}: {count} by {trained.title}")
 
 

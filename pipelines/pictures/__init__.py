@@ -1,4 +1,1 @@
-"""Pictures of one model: its samples, its reconstructions and its latent space.
-
-Imports `training` and the wings below it; never `reporting`, which compares several models.
-"""
+"""Pictures of one model; never of several ones, which are those of `reporting`."""

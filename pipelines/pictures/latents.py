@@ -126,10 +126,8 @@ def manifold(model: LikelihoodModel, label: Tensor | None) -> Tensor:
     """The plane of a model with two latents and the prior N(0, I), as one image.
 
     Tiles at the quantiles of the prior, evenly spaced in probability, z_0 from left to right and
-    z_1 upwards (Kingma & Welling 2014, figure 4). `label` is (1,), for a conditional model.
-
-    Returns:
-        (1, C, MANIFOLD_SIDE * H, MANIFOLD_SIDE * W) in [0, 1].
+    z_1 upwards (Kingma & Welling 2014, figure 4): (1, C, MANIFOLD_SIDE * H, MANIFOLD_SIDE * W) in
+    [0, 1]. `label` is (1,), for a conditional model.
     """
     side = MANIFOLD_SIDE
     quantiles = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side).float()

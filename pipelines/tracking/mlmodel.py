@@ -59,13 +59,9 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def check(folder: Path, published: Mapping[str, str], name: str, remedy: str) -> None:
-    """Refuses a model whose files in a folder are not the published ones.
+    """Refuses a model whose files in a folder are not the published ones, by the keys of `FILES`.
 
-    Args:
-        folder: The folder of the model.
-        published: The SHA-256 of the files by the keys of `FILES`; other keys are ignored.
-        name: The model's name for the user.
-        remedy: How to make the files again.
+    `name` is the model's name for the user, `remedy` how to make the files again.
 
     Raises:
         UserError: A file is missing, or its SHA-256 differs or was not published.

@@ -22,18 +22,11 @@ _COLLAPSED = ("evaluate", "best", "cost", "train")
 
 
 def tags(
-    metrics: Sequence[str],
-    higher_is_better: bool,
-    models: Iterable[str],
-    curves: Iterable[str],
+    metrics: Sequence[str], higher_is_better: bool, models: Iterable[str], curves: Iterable[str]
 ) -> dict[str, str]:
     """The views of trainings as tags of an experiment.
 
-    Args:
-        metrics: Names of evaluated values, in the order of the columns; the first one ranks.
-        higher_is_better: Its direction.
-        models: All models.
-        curves: Names of all curves.
+    The first of the evaluated `metrics` ranks, in the direction `higher_is_better`.
     """
     columns = columns_of("metrics", [*(f"evaluate/{name}" for name in metrics), *_COST])
     state = _table(columns, columns[0], ascending=not higher_is_better, only=IS_CURRENT)

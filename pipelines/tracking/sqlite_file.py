@@ -19,9 +19,9 @@ _BUSY_TIMEOUT_S = 60
 
 
 def ensure(path: Path, artifacts: Path) -> str:
-    """Creates the file where it is missing or useless, in an existing folder.
+    """Creates the file where it is missing or useless; the caller holds the lock of the store.
 
-    The caller holds the lock of the store; `artifacts` is the folder of MLflow's own experiment.
+    `artifacts` is the folder of MLflow's own experiment.
 
     Returns:
         One sentence if a useless file was renamed, else an empty text.
