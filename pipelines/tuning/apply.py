@@ -36,7 +36,7 @@ def apply(study: str, trial: int | None, name: str | None) -> str:
         UserError: There is no such trial, no winner, or the entry would be refused.
     """
     results = tune_results.load(paths.TUNE / study)
-    model = results.study["model"]
+    base, model = results.study["base"], results.study["model"]
     name = name or f"{model}_tuned"
     if not re.match(NAME_PATTERN, name):
         raise UserError(f"--as {name}: a name consists of a-z, 0-9 and _")
@@ -49,26 +49,31 @@ def apply(study: str, trial: int | None, name: str | None) -> str:
     if not chosen.is_complete:
         reason = f" ({chosen.reason})" if chosen.reason else ""
         raise UserError(f"--trial {number}: is {chosen.state}{reason}; only complete trials apply")
-    kind = results.study["base"]["kind"]
-    if name in settings.models and settings.models[name]["kind"] != kind:
-        raise UserError(f"--as {name}: has kind {settings.models[name]['kind']!r}, not {kind!r}")
+    kind = settings.models.get(name, base)["kind"]
+    if kind != base["kind"]:
+        raise UserError(f"--as {name}: has kind {kind!r}, not {base['kind']!r}")
     _check_unchanged(settings.models[model], results, f"models.{model}")
     if trial is None and not results.best["winner"]["is_better"]:
         print(f"{study}: {results.best['winner']['sentence']}", file=sys.stderr)
-    entry = space.changed(results.study["base"], chosen.settings)
+    entry = space.changed(base, chosen.settings)
     tuned = {key: entry[key] for key in dict.fromkeys(k.split(".")[0] for k in chosen.settings)}
-    comment = f"trial {number} of study {study}"
-    return _write(name, model, kind, tuned, comment) or (
-        f"models.{name} already has the settings of trial {number}\n"
-    )
+    before = paths.PARAMS.read_text("utf-8")
+    after = _changed(before, name, model, kind, tuned, f"trial {number} of study {study}")
+    params.checked(yaml_files.parse_yaml(after, paths.PARAMS.name), paths.PARAMS.name)
+    if after == before:
+        return f"models.{name} already has the settings of trial {number}\n"
+    files.write_text(paths.PARAMS, after)
+    lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
+    return "".join(difflib.unified_diff(*lines, "a/params.yaml", "b/params.yaml"))
 
 
-def _write(name: str, model: str, kind: str, tuned: Mapping[str, Any], comment: str) -> str:
-    """Changes params.yaml, in DVC's own style; returns the difference."""
-    file, yaml = paths.PARAMS, YAML()
+def _changed(
+    text: str, name: str, model: str, kind: str, tuned: Mapping[str, Any], comment: str
+) -> str:
+    """The text of params.yaml with the entry, in DVC's own style."""
+    yaml, out = YAML(), io.StringIO()
     yaml.default_flow_style = False
-    before = file.read_text("utf-8")
-    document = yaml.load(before)
+    document = yaml.load(text)
     models = document["models"]
     if name == model:
         models[name].update(tuned)
@@ -78,15 +83,8 @@ def _write(name: str, model: str, kind: str, tuned: Mapping[str, Any], comment: 
             models.yaml_add_eol_comment(comment, name, column=len(f"  {name}: "))
     if name not in document["selected"]:
         _insert(document["selected"], name, kind, behind=model)
-    text = io.StringIO()
-    yaml.dump(document, text)
-    after = text.getvalue()
-    params.checked(yaml_files.parse_yaml(after, file.name), file.name)
-    lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
-    difference = "".join(difflib.unified_diff(*lines, f"a/{file.name}", f"b/{file.name}"))
-    if difference:
-        files.write_text(file, after)
-    return difference
+    yaml.dump(document, out)
+    return out.getvalue()
 
 
 def _insert(section: CommentedMap, name: str, value: Any, *, behind: str) -> None:
@@ -100,17 +98,16 @@ def _insert(section: CommentedMap, name: str, value: Any, *, behind: str) -> Non
 
 def _check_unchanged(now: Mapping[str, Any], results: Results, where: str) -> None:
     """Refuses if the study's model has changed since the study, but for the searched settings."""
-    then = results.study["base"]
+    then, study = results.study["base"], results.study["study"]
     for key in results.study["space"]:
         # Where a list has become a word, the setting differs as a whole.
         with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):
             space.look_up(now, key)
             now = space.changed(now, {key: space.look_up(then, key)})
     if differing := [key for key in then | now if then.get(key) != now.get(key)]:
-        name = results.study["study"]
         raise UserError(
-            f"params.yaml: {where}: {', '.join(differing)} changed since study {name}; "
-            f"its results are out of date; rerun `{tune_results.MADE_BY} {name}`"
+            f"params.yaml: {where}: {', '.join(differing)} changed since study {study}; "
+            f"its results are out of date; rerun `{tune_results.MADE_BY} {study}`"
         )
 
 
@@ -118,19 +115,18 @@ def _winner(results: Results) -> int:
     best, winner = results.best, results.best.get("winner", {})
     if len(results.study["objectives"]) > 1:
         front = ", ".join(map(str, results.front))
-        raise UserError(
-            f"two objectives have no winner: choose from the front with --trial {front}"
-        )
-    if not best["trials"]:
-        raise UserError("no trial is complete; there is nothing to apply")
-    if winner == {}:
-        raise UserError(
+        reason = f"two objectives have no winner: choose from the front with --trial {front}"
+    elif not best["trials"]:
+        reason = "no trial is complete; there is nothing to apply"
+    elif winner == {}:
+        reason = (
             "the top trials are not retrained yet: run the study to its end, or choose a trial "
             "with --trial"
         )
-    if winner is None:
-        raise UserError("no retrained model has a value; choose a trial with --trial")
-    if winner["trial"] is None:
-        raise UserError("the original settings win; there is nothing to apply (see --trial)")
-    trial: int = winner["trial"]
-    return trial
+    elif winner is None:
+        reason = "no retrained model has a value; choose a trial with --trial"
+    elif winner["trial"] is None:
+        reason = "the original settings win; there is nothing to apply (see --trial)"
+    else:
+        return winner["trial"]
+    raise UserError(reason)

@@ -1,20 +1,36 @@
-"""The page of a study: one file that opens offline, and the summary of it in the report."""
+"""The page of a study: one file that opens offline, and the summary of it in the report.
+
+The plots are Optuna's, in the style of the other pages.
+"""
 
 import base64
+import contextlib
+import functools
+import math
+import warnings
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib as mpl
+import numpy as np
+import optuna
 from markupsafe import Markup
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
+from optuna.trial import FrozenTrial
+from optuna.visualization import matplotlib as optuna_plots
 
 from evaluation.comparing import value_text
-from pipelines.tuning import plots as tune_plots
-from pipelines.tuning.results import EndedTrial, Results
+from evaluation.figures import svg
+from pipelines.tuning import space
+from pipelines.tuning.results import Results, called, number, settings, value, verdict
+from pipelines.tuning.settings import FloatRange, IntRange
 from pipelines.tuning.storage import Storage
-from pipelines.tuning.verdict import called, number, settings, value, verdict
+from pipelines.tuning.study import Study
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 STYLE = Path(__file__).parents[1] / "reporting" / "templates" / "style.css"
@@ -22,86 +38,66 @@ STYLE = Path(__file__).parents[1] / "reporting" / "templates" / "style.css"
 REPORT_PLOTS, REPORT_PICTURES = 3, 6
 #: Largest number of pictures of a search over several settings.
 MOST_PICTURES = 12
+#: The best tenth of the trials is compared with all of them.
+FEWEST_FOR_IMPORTANCE = 5
+CHOSEN = svg.COLOURS[1]
+
+#: SVG elements by section of the page.
+Plots = dict[str, list[str]]
 
 
-@dataclass(frozen=True)
-class Plots:
-    """The plots of a study, as SVG elements."""
-
-    responses: list[str]
-    pareto: str | None
-    search: list[str]
-    settings: list[str]
-
-    @classmethod
-    def of(cls, storage: Storage, results: Results) -> "Plots":
-        """Draws them."""
-        return cls(
-            tune_plots.response_plots(results),
-            tune_plots.pareto_plot(storage, results),
-            tune_plots.search_plots(storage, results),
-            tune_plots.setting_plots(storage, results),
-        )
-
-
-def render(results: Results, plots: Plots) -> str:
+def render(study: Study, results: Results, plots: Plots) -> str:
     """The page."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([TEMPLATE.parent, STYLE.parent]),
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["count"] = value_text.count
-    template = environment.get_template(TEMPLATE.name)
-    return template.render(
+    environment.filters |= {"count": value_text.count, "in_words": settings}
+    winner, best = results.best.get("winner") or {}, results.best["trials"]
+    apply = f"genmodels tune apply {study.name}" if best else ""
+    if best and winner.get("trial") is None:
+        apply += f" --trial {best[0]['trial']}"
+    rows, folder = results.best["retrained"], results.folder / "retrained"
+    files = [folder / f"{row}.png" for row in rows]
+    pictures = [_uri(file) if file.is_file() else None for file in files]
+    return environment.get_template(TEMPLATE.name).render(
         style=Markup(STYLE.read_text("utf-8")),
         study=results.study,
         seed=results.best["seeds"][0],
         verdict=verdict(results),
         counts=_counts(results),
-        apply=_apply_command(results),
-        retrained=_retrained(results),
-        samples=_samples(results),
+        apply=apply,
+        retrained=list(zip(_retrained(results), rows.values(), pictures, strict=True)),
+        objectives={trial.number: trial.objectives for trial in results.trials},
+        samples=_samples(study, results),
         plots=plots,
-        trials=_table(results),
+        trials=results.trials,
+        winner=results.winner,
         values=results.values,
     )
 
 
-def summary(results: Results, plots: Plots) -> dict[str, Any]:
+def summary(study: Study, results: Results, plots: Plots) -> dict[str, Any]:
     """The study in the report: verdict, table, main plots, some pictures."""
-    samples = _samples(results) if tune_plots.one_number(results) or results.front else []
+    samples = _samples(study, results) if _one_number(study) or results.front else []
     last = max(len(samples) - 1, 1)
     places = dict.fromkeys(round(i * last / (REPORT_PICTURES - 1)) for i in range(REPORT_PICTURES))
-    main = [plots.pareto] if plots.pareto else plots.responses or plots.search
+    main = plots["pareto"] or plots["responses"] or plots["search"]
     return {
-        "study": results.study["study"],
+        "study": study.name,
         "hash": results.study["hash"],
-        "model": results.study["model"],
+        "model": study.settings.model,
         "verdict": verdict(results),
         "counts": _counts(results),
         "values": results.values,
-        "retrained": [
-            {key: line[key] for key in ("name", "settings", "values", "chosen")}
-            for line in _retrained(results)
-        ],
+        "retrained": _retrained(results),
         "plots": main[:REPORT_PLOTS],
         "pictures": [samples[place] for place in places if place < len(samples)],
     }
-
-
-def _apply_command(results: Results) -> str:
-    """The command that applies the winner, or the best trial; empty if no trial is complete."""
-    if not results.best["trials"]:
-        return ""
-    command = f"genmodels tune apply {results.study['study']}"
-    winner = results.best.get("winner")
-    if winner and winner["trial"] is not None:
-        return command
-    return f"{command} --trial {results.best['trials'][0]['trial']}"
 
 
 def _counts(results: Results) -> str:
@@ -117,67 +113,168 @@ def _uri(path: Path) -> str:
 
 
 def _retrained(results: Results) -> list[dict[str, Any]]:
-    """A line and a picture for each retrained model."""
-    objectives = {trial.number: trial.objectives for trial in results.trials}
+    """A line for each retrained model."""
     winner = results.best.get("winner")
-    lines = []
-    for row, one in results.best["retrained"].items():
-        picture = results.folder / "retrained" / f"{row}.png"
-        lines.append(
-            {
-                "name": called(one["trial"], {}).removeprefix("the "),
-                "settings": settings(one["settings"]),
-                "as_trial": objectives.get(one["trial"], []),
-                "values": [value(one, name) for name in results.values],
-                "picture": _uri(picture) if picture.is_file() else None,
-                "chosen": winner is not None and winner["trial"] == one["trial"],
-                "diverged": one["diverged"],
-            }
-        )
-    return lines
+    return [
+        {
+            "name": called(one["trial"], {}).removeprefix("the "),
+            "settings": settings(one["settings"]),
+            "values": [value(one, name) for name in results.values],
+            "chosen": winner is not None and winner["trial"] == one["trial"],
+        }
+        for one in results.best["retrained"].values()
+    ]
 
 
-def _samples(results: Results) -> list[dict[str, Any]]:
+def _samples(study: Study, results: Results) -> list[dict[str, Any]]:
     """Pictures of trials: along the number that was searched, else the best trials first."""
-    setting = tune_plots.one_number(results)
-    sign = 1 if results.is_minimised else -1
-    path = results.folder / "samples"
-    trials = [trial for trial in results.complete if (path / f"{trial.number}.png").is_file()]
+    setting = _one_number(study)
+    sign = 1 if study.directions[0] == "minimize" else -1
+    files = {t.number: results.folder / "samples" / f"{t.number}.png" for t in results.complete}
+    trials = [trial for trial in results.complete if files[trial.number].is_file()]
     if setting is not None:
         trials.sort(key=lambda trial: float(trial.point[setting]))
     else:
         trials = sorted(trials, key=lambda trial: sign * trial.objectives[0])[:MOST_PICTURES]
-    trials = [trial for trial in trials if trial.number in results.front] or trials
-
-    def picture(trial: EndedTrial) -> Mapping[str, Any]:
+    pictures = []
+    for trial in [trial for trial in trials if trial.number in results.front] or trials:
         title = f"trial {trial.number}"
         if setting is not None:
             title = f"{setting} {number(trial.point[setting])} ({title})"
-        scores = zip(results.study["objectives"], trial.objectives, strict=True)
-        return {
-            "uri": _uri(path / f"{trial.number}.png"),
-            "title": title,
-            "note": ", ".join(f"{name} {score:.4g}" for name, score in scores),
-            "chosen": trial is results.winner,
-        }
+        scores = zip(study.values, trial.objectives, strict=True)
+        pictures.append(
+            {
+                "uri": _uri(files[trial.number]),
+                "title": title,
+                "note": ", ".join(f"{name} {score:.4g}" for name, score in scores),
+                "chosen": trial is results.winner,
+            }
+        )
+    return pictures
 
-    return [dict(picture(trial)) for trial in trials]
+
+def _one_number(study: Study) -> str | None:
+    """The searched setting of a study that searches one number; None for other studies."""
+    parts = [part for parts in study.settings.space.values() for part in parts]
+    is_one = len(parts) == 1 and isinstance(parts[0], FloatRange | IntRange)
+    return next(iter(space.searched(study.settings.space))) if is_one else None
 
 
-def _table(results: Results) -> list[dict[str, Any]]:
-    return [
-        {
-            "number": trial.number,
-            "state": trial.state,
-            "reason": "" if trial.reason in (None, trial.state) else trial.reason,
-            "settings": settings(trial.settings),
-            "num_parameters": trial.num_parameters,
-            "steps": trial.steps,
-            "values": [
-                "" if (one := trial.values.get(name)) is None else f"{one:.4g}"
-                for name in results.values
-            ],
-            "chosen": trial is results.winner,
-        }
-        for trial in results.trials
-    ]
+def draw(storage: Storage, results: Results) -> Plots:
+    """The plots of a study: each value by setting, the Pareto front, the search."""
+    study, inner = storage.study, storage.inner
+    names, setting = list(space.searched(study.settings.space)), _one_number(study)
+    width = 2.5 + 2.0 * len(names)
+    plots: Plots = {"responses": [], "pareto": [], "search": [], "settings": []}
+
+    def add(section: str, plot: Callable[..., Any], title: str, *size: float, **about: Any) -> None:
+        plots[section].append(_draw(functools.partial(plot, inner, **about), title, size))
+
+    for name in results.values if results.complete else []:
+        response, title = functools.partial(_response, results, setting, name), f"{name} by "
+        if setting is not None:
+            add("responses", response, title + setting, 4.6, 2.9)
+        else:
+            add("settings", response, f"{title}setting", width, 2.9)
+    if len(study.values) > 1 and results.complete:
+        add("pareto", _pareto_front, "Pareto front", 5.0, 3.6, target_names=study.values)
+    for index, name in enumerate(study.values):
+        about = {"target": _target(study, index), "target_name": name}
+        history = optuna_plots.plot_optimization_history
+        add("search", history, f"{name} of each trial", 4.6, 2.9, **about)
+        if len(names) > 1 and len(results.complete) >= FEWEST_FOR_IMPORTANCE:
+            # PED-ANOVA takes low for good; it has no result where the best trials are all trials.
+            low_is_good = about | {"target": _target(study, index, study.directions[index])}
+            shares, title = (
+                optuna_plots.plot_param_importances,
+                f"Importance of settings for {name}",
+            )
+            with contextlib.suppress(RuntimeError, ValueError, UserWarning):
+                add("search", shares, title, 4.6, 2.9, **low_is_good)
+        if len(names) > 1 and results.complete:
+            parallel = optuna_plots.plot_parallel_coordinate
+            add("settings", parallel, f"Settings of each trial and {name}", width, 3.4, **about)
+    if study.is_pruned:
+        by_step, title = optuna_plots.plot_intermediate_values, f"{study.values[0]} by step"
+        add("search", by_step, title, 4.6, 2.9)
+    return plots
+
+
+def _target(
+    study: Study, index: int, direction: str = "minimize"
+) -> Callable[[FrozenTrial], float] | None:
+    """The objective of a trial, low for good; None for one objective."""
+    sign = 1 if direction == "minimize" else -1
+    return (lambda trial: sign * trial.values[index]) if len(study.values) > 1 else None
+
+
+def _pareto_front(study: optuna.Study, **about: Any) -> Axes:
+    """The front with the numbers of its trials."""
+    axes = optuna_plots.plot_pareto_front(study, **about)
+    for trial in study.best_trials:
+        axes.annotate(str(trial.number), trial.values, (4, 4), textcoords="offset points")
+    return axes
+
+
+def _draw(plot: Callable[[], Any], title: str, size: tuple[float, ...]) -> str:
+    """Draws one of Optuna's plots in our style.
+
+    Optuna sets matplotlib's style `ggplot` before it draws, so ours takes that name meanwhile.
+    """
+    ggplot = plt.style.library["ggplot"]
+    with mpl.rc_context({**svg.STYLE, "savefig.bbox": "tight"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="optuna|matplotlib")
+        # As for equal trials: Optuna would continue with equal importances.
+        warnings.filterwarnings("error", message="Target and region quantiles select")
+        mpl.use("agg")
+        plt.style.library["ggplot"] = mpl.RcParams(svg.STYLE)
+        try:
+            first = np.ravel(np.asarray(plot(), dtype=object))[0]
+            figure = first.figure
+            figure.set_layout_engine("none")
+            figure.set_size_inches(size)
+            figure.suptitle("")
+            for axes in figure.axes:
+                axes.set_title("")
+                if (legend := axes.get_legend()) is not None:
+                    legend.remove()
+                axes.xaxis.set_minor_formatter(NullFormatter())
+                axes.tick_params(axis="x", labelrotation=0)
+            first.set_title(title, loc="left")
+            return svg.as_element(figure, title)
+        finally:
+            plt.style.library["ggplot"] = ggplot
+            plt.close("all")
+
+
+def _response(results: Results, setting: str | None, name: str, study: optuna.Study) -> Any:
+    """A value of the trials by setting; with one number, also of the retrained models."""
+
+    def target(trial: FrozenTrial) -> float:
+        measured = trial.user_attrs["outcome"]["values"].get(name)
+        return math.nan if measured is None else measured  # which is not drawn
+
+    axes: Any = optuna_plots.plot_slice(study, target=target, target_name=name)
+    if setting is None:
+        return axes
+    if results.winner is not None:
+        axes.axvline(results.winner.point[setting], color=CHOSEN, lw=1.2, ls=(0, (4, 2)))
+    for x, one, label in retrained_points(results, setting, name):
+        ends = [[one["mean"] - one["interval"][0]], [one["interval"][1] - one["mean"]]]
+        axes.errorbar([x], [one["mean"]], yerr=ends, marker="D", ms=5, capsize=3, color=CHOSEN)
+        axes.annotate(label, (x, one["mean"]), (6, 0), textcoords="offset points", size=7.5)
+    return axes
+
+
+def retrained_points(
+    results: Results, setting: str, name: str
+) -> list[tuple[float, Mapping[str, Any], str]]:
+    """Retrained models: the setting, the value's mean and interval, and a label."""
+    points = []
+    for row in results.best["retrained"].values():
+        x = row["settings"].get(setting, results.study["start"].get(setting))
+        # The original setting may be null or a word, as a capacity or a sigma.
+        if isinstance(x, int | float) and row["values"].get(name, {}).get("interval"):
+            label = "original" if row["trial"] is None else f"trial {row['trial']}"
+            points.append((float(x), row["values"][name], label))
+    return points

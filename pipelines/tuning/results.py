@@ -1,20 +1,16 @@
-"""The files of a study in `outputs/tune/<study>/`, for the page, for `apply` and for the user.
+"""The files of a study in `outputs/tune/<study>/`, and its result in words.
 
-trials.json and trials.csv (every trial), best.json (the top trials, retrained), importance.json,
-pareto.json, samples/<trial>.png and index.html. They contain no time and no host: times are in the
-storage.
+trials.json and trials.csv (every trial), best.json (the top trials, retrained), samples/<trial>.png
+and index.html. They contain no time and no host: times are in the storage.
 """
 
 import base64
-import csv
-import io
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
+import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from pipelines.settings import files
@@ -23,8 +19,6 @@ from pipelines.tuning import storage as tune_storage
 from pipelines.tuning.storage import Storage
 from pipelines.tuning.study import DIGITS, PRUNED, Study
 
-#: The best tenth of the trials is compared with all of them.
-FEWEST_FOR_IMPORTANCE = 5
 MADE_BY = "genmodels tune run"
 #: The row of the original settings among the retrained trials.
 START = "start"
@@ -35,17 +29,14 @@ class EndedTrial:
     """A trial that has ended, as plain values.
 
     Attributes:
-        number: Its number.
         state: `complete`, `pruned`, `infeasible`, `failed` or `lost` (with its worker; its retry
             has another number).
         reason: Why it has no values.
         point: The values that were drawn, by the names of the parts of the space.
         settings: The settings that differ from the study's model, by dotted key.
         objectives: Their values; empty unless complete.
-        values: All measured values, by name.
         intermediate: By step the objective, where trials are pruned.
         num_parameters: Number of the model's parameters; 0 if none was built.
-        steps: Trained steps.
         first: Its number, or, for a retry, that of the trial that was lost first.
         same_as: Number of the equal trial whose values it has.
     """
@@ -75,17 +66,14 @@ class Results:
 
     Attributes:
         study: Its settings: trials.json without the trials.
-        trials: All trials that have ended.
         best: best.json.
-        importance: importance.json.
-        front: pareto.json.
-        folder: The folder with its pictures.
+        front: The trials on the Pareto front of two objectives.
+        folder: The folder of these files.
     """
 
     study: Mapping[str, Any]
     trials: list[EndedTrial]
     best: Mapping[str, Any]
-    importance: Mapping[str, Mapping[str, float]]
     front: list[int]
     folder: Path
 
@@ -101,18 +89,11 @@ class Results:
         return list(dict.fromkeys([*self.study["objectives"], *measured]))
 
     @property
-    def is_minimised(self) -> bool:
-        """Whether a lower first objective is better."""
-        return bool(self.study["directions"][0] == "minimize")
-
-    @property
     def winner(self) -> EndedTrial | None:
         """The trial that won the retraining, or, before it, the best trial; None for no trial."""
         if len(self.study["objectives"]) > 1 or not self.best["trials"]:
             return None
-        number = self.best["trials"][0]["trial"]
-        if self.best.get("winner"):
-            number = self.best["winner"]["trial"]
+        number = (self.best.get("winner") or self.best["trials"][0])["trial"]
         return next((trial for trial in self.trials if trial.number == number), None)
 
 
@@ -125,28 +106,30 @@ def load(folder: Path) -> Results:
     made_by = f"{MADE_BY} {folder.name.strip('.').split('.')[0]}"
     study = files.read_json(folder / "trials.json", made_by)
     trials = [EndedTrial(**trial) for trial in study.pop("trials")]
-    best, importance, front = (
-        files.read_json(folder / f"{name}.json", made_by)
-        for name in ("best", "importance", "pareto")
-    )
-    return Results(study, trials, best, importance, front, folder)
+    best = files.read_json(folder / "best.json", made_by)
+    return Results(study, trials, best, study.pop("front", []), folder)
 
 
 def ended(storage: Storage) -> list[EndedTrial]:
     """The trials that have ended, in the order of their numbers."""
-    lost = tune_storage.lost_among(storage.trials)
-    return [
-        _ended(trial, is_lost=trial.number in lost)
-        for trial in storage.trials
-        if trial.state.is_finished()
-    ]
+    trials = storage.trials
+    lost = tune_storage.lost_among(trials)
+    return [_ended(t, is_lost=t.number in lost) for t in trials if t.state.is_finished()]
 
 
 def _ended(trial: FrozenTrial, *, is_lost: bool) -> EndedTrial:
     outcome = {} if is_lost else trial.user_attrs.get("outcome", {})
+    if is_lost:
+        state = "lost"
+    elif trial.state == TrialState.COMPLETE:
+        state = "complete" if outcome.get("feasible", True) else "infeasible"
+    elif trial.state == TrialState.PRUNED:
+        state = "pruned" if outcome.get("reason") == PRUNED else "infeasible"
+    else:
+        state = "failed"
     return EndedTrial(
         number=trial.number,
-        state="lost" if is_lost else _state(trial, outcome),
+        state=state,
         reason=outcome.get("reason"),
         point=dict(trial.params),
         settings=trial.user_attrs.get("settings", {}),
@@ -160,14 +143,6 @@ def _ended(trial: FrozenTrial, *, is_lost: bool) -> EndedTrial:
     )
 
 
-def _state(trial: FrozenTrial, outcome: Mapping[str, Any]) -> str:
-    if trial.state == TrialState.COMPLETE:
-        return "complete" if outcome.get("feasible", True) else "infeasible"
-    if trial.state == TrialState.PRUNED:
-        return "pruned" if outcome.get("reason") == PRUNED else "infeasible"
-    return "failed"
-
-
 def front(storage: Storage) -> list[int]:
     """The numbers of the trials on the Pareto front of two objectives."""
     if len(storage.study.values) < 2:
@@ -175,46 +150,10 @@ def front(storage: Storage) -> list[int]:
     return sorted(trial.number for trial in storage.inner.best_trials)
 
 
-def importances(storage: Storage) -> dict[str, dict[str, float]]:
-    """By objective and part of the space the importance: PED-ANOVA, Optuna's default.
-
-    It measures how differently the best trials are distributed from all trials (Watanabe et al.
-    2023, arXiv 2304.10255). Empty for too few trials, or where the best trials are all trials.
-    """
-    complete = sum(trial.state == TrialState.COMPLETE for trial in storage.trials)
-    result: dict[str, dict[str, float]] = {name: {} for name in storage.study.values}
-    if complete < FEWEST_FOR_IMPORTANCE:
-        return result
-    for index, name in enumerate(result):
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
-                # As for equal trials: Optuna would continue with equal importances.
-                warnings.filterwarnings("error", message="Target and region quantiles select")
-                result[name] = optuna.importance.get_param_importances(
-                    storage.inner, target=target(storage.study, index)
-                )
-        except (RuntimeError, ValueError, UserWarning):
-            continue
-    return result
-
-
-def target(study: Study, index: int) -> Callable[[FrozenTrial], float] | None:
-    """The objective of a trial with low for good, as PED-ANOVA takes it; None for one objective."""
-    sign = 1 if study.directions[index] == "minimize" else -1
-    return (lambda trial: sign * trial.values[index]) if len(study.values) > 1 else None
-
-
 def write(folder: Path, storage: Storage, best: Mapping[str, Any]) -> None:
-    """Writes all files but the page.
-
-    Args:
-        folder: A new folder.
-        storage: The study.
-        best: The content of best.json.
-    """
+    """Writes all files but the page into a new folder; `best` is the content of best.json."""
     study, trials = storage.study, ended(storage)
-    description = {
+    content = {
         "study": study.name,
         "hash": study.digest[:DIGITS],
         "model": study.settings.model,
@@ -226,13 +165,11 @@ def write(folder: Path, storage: Storage, best: Mapping[str, Any]) -> None:
         "pruner": study.settings.pruner.name,
         "space": study.settings.model_dump(include={"space"})["space"],
         "start": space.original_point(study.settings.space, study.base),
+        "front": front(storage),
+        "trials": [asdict(trial) for trial in trials],
     }
-    files.write_json(
-        folder / "trials.json", {**description, "trials": [asdict(trial) for trial in trials]}
-    )
-    files.write_text(folder / "trials.csv", as_csv(study, trials))
-    files.write_json(folder / "importance.json", importances(storage))
-    files.write_json(folder / "pareto.json", front(storage))
+    files.write_json(folder / "trials.json", content)
+    files.write_text(folder / "trials.csv", _as_csv(study, trials))
     files.write_json(folder / "best.json", dict(best))
     for trial in storage.trials:
         if picture := trial.user_attrs.get("outcome", {}).get("picture"):
@@ -240,21 +177,83 @@ def write(folder: Path, storage: Storage, best: Mapping[str, Any]) -> None:
             files.write_bytes(path, base64.b64decode(picture))
 
 
-def as_csv(study: Study, trials: Sequence[EndedTrial]) -> str:
+def _as_csv(study: Study, trials: Sequence[EndedTrial]) -> str:
     """A table with one line per trial, numbers in full precision."""
-    points = dict.fromkeys(
-        space.name_of(key, index, parts)
-        for key, parts in study.settings.space.items()
-        for index, part in enumerate(parts)
-        if part.type != "fixed"
-    )
-    values = dict.fromkeys(name for trial in trials for name in trial.values)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     head = ["number", "state", "reason", "num_parameters", "steps"]
-    writer.writerow([*head, *points, *values])
-    for trial in trials:
-        cells = [getattr(trial, name) for name in head]
-        cells += [trial.point.get(name) for name in points]
-        writer.writerow(cells + [trial.values.get(name) for name in values])
-    return out.getvalue()
+    values = dict.fromkeys(name for trial in trials for name in trial.values)
+    rows = [vars(trial) | trial.point | trial.values for trial in trials]
+    columns = [*head, *space.searched(study.settings.space), *values]
+    # As objects: a column with an empty cell would turn whole numbers into floats.
+    table = pd.DataFrame(rows, columns=columns, dtype=object)
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def verdict(results: Results) -> str:
+    """The result of a study, without a full stop."""
+    study, best = results.study, results.best
+    name, title = study["objectives"][0], study["study"]
+    if not best["trials"]:
+        return f"{title}: no trial is complete"
+    first = best["trials"][0]
+    has_front = len(study["objectives"]) > 1
+    if not best["retrained"] or not (has_front or "winner" in best):
+        missing = "not all of the top trials are" if best["retrained"] else "it is not"
+        return (
+            f"{title}: the best trial so far is {called(first['trial'], first['settings'])}, "
+            f"{name} {first['objectives'][0]:.4g}; {missing} retrained yet, and this score is "
+            "selection-biased"
+        )
+    if has_front:
+        rows = ", ".join(called(row["trial"], {}) for row in best["retrained"].values())
+        return (
+            f"{title}: two objectives have a Pareto front and no winner; retrained: {rows}; "
+            "choose one with `apply --trial N`"
+        )
+    winner = best["winner"]
+    if winner is None:
+        reasons = [row["diverged"] for row in best["retrained"].values() if row["diverged"]]
+        return "; ".join([f"{title}: no retrained model has a {name}", *reasons[:1]])
+    return f"{title}: {_compared(results, winner)}"
+
+
+def _compared(results: Results, winner: Mapping[str, Any]) -> str:
+    study, rows = results.study, results.best["retrained"]
+    name, start = study["objectives"][0], value(rows[START], study["objectives"][0])
+    nothing = f"nothing is measurably better than {called(None, study['start'])}"
+    seeds = f"{len(results.best['seeds'])} fresh seeds at full length"
+    if winner["row"] is None:
+        return f"{nothing}: {winner['sentence']}; {name} {start}, {seeds}"
+    row = rows[winner["row"]]
+    score = next(t for t in results.trials if t.number == row["trial"]).objectives[0]
+    said = winner["sentence"]
+    if not winner["is_better"] and name in rows[START]["values"]:
+        said = f"{nothing}. {said[0].upper()}{said[1:]}"
+    return (
+        f"{said}: {name} {value(row, name)} vs {start}, {seeds}. The score of trial {row['trial']} "
+        f"during the search ({study['num_steps']:,} steps, selection-biased) was {score:.4g}"
+    )
+
+
+def called(trial: int | None, settings_of: Mapping[str, Any]) -> str:
+    """Name of a row in text, with its settings."""
+    name = "the original settings" if trial is None else f"trial {trial}"
+    return f"{name} ({settings(settings_of)})" if settings_of else name
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Settings in text, without the conditions in the names of parts."""
+    pairs = values.items()
+    return ", ".join(f"{key.partition('@')[0]} {number(one)}" for key, one in pairs)
+
+
+def number(setting: Any) -> str:
+    """A setting with at most four digits."""
+    return f"{setting:.4g}" if isinstance(setting, float) else str(setting)
+
+
+def value(row: Mapping[str, Any], name: str) -> str:
+    """A mean with its interval, or why there is none."""
+    if name not in row["values"]:
+        return "diverged" if row["diverged"] else "no value"
+    mean, interval = row["values"][name]["mean"], row["values"][name]["interval"]
+    return f"{mean:.4g} [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else f"{mean:.4g}"

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.tracking import saved_views
 from pipelines.tracking.run import Run
-from pipelines.tracking.store import TUNING, Store, open_store
+from pipelines.tracking.saved_views import columns_of, table_tags
+from pipelines.tracking.store import TUNING, open_store
 from pipelines.training import fingerprint
-from pipelines.tuning.results import EndedTrial, Results
+from pipelines.tuning.results import EndedTrial, Results, verdict
 from pipelines.tuning.storage import Storage
-from pipelines.tuning.verdict import verdict
 
 DONE = "published"
 #: MLflow has no state for a pruned trial: its run is finished and has the tag `state`.
@@ -22,39 +21,28 @@ STATUS = {"failed": "FAILED", "lost": "KILLED"}
 
 
 def log(storage: Storage, results: Results) -> int:
-    """Writes what the store lacks; returns the number of runs that were written.
-
-    Args:
-        storage: The study, with the histories of the trials.
-        results: Its files.
-    """
-    store = open_store()
-    name = TUNING + storage.study.name
-    store.add_experiment(name, f"Study {storage.study.name}: a parent run and one run per trial.")
+    """Writes what the store lacks; returns the number of runs that were written."""
+    store, study, name = open_store(), storage.study, TUNING + storage.study.name
+    store.add_experiment(name, f"Study {study.name}: a parent run and one run per trial.")
     if not store.is_on:
         return 0
-    digest = storage.study.digest
-    parent = store.run(name, storage.study.full_name, digest, {"study": storage.study.full_name})
+    parent = store.run(name, study.full_name, study.digest, {"study": study.full_name})
     outcomes = {trial.number: trial.user_attrs.get("outcome", {}) for trial in storage.trials}
-    written = sum(
-        _log_trial(store, name, parent, digest, trial, outcomes[trial.number])
-        for trial in results.trials
-    )
-    store.tag_experiment(name, _view(results.study))
-    return written + _log_parent(parent, results)
-
-
-def _view(study: Mapping[str, Any]) -> dict[str, str]:
-    """The table of the trials, best first: objectives, searched settings, cost and state."""
-    columns_of = saved_views.columns_of
-    objectives = columns_of("metrics", [f"valid/{name}" for name in study["objectives"]])
-    searched = columns_of("params", study["space"])
+    written = 0
+    for trial in results.trials:
+        tags = {"mlflow.parentRunId": parent.id, "state": trial.state, "trial": str(trial.number)}
+        # With its point: in a new storage, or with another seed, this number is another trial.
+        own = fingerprint.digest([study.digest, trial.number, trial.point])
+        run = store.run(name, f"trial {trial.number}", own, tags)
+        written += _log_trial(run, tags, trial, outcomes[trial.number])
+    # The table of the trials, best first: objectives, searched settings, cost and state.
+    objectives = columns_of("metrics", [f"valid/{value}" for value in study.values])
+    searched = columns_of("params", study.settings.space)
     cost = columns_of("metrics", ["num_parameters", "steps"])
-    return saved_views.table_tags(
-        [*objectives, *searched, *cost, *columns_of("tags", ["state"])],
-        objectives[0],
-        ascending=study["directions"][0] == "minimize",
-    )
+    columns = [*objectives, *searched, *cost, *columns_of("tags", ["state"])]
+    ascending = study.directions[0] == "minimize"
+    store.tag_experiment(name, table_tags(columns, objectives[0], ascending=ascending))
+    return written + _log_parent(parent, results)
 
 
 def _log_parent(parent: Run, results: Results) -> bool:
@@ -63,9 +51,10 @@ def _log_parent(parent: Run, results: Results) -> bool:
     )
     if parent.tags.get(DONE) == content:
         return False
-    parent.add_params({"study": dict(results.study)["space"], "model": results.study["model"]})
+    parent.add_params({"study": results.study["space"], "model": results.study["model"]})
+    winner = (results.best.get("winner") or {}).get("trial")
     for one in results.best["retrained"].values():
-        if one["trial"] is None or one["trial"] == (results.best.get("winner") or {}).get("trial"):
+        if one["trial"] in (None, winner):
             place = "start" if one["trial"] is None else "winner"
             parent.log_metrics({f"{place}/{k}": v["mean"] for k, v in one["values"].items()})
     for name in ("index.html", "trials.csv", "trials.json", "best.json"):
@@ -76,17 +65,8 @@ def _log_parent(parent: Run, results: Results) -> bool:
 
 
 def _log_trial(
-    store: Store,
-    experiment: str,
-    parent: Run,
-    digest: str,
-    trial: EndedTrial,
-    outcome: Mapping[str, Any],
+    run: Run, tags: Mapping[str, str], trial: EndedTrial, outcome: Mapping[str, Any]
 ) -> bool:
-    tags = {"mlflow.parentRunId": parent.id, "state": trial.state, "trial": str(trial.number)}
-    # With its point: in a new storage, or with another seed, this number is another trial.
-    own = fingerprint.digest([digest, trial.number, trial.point])
-    run = store.run(experiment, f"trial {trial.number}", own, tags)
     content = fingerprint.digest(asdict(trial))
     if run.tags.get(DONE) == content:
         return False

@@ -1,10 +1,13 @@
-"""Section `tune` of tune.yaml: what a study searches, its objectives and its budget."""
+"""Reads tune.yaml and checks its form: what a study searches, its objectives and its budget."""
 
 import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipelines.settings import paths, yaml_files
+from pipelines.settings.errors import UserError
+from pipelines.settings.refusals import check
 from pipelines.settings.sections import Name, Section, Seed
 
 Direction = Literal["minimize", "maximize"]
@@ -35,11 +38,6 @@ class _Range(_Part):
         if self.log and self.low <= 0:
             raise ValueError(f"low {self.low} with log: true; low must be above 0")
         return self
-
-    @property
-    def corners(self) -> list[Any]:
-        """The values that the `Config` must accept."""
-        return [self.low, self.high]
 
 
 class FloatRange(_Range):
@@ -78,11 +76,6 @@ class Categorical(_Part):
             raise ValueError(f"choices {self.choices} has a value twice")
         return self
 
-    @property
-    def corners(self) -> list[Any]:
-        """The values that the `Config` must accept."""
-        return list(self.choices)
-
 
 class Fixed(_Part):
     """A value that is set where the condition holds, and not searched."""
@@ -90,20 +83,10 @@ class Fixed(_Part):
     type: Literal["fixed"]
     value: Value
 
-    @property
-    def corners(self) -> list[Any]:
-        """The values that the `Config` must accept."""
-        return [self.value]
-
 
 Part = Annotated[FloatRange | IntRange | Categorical | Fixed, Field(discriminator="type")]
 #: By `type` the class of a part.
-PARTS: dict[str, type[FloatRange | IntRange | Categorical | Fixed]] = {
-    "float": FloatRange,
-    "int": IntRange,
-    "categorical": Categorical,
-    "fixed": Fixed,
-}
+PARTS = {"float": FloatRange, "int": IntRange, "categorical": Categorical, "fixed": Fixed}
 #: By key its part, or several parts of which at most one is used at a time.
 Space = Annotated[dict[Key, Annotated[list[Part], Field(min_length=1)]], Field(min_length=1)]
 
@@ -147,13 +130,6 @@ class Pruner(Section):
     def parts(self) -> int:
         """Number of equal parts of a training; checks are at the end of some of them."""
         return {"none": 1, "median": self.checks + 1, "halving": 2**self.checks}[self.name]
-
-    @property
-    def checked_parts(self) -> list[int]:
-        """The parts with a check at their end, counted from 1."""
-        if self.name == "halving":
-            return [2**i for i in range(self.checks)]
-        return list(range(1, self.parts))
 
 
 class Constraints(Section):
@@ -225,5 +201,41 @@ class Tune(Section):
     @property
     def check_steps(self) -> list[int]:
         """The steps of a trial at which the pruner checks it."""
-        parts = self.pruner.parts
-        return [math.ceil(self.num_steps * i / parts) for i in self.pruner.checked_parts]
+        parts, halves = self.pruner.parts, self.pruner.name == "halving"
+        checked = [2**i for i in range(self.pruner.checks)] if halves else range(1, parts)
+        return [math.ceil(self.num_steps * i / parts) for i in checked]
+
+
+class _File(Section):
+    """The whole of tune.yaml."""
+
+    tune: dict[Name, Tune]
+
+
+def load_studies() -> dict[str, Tune]:
+    """Reads tune.yaml and checks the form of each study.
+
+    Raises:
+        UserError: The first error: its full key, the value and what is allowed.
+    """
+    file, raw = paths.TUNE_YAML.name, yaml_files.read_yaml(paths.TUNE_YAML)
+    if not isinstance(raw, dict) or not isinstance(raw.get("tune"), dict):
+        raise UserError(f"{file}: expected a section tune: of studies")
+    # One study at a time: an error inside a part of a space then names the keys of that part only.
+    for name, study in raw["tune"].items():
+        where = f"{file}: tune.{name}"
+        if isinstance(study, dict) and isinstance(study.get("space"), dict):
+            for key, parts in study["space"].items():
+                several = isinstance(parts, list)
+                for index, part in enumerate(parts if several else [parts]):
+                    _check_part(part, f"{where}.space.{key}" + (f".{index}" if several else ""))
+        check(Tune, study, where)
+    return check(_File, raw, file).tune
+
+
+def _check_part(part: Any, where: str) -> None:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(part, dict) or not isinstance(kind, str) or kind not in PARTS:
+        raise UserError(f"{where}: type {kind!r} is not one of {', '.join(PARTS)}")
+    section: Any = PARTS[kind]
+    check(section, part, where)

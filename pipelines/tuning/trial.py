@@ -6,7 +6,7 @@ anyway. A test compares the weights of both.
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from evaluation.figures import grids
 from evaluation.runner import evaluate_images
 from genmodels.base.model import GenerativeModel
 from genmodels.build import build
+from genmodels.networks.shape import ImageShape
 from genmodels.training.cost import num_parameters
 from genmodels.training.loop import Callbacks, LoopSettings, Row, Trainer
 from pipelines.data.extractors import Extracted
@@ -29,8 +30,6 @@ from pipelines.tuning.study import PRUNED, Study
 
 #: Samples in the picture of a trial, from the same latents in every trial, and samples per row.
 PICTURE_SAMPLES, PICTURE_COLUMNS = 32, 8
-#: Receives the objective at a step; returns whether the trial is to be pruned.
-Report = Callable[[float, int], bool]
 
 
 class StoppedError(Exception):
@@ -63,9 +62,8 @@ class Outcome:
         num_parameters: Number of the model's parameters; 0 if none was built.
         steps: Trained steps, including those before a retry.
         values: Measured values by name; empty for a trial that stopped early.
-        rows: Its history.
-        picture: A PNG of samples, or None.
-        seconds: Wall-clock time of `training` and `scoring`.
+        picture: A PNG of samples.
+        seconds: Wall-clock time of each part.
         cpu_seconds: Processor time of the training, including the pruning checks.
         stopped: Why it stopped early, or None.
     """
@@ -86,13 +84,8 @@ class Outcome:
 
     def excess(self, study: Study) -> dict[str, float]:
         """By constraint the excess over its limit, at most 0 where it holds."""
-        limits = study.settings.constraints
-        excess: dict[str, float] = {}
-        if limits.num_parameters is not None:
-            excess["num_parameters"] = float(self.num_parameters - limits.num_parameters)
-        if limits.cpu_seconds is not None:
-            excess["cpu_seconds"] = self.cpu_seconds - limits.cpu_seconds
-        return excess
+        limits = study.settings.constraints.model_dump(exclude_none=True)
+        return {name: float(getattr(self, name) - limit) for name, limit in limits.items()}
 
 
 class Run:
@@ -102,30 +95,35 @@ class Run:
         bench: What its worker has read.
         entry: The trial's settings.
         first: Its number, or, for a retry, that of the trial that lost its worker.
-        report: Called at each pruning check.
+        report: Receives (objective, step) at each check; returns whether the trial is to be pruned.
     """
 
-    def __init__(self, bench: Bench, entry: dict[str, Any], first: int, report: Report) -> None:
+    def __init__(
+        self, bench: Bench, entry: dict[str, Any], first: int, report: Callable[[float, int], bool]
+    ) -> None:
         self.bench, self.entry, self.report = bench, entry, report
         self.checkpoint = bench.study.checkpoint(first, entry)
         self.outcome = Outcome()
         self.checked: set[int] = set()
 
     def __call__(self, send: workers.Send) -> Outcome:
-        """Trains and measures.
-
-        Args:
-            send: Receives what `one_run.fit` sends.
+        """Trains and measures; `send` receives what `one_run.fit` sends.
 
         Raises:
             ValueError: The data or the `Config` refuse the settings.
             FloatingPointError: The training has diverged.
         """
+        bench, study, outcome = self.bench, self.bench.study, self.outcome
         try:
-            self._score(self.train(send).model)
+            model = self.train(send).model
         except StoppedError as stopped:
-            self.outcome.stopped = str(stopped)
-        return self.outcome
+            outcome.stopped = str(stopped)
+            return outcome
+        start, seed = time.monotonic(), study.settings.training_seed
+        evaluation = measure(model, seed, study.evaluate, bench.extracted, bench.real)
+        outcome.values = {record.name: record.value for record in evaluation.records}
+        outcome.seconds["scoring"] += time.monotonic() - start
+        return outcome
 
     def train(self, send: workers.Send) -> Trainer:
         """Trains, from the checkpoint where there is one."""
@@ -138,10 +136,12 @@ class Run:
         num_samples = most if study.is_pruned else min(most, PICTURE_SAMPLES)
         seed, parts = study.settings.training_seed, study.settings.pruner.parts
         loop = LoopSettings(seed, study.train.precision, parts, num_samples)
-        model = self._build().to(bench.device)
-        trainer = Trainer(model, bench.data.train, bench.data.valid, loop)
+        trainer = Trainer(self._build().to(bench.device), bench.data.train, bench.data.valid, loop)
         clock = Clock(trainer, self.checkpoint, bench.device, send)
-        self._resume(clock)
+        try:
+            clock.resume()
+        except UserError:  # damaged, as by a full disk: the trial starts at step 0
+            self.checkpoint.unlink()
         limit = study.settings.constraints.cpu_seconds
 
         def progress(step: int, loss: Tensor) -> None:
@@ -156,28 +156,18 @@ class Run:
                 self._check(trainer, step)
             trainer.run(Callbacks(progress=progress, checkpoint=clock.checkpoint))
         finally:
-            self._record(trainer, clock)
-            seconds = self.outcome.seconds
-            seconds["training"] = time.monotonic() - start - seconds["scoring"]
+            outcome = self.outcome
+            outcome.steps, outcome.rows = trainer.step, trainer.history
+            outcome.cpu_seconds = clock.spent()["cpu_seconds"]
+            if trainer.snapshots:
+                outcome.picture = picture_of(trainer.snapshots)
+            seconds = time.monotonic() - start
+            outcome.seconds["training"] = seconds - outcome.seconds["scoring"]
         return trainer
 
-    def _resume(self, clock: Clock) -> None:
-        try:
-            clock.resume()
-        except UserError:  # damaged, as by a full disk: the trial starts at step 0
-            self.checkpoint.unlink()
-
     def _build(self) -> GenerativeModel:
-        return build(self.entry, self.bench.study.shape, self.bench.study.num_classes)
-
-    def _record(self, trainer: Trainer, clock: Clock) -> None:
-        outcome = self.outcome
-        outcome.steps, outcome.rows = trainer.step, trainer.history
-        outcome.cpu_seconds = clock.spent()["cpu_seconds"]
-        if trainer.snapshots:
-            samples = trainer.snapshots[max(trainer.snapshots)][:PICTURE_SAMPLES]
-            grid = grids.image_grid(samples.float() / 255, PICTURE_COLUMNS, scale=1)
-            outcome.picture = grids.png(grid)
+        data = self.bench.data
+        return build(self.entry, ImageShape(*data.train.x.shape[1:]), data.num_classes)
 
     def _check(self, trainer: Trainer, step: int) -> None:
         """Reports the objective at a step at which the loop has kept samples."""
@@ -207,9 +197,8 @@ class Run:
         )
         return {record.name: record.value for record in evaluation.records}[name]
 
-    def _score(self, model: GenerativeModel) -> None:
-        study, bench, start = self.bench.study, self.bench, time.monotonic()
-        seed = study.settings.training_seed
-        evaluation = measure(model, seed, study.evaluate, bench.extracted, bench.real)
-        self.outcome.values = {record.name: record.value for record in evaluation.records}
-        self.outcome.seconds["scoring"] += time.monotonic() - start
+
+def picture_of(snapshots: Mapping[int, Tensor]) -> bytes:
+    """A PNG of the first samples of the last snapshot, of (N, C, H, W) uint8 by step."""
+    samples = snapshots[max(snapshots)][:PICTURE_SAMPLES]
+    return grids.png(grids.image_grid(samples.float() / 255, PICTURE_COLUMNS, scale=1))

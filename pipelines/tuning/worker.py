@@ -1,4 +1,4 @@
-"""Workers of a study: processes that run trials until none is missing.
+"""The search of a study: processes that run trials until none is missing.
 
 A worker that is killed is replaced, and its trial continues from its checkpoint. A worker that
 fails ends the study.
@@ -8,18 +8,20 @@ import functools
 import os
 import shutil
 import socket
+import sys
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._heartbeat import get_heartbeat_thread
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from pipelines.training import workers
+from pipelines.training.one_run import StepDone
+from pipelines.training.progress import Progress
 from pipelines.tuning import space
 from pipelines.tuning import storage as tune_storage
 from pipelines.tuning.storage import Storage
@@ -28,6 +30,7 @@ from pipelines.tuning.trial import Bench, Outcome, Run
 
 #: Number of killed workers that a command replaces.
 MOST_REPLACEMENTS = 20
+SECONDS_BETWEEN_LOOKS = 2
 
 
 @dataclass(frozen=True)
@@ -48,41 +51,77 @@ class TrialEnded:
 
 
 def search(
-    storage: Storage,
-    url: str,
-    num_workers: int,
-    device: str,
-    deadline: float | None,
-    handle: Callable[[int, Any], None],
+    storage: Storage, url: str, num_workers: int, device: str, *, to_the_end: bool = False
 ) -> None:
-    """Runs trials in processes side by side, until none is missing or the time is over.
+    """Runs the missing trials of a study in processes that share the cores.
 
     Args:
-        storage: The study.
-        url: Its storage.
-        num_workers: Number of processes, which share the cores.
+        storage: The study, opened.
+        url: The address of its storage, for the workers.
+        num_workers: Number of processes.
         device: `cpu` or `cuda`.
-        deadline: The `time.time()` after which no trial is started; None = no limit.
-        handle: Receives (worker, message).
+        to_the_end: Whether to wait for trials of other machines and to run those that they lose.
 
     Raises:
-        UserError: A worker failed, or too many were killed.
+        UserError: A worker failed, too many were killed, or the storage does not answer.
+        KeyboardInterrupt: Ctrl-C: finished trials are kept, the others are queued again.
     """
-    command = uuid.uuid4().hex
+    study, printed = storage.study, 0
+    deadline = time.time() + (study.settings.seconds or float("inf"))
+    while time.time() < deadline:
+        if missing := storage.num_missing:
+            _run_workers(storage, url, num_workers, device, deadline, missing)
+        running = sum(trial.state == TrialState.RUNNING for trial in storage.trials)
+        if not to_the_end or not (running or storage.num_missing):
+            break
+        if running not in (0, printed):
+            line = f"{study.name}: waiting for {running} trials of other processes or machines"
+            print(line, file=sys.stderr)
+        printed = running
+        storage.record_missing_heartbeats()
+        time.sleep(SECONDS_BETWEEN_LOOKS if running else 0)
+        storage.fail_stale_trials()
+
+
+def _run_workers(
+    storage: Storage, url: str, num_workers: int, device: str, deadline: float, missing: int
+) -> None:
+    study, command, ended = storage.study, uuid.uuid4().hex, 0
     grace = storage.database.grace_period or tune_storage.GRACE
-    try:
-        workers.run(
-            functools.partial(work, storage.study, url, device, grace, deadline, command),
-            range(num_workers),
-            device=device,
-            threads=threads_of(num_workers),
-            handle=handle,
-            at_once=num_workers,
-            label="worker {}".format,
-            replacements=MOST_REPLACEMENTS,
-        )
-    finally:
-        storage.release(command)
+    part = "running:"
+    running: dict[int, tuple[int, str]] = {}
+    with Progress(study.name, {part: missing}, "trial") as progress:
+
+        def handle(worker: int, message: Any) -> None:
+            nonlocal ended
+            if isinstance(message, TrialStarted):
+                running[worker] = (message.number, "")
+            elif isinstance(message, StepDone):
+                running[worker] = (running[worker][0], f"loss {message.loss:.4g}")
+            elif isinstance(message, TrialEnded):
+                ended += 1
+                pairs = zip(study.values, message.values, strict=False)
+                values = ", ".join(f"{name} {value:.4g}" for name, value in pairs)
+                reason = f" ({message.reason})" if message.reason else ""
+                result = f"{values or message.state.lower()}{reason}"
+                progress.say(f"{study.name}: trial {message.number}: {result}")
+                running.pop(worker)
+            states = {f"trial {number}": text for number, text in running.values()}
+            progress.update(part, min(ended, missing), **states)
+
+        try:
+            workers.run(
+                functools.partial(work, study, url, device, grace, deadline, command),
+                range(num_workers),
+                device=device,
+                threads=threads_of(num_workers),
+                handle=handle,
+                at_once=num_workers,
+                label="worker {}".format,
+                replacements=MOST_REPLACEMENTS,
+            )
+        finally:
+            storage.release(command)
 
 
 def threads_of(num_workers: int) -> int:
@@ -100,7 +139,7 @@ def work(
     url: str,
     device: str,
     grace: int,
-    deadline: float | None,
+    deadline: float,
     command: str,
     worker: int,
     send: workers.Send,
@@ -109,29 +148,22 @@ def work(
 
     Args:
         study: The study.
-        url: Its storage.
+        url: The address of its storage.
         device: `cpu` or `cuda`.
         grace: Heartbeat timeout in seconds.
-        deadline: The `time.time()` after which no trial is started; None = no limit.
+        deadline: The `time.time()` after which no trial is started.
         command: Identifies the command that this worker belongs to.
         worker: The worker's number; a replacement has the number of the worker that was killed.
         send: Receives `TrialStarted`, `StepDone` and `TrialEnded`.
     """
-    owner = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "command": command,
-        "worker": worker,
-    }
+    owner = {"host": socket.gethostname(), "pid": os.getpid()}
+    owner |= {"command": command, "worker": worker}
     with tune_storage.one_line_errors(url):
         storage = tune_storage.open_study(study, url, grace)
         storage.release(command, worker)
         storage.inner.pruner = _pruner(study)
         bench = Bench.load(study, device)
-        while deadline is None or time.time() < deadline:
-            trial = storage.start_trial(owner)
-            if trial is None:
-                break
+        while time.time() < deadline and (trial := storage.start_trial(owner)) is not None:
             send(TrialStarted(trial.number))
             with get_heartbeat_thread(trial._trial_id, storage.database):
                 try:
@@ -165,65 +197,63 @@ def _report(storage: Storage, trial: Trial, value: float, step: int) -> bool:
 def _run(storage: Storage, bench: Bench, trial: Trial, send: workers.Send) -> TrialEnded:
     """Runs one trial and writes down its end."""
     study, start = bench.study, time.monotonic()
-    run, outcome, reason = None, Outcome(), None
-    try:
-        values = space.suggest(trial, study.settings.space, study.base)
-        trial.set_user_attr("settings", values)
-        if (same := _finished_with(storage, trial)) is not None:
-            return _repeat(storage, trial, same)
-        frozen = storage.database.get_trial(trial._trial_id)
-        report = functools.partial(_report, storage, trial)
-        run = Run(bench, study.entry(values), tune_storage.first_number(frozen), report)
-        outcome = run.outcome
-        run(send)
-        reason = outcome.stopped
-    except (ValueError, FloatingPointError, RuntimeError, MemoryError) as error:
-        reason = _reason(error)
+    settings = space.suggest(trial, study.settings.space, study.base)
+    trial.set_user_attr("settings", settings)
+    for other in storage.trials:  # choices are drawn repeatedly
+        if other.state == TrialState.COMPLETE and other.params == trial.params:
+            free = {"steps": 0, "seconds": {}, "cpu_seconds": 0.0, "same_as": other.number}
+            record = {**other.user_attrs["outcome"], **free}
+            _tell(storage, trial, record, other.constraints, TrialState.COMPLETE, other.values)
+            again = f"as trial {other.number}"
+            return TrialEnded(trial.number, "COMPLETE", tuple(other.values), again)
+    run, reason = _train(storage, bench, trial, settings, send)
+    outcome = run.outcome if run else Outcome()
     missing = [name for name in study.values if outcome.values.get(name) is None]
     if reason is None and missing:
         reason = f"{missing[0]} has no value"
-    excess = outcome.excess(study)
-    for name, value in excess.items():
-        trial.set_constraint(name, value)
     outcome.seconds["all"] = time.monotonic() - start
-    is_feasible = all(value <= 0 for value in excess.values())
-    record = outcome.as_json() | {"reason": reason, "feasible": is_feasible, "same_as": None}
-    trial.set_user_attr("outcome", record)
-    state, objectives = TrialState.COMPLETE, None
+    excess, state, values = outcome.excess(study), TrialState.COMPLETE, None
     if reason is not None:
         state = TrialState.PRUNED if outcome.stopped else TrialState.FAIL
     else:
-        objectives = [float(outcome.values[name] or 0.0) for name in study.values]
-    storage.inner.tell(trial, objectives, state=state, skip_if_finished=True)
+        values = [float(outcome.values[name] or 0.0) for name in study.values]
+    is_feasible = all(value <= 0 for value in excess.values())
+    record = outcome.as_json() | {"reason": reason, "feasible": is_feasible, "same_as": None}
+    _tell(storage, trial, record, excess, state, values)
     if run is not None:
         shutil.rmtree(run.checkpoint.parent, ignore_errors=True)
     if reason == PRUNED:
         reason = f"after {outcome.steps:,} of {study.settings.num_steps:,} steps"
-    return TrialEnded(trial.number, state.name, tuple(objectives or ()), reason)
+    return TrialEnded(trial.number, state.name, tuple(values or ()), reason)
 
 
-def _reason(error: Exception) -> str:
-    """Why a trial failed; an error that no setting can have caused is raised again."""
-    if isinstance(error, ValueError | FloatingPointError):
-        return str(error)
-    if not workers.is_out_of_memory(error):
-        raise error
-    return "out of memory"
+def _train(
+    storage: Storage, bench: Bench, trial: Trial, settings: dict[str, Any], send: workers.Send
+) -> tuple[Run | None, str | None]:
+    """Trains and measures; returns the run, if it began, and why it has no values."""
+    run = None
+    try:
+        first = tune_storage.first_number(storage.database.get_trial(trial._trial_id))
+        entry = bench.study.entry(settings)
+        run = Run(bench, entry, first, functools.partial(_report, storage, trial))
+        return run, run(send).stopped
+    except (ValueError, FloatingPointError) as error:
+        return run, str(error)
+    except (RuntimeError, MemoryError) as error:
+        if not workers.is_out_of_memory(error):  # no setting can have caused it
+            raise
+        return run, "out of memory"
 
 
-def _finished_with(storage: Storage, trial: Trial) -> FrozenTrial | None:
-    """A finished trial with the same settings: choices are drawn repeatedly."""
-    for other in storage.trials:
-        if other.state == TrialState.COMPLETE and other.params == trial.params:
-            return other
-    return None
-
-
-def _repeat(storage: Storage, trial: Trial, same: FrozenTrial) -> TrialEnded:
-    """Ends a trial with the values of an equal one."""
-    for name, value in same.constraints.items():
+def _tell(
+    storage: Storage,
+    trial: Trial,
+    record: dict[str, Any],
+    constraints: dict[str, float],
+    state: TrialState,
+    values: list[float] | None,
+) -> None:
+    for name, value in constraints.items():
         trial.set_constraint(name, value)
-    without_cost = {"steps": 0, "seconds": {}, "cpu_seconds": 0.0, "same_as": same.number}
-    trial.set_user_attr("outcome", {**same.user_attrs["outcome"], **without_cost})
-    storage.inner.tell(trial, same.values, skip_if_finished=True)
-    return TrialEnded(trial.number, "COMPLETE", tuple(same.values), f"as trial {same.number}")
+    trial.set_user_attr("outcome", record)
+    storage.inner.tell(trial, values, state=state, skip_if_finished=True)

@@ -14,6 +14,7 @@ and its CPU seconds, with the pruner's checks. It needs the outs of `prepare` an
 import argparse
 import dataclasses
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ IDENTITY = ("study", "arm", "seed", "trials", "steps")
 
 def study(name: str, arm: str, seed: int, trials: int, steps: int) -> Study:
     """The shipped study with another sampler, pruner, seed and budget."""
-    shipped = tune_study.load(name, params.load(), trials, seed)
+    shipped = tune_study.load(name, params.load(), trials=trials, seed=seed)
     settings = shipped.settings
     sampler, pruner = ARMS[arm]
     changes = {
@@ -87,7 +88,7 @@ def run(one: Study) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/optuna.db"
         storage = tune_storage.open_study(one, url)
-        worker.work(one, url, "cpu", tune_storage.GRACE, None, "bench", 0, lambda message: None)
+        worker.work(one, url, "cpu", tune_storage.GRACE, math.inf, "bench", 0, lambda message: None)
         ended = tune_results.ended(storage)
         spent = [t.user_attrs.get("outcome", {}).get("cpu_seconds", 0.0) for t in storage.trials]
         storage.close()

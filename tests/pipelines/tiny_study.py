@@ -1,6 +1,7 @@
 """A study `s` of a tiny network on 200 digits; fixture `project` has the data."""
 
 import json
+import math
 from typing import Any
 
 from pipelines.settings import paths, yaml_files
@@ -48,7 +49,7 @@ def search(one: Study) -> Storage:
 
 def work(one: Study, send: workers.Send = lambda message: None) -> None:
     """A worker of the study, in this process."""
-    worker.work(one, URL(), "cpu", tune_storage.GRACE, None, "test", 0, send)
+    worker.work(one, URL(), "cpu", tune_storage.GRACE, math.inf, "test", 0, send)
 
 
 def points(storage: Storage) -> list[dict[str, Any]]:

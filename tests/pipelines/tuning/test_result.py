@@ -9,12 +9,12 @@ from mlflow import MlflowClient  # noqa: TID251
 from pipelines import tune
 from pipelines.settings import params, paths
 from pipelines.tracking.run import ROW_MARK
+from pipelines.training import one_run
 from pipelines.training import rows as rows_module
-from pipelines.training import seeds as seeds_module
 from pipelines.tuning import page as tune_page
-from pipelines.tuning import plots, results, retrain
+from pipelines.tuning import results, retrain
 from pipelines.tuning import study as tune_study
-from pipelines.tuning.verdict import verdict
+from pipelines.tuning.results import verdict
 from tests.pipelines.tiny_study import BETA, RAW, TINY, search
 
 #: As many seeds as one comparison needs to be testable.
@@ -112,15 +112,14 @@ def test_the_verdict_is_that_of_the_one_rule(
     project, no_store, monkeypatch, trial, seeds, winner, is_better, text
 ):
     retrained = {"start": row(None, *START), "trial_1": row(trial, *seeds, diverged="seed 7: nan")}
-    names = {"start": "the original settings", "trial_1": "trial 1 (beta 4)"}
-    won = retrain.winner(retrained, names, "fid", "minimize")
+    won = retrain.winner(retrained, "fid", "minimize")
     assert (won["trial"], won["is_better"]) == (winner, is_better)
     study = {"study": "s", "objectives": ["fid"], "directions": ["minimize"], "num_steps": 500}
     study["start"] = {"beta": 1.0}
     best = {"trials": [{"trial": 1, "settings": {"beta": 4.0}, "objectives": [56.6]}]}
     best |= {"seeds": SEEDS, "retrained": retrained, "winner": won}
     ended = results.EndedTrial(1, "complete", None, {}, {}, [56.6], {}, {}, 1, 1, 1, None)
-    content = results.Results(study, [ended], best, {}, [], paths.TUNE)
+    content = results.Results(study, [ended], best, [], paths.TUNE)
     said = verdict(content)
     assert text in said
     assert not seeds or said.endswith(
@@ -169,7 +168,7 @@ def test_original_settings_outside_the_space_are_shown_as_they_are(project, no_s
     assert text
     content = load()
     assert content.trials[0].point["beta"] == 10.0
-    original, *_ = plots.retrained_points(content, "beta", "fid_classifier")
+    original, *_ = tune_page.retrained_points(content, "beta", "fid_classifier")
     assert (original[0], original[2]) == (20.0, "original")
 
 
@@ -195,7 +194,8 @@ def test_the_page_of_a_pruned_study_with_conditions(project, no_store):
     for title in (
         "Settings of each trial",
         "fid_classifier by step",
-        "fid_classifier by width@mlp",
+        "fid_classifier by setting",
+        "width@mlp",
     ):
         assert title in page()
     assert "width@conv" in (paths.TUNE / "s" / "trials.csv").read_text()
@@ -204,16 +204,17 @@ def test_the_page_of_a_pruned_study_with_conditions(project, no_store):
 @pytest.mark.parametrize("lost", [["start"], ["start", "trial"]])
 def test_what_diverges_at_full_length_has_lost(project, no_store, monkeypatch, lost):
     storage = search(project())
-    whole = seeds_module.fit
+    whole = one_run.fit
 
-    def fit(entry, *rest):
+    def fit(training, *rest):
+        entry = training.entry
         if entry["num_steps"] == TINY["num_steps"] and (
             "trial" in lost or entry["beta"] == RAW["models"]["vae"]["beta"]
         ):
             raise FloatingPointError("phase vae, step 3: loss = nan is not finite")
-        return whole(entry, *rest)
+        return whole(training, *rest)
 
-    monkeypatch.setattr(seeds_module, "fit", fit)
+    monkeypatch.setattr(one_run, "fit", fit)
     text = tune.finish(storage, 1, is_complete=True)
     assert "<td>diverged</td>" in page()
     best = load().best
@@ -242,7 +243,7 @@ def test_the_summary_of_a_search_over_several_settings_has_the_search_plots(proj
     storage = search(project(space=space, trials=6))
     tune.finish(storage, 1, is_complete=False)
     content = load()
-    summary = tune_page.summary(content, tune_page.Plots.of(storage, content))
+    summary = tune_page.summary(storage.study, content, tune_page.draw(storage, content))
     assert [plot.split('"')[3] for plot in summary["plots"]] == [
         "fid_classifier of each trial",
         "Importance of settings for fid_classifier",

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML  # noqa: TID251
 
 from pipelines.settings import params, paths, yaml_files
 from pipelines.settings.errors import UserError
-from pipelines.tuning import check
+from pipelines.tuning import settings as tune_settings
 from pipelines.tuning import space as tune_space
 from pipelines.tuning import study as tune_study
 
@@ -21,8 +21,8 @@ def refuse(monkeypatch, tmp_path, **studies):
     path = tmp_path / "tune.yaml"
     path.write_text(json.dumps({"tune": studies}))  # JSON is YAML
     monkeypatch.setattr(paths, "TUNE_YAML", path)
-    for name, one in check.load_studies().items():
-        check.check_study(one, params.load(), f"tune.yaml: tune.{name}")
+    for name, one in tune_settings.load_studies().items():
+        tune_study.check_study(one, params.load(), f"tune.yaml: tune.{name}")
 
 
 def study(name="vae_beta", **changes):
@@ -160,10 +160,10 @@ def test_a_number_of_the_command_line_is_held_to_the_same(given, message):
 
 
 def test_the_shipped_studies_are_accepted():
-    studies = check.load_studies()
+    studies = tune_settings.load_studies()
     assert list(studies) == ["vae_beta", "vae_architecture", "gan", "vae_pareto"]
     for name, one in studies.items():
-        check.check_study(one, params.load(), f"tune.yaml: tune.{name}")
+        tune_study.check_study(one, params.load(), f"tune.yaml: tune.{name}")
 
 
 def test_a_study_that_another_setting_made_impossible_stops_nothing_but_itself(tmp_path):
@@ -199,7 +199,7 @@ class Scripted:
 
 @pytest.fixture
 def architecture():
-    return check.load_studies()["vae_architecture"].space, params.load().models["vae"]
+    return tune_settings.load_studies()["vae_architecture"].space, params.load().models["vae"]
 
 
 def test_a_conditional_part_counts_only_where_its_condition_holds(architecture):

@@ -7,10 +7,11 @@ import filelock
 import pytest
 import sqlalchemy
 
+from pipelines import tune
 from pipelines.settings import params, paths
 from pipelines.settings.errors import UserError
 from pipelines.training import fingerprint, one_run, workers
-from pipelines.tuning import results, worker
+from pipelines.tuning import page, results, worker
 from pipelines.tuning import storage as tune_storage
 from pipelines.tuning import study as tune_study
 from pipelines.tuning import trial as tune_trial
@@ -176,15 +177,20 @@ def test_overhead_beyond_training_and_scoring_is_small(project):
 
 def test_importances_are_empty_where_trials_are_too_few_or_equal(project, monkeypatch):
     space = {**BETA, "kl_cycles": {"type": "categorical", "choices": [1, 2]}}
-    for trials in (1, results.FEWEST_FOR_IMPORTANCE - 1):
-        assert results.importances(search(project(space=space, trials=trials))) == {
-            "fid_classifier": {}
-        }
-    storage = search(project(space=space, trials=results.FEWEST_FOR_IMPORTANCE))
-    (shares,) = results.importances(storage).values()
-    assert set(shares) == set(space)
-    monkeypatch.setattr(results, "target", lambda study, index: lambda trial: 1.0)
-    assert results.importances(storage) == {"fid_classifier": {}}
+    monkeypatch.setattr(tune.runs, "log", lambda storage, content: 0)
+
+    def importances(trials):
+        storage = search(project(space=space, trials=trials))
+        tune.finish(storage, 1, is_complete=False)
+        plots = page.draw(storage, results.load(paths.TUNE / "s"))["search"]
+        return [plot for plot in plots if "Importance of settings for fid_classifier" in plot]
+
+    for trials in (1, page.FEWEST_FOR_IMPORTANCE - 1):
+        assert importances(trials) == []
+    (plot,) = importances(page.FEWEST_FOR_IMPORTANCE)
+    assert all(f">{name}<" in plot for name in space)
+    monkeypatch.setattr(page, "_target", lambda *_: lambda trial: 1.0)
+    assert importances(page.FEWEST_FOR_IMPORTANCE) == []
 
 
 def test_processes_times_threads_never_exceed_the_cores(monkeypatch):
