@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,35 +66,21 @@ def _torchvision(name: str) -> Callable[[sections.Prepare], Source]:
 
         import evaluation  # noqa: F401, PLC0415
 
-        root, parts = data_root(), []
-        for train in (True, False):
-            dataset = getattr(torchvision.datasets, name)
-            try:
-                parts.append(dataset(root, train=train, download=False))
-            except (RuntimeError, OSError):
-                parts.append(_download(dataset, name, root, train))
-        images = np.concatenate([_as_nchw(part.data) for part in parts])
+        root, dataset = data_root(), getattr(torchvision.datasets, name)
+        try:  # downloads what is missing, with a progress bar
+            parts = [dataset(root, train=train, download=True) for train in (True, False)]
+        except (RuntimeError, OSError) as error:  # URLError is an OSError
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"prepare.dataset: {name} is not in {root} and could not be downloaded ({reason}); "
+                "set GENMODELS_DATA_ROOT to a folder that holds it, or use mnist5k"
+            ) from None
+        pixels = np.concatenate([np.asarray(part.data) for part in parts])
+        images = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
         labels = np.concatenate([np.asarray(part.targets, dtype=np.int64) for part in parts])
         return Source(images, labels, list(parts[0].classes), len(parts[0].data))
 
     return read
-
-
-def _download(dataset: Any, name: str, root: Path, train: bool) -> Any:
-    print(f"{name}: not in {root}, downloading", file=sys.stderr)
-    try:
-        return dataset(root, train=train, download=True)
-    except (RuntimeError, OSError) as error:  # URLError is an OSError
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"prepare.dataset: {name} is not in {root} and could not be downloaded ({reason}); "
-            "set GENMODELS_DATA_ROOT to a folder that holds it, or use mnist5k"
-        ) from None
-
-
-def _as_nchw(data: Any) -> npt.NDArray[np.uint8]:
-    array = np.asarray(data)
-    return array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2)
 
 
 def image_folder(settings: sections.Prepare) -> Source:
@@ -127,17 +112,15 @@ def image_folder(settings: sections.Prepare) -> Source:
             f"prepare.folder: {settings.folder}: pictures ({flat[0].name}) beside class folders "
             f"({classes[0].name}); use one of the two"
         )
-    labelled_paths = [(path, -1) for path in flat]
-    labelled_paths += [(path, i) for i, d in enumerate(classes) for path in _pictures(d)]
-    bar = tqdm(
-        labelled_paths, desc="reading pictures", unit="file", disable=not sys.stderr.isatty()
-    )
+    files_of = [_pictures(d) for d in classes] or [flat]
+    pictures = [path for paths_of_class in files_of for path in paths_of_class]
+    bar = tqdm(pictures, desc="reading pictures", unit="file", disable=not sys.stderr.isatty())
     channels = 1 if settings.image_mode == "grey" else 3
     shape = (channels, settings.image_size, settings.image_size)
-    images = np.stack([read_picture(path, shape) for path, _ in bar])
+    images = np.stack([read_picture(path, shape) for path in bar])
     if len(classes) < 2:  # one class is the same as no labels
         return Source(images, None, None, len(images))
-    labels = np.array([label for _, label in labelled_paths], dtype=np.int64)
+    labels = np.repeat(np.arange(len(classes)), [len(pictures) for pictures in files_of])
     return Source(images, labels, [d.name for d in classes], len(images))
 
 
@@ -158,14 +141,7 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint
     """Reads a picture of any size and converts it to a shape.
 
     Applies the EXIF orientation, replaces transparency by black, reduces the depth to 8 bits,
-    resizes the picture so that it just covers the shape, and crops it around its centre.
-
-    Args:
-        path: A file that Pillow reads.
-        shape: Channels (1 for grey, 3 for colour), height and width.
-
-    Returns:
-        (C, H, W).
+    resizes the picture so that it just covers the shape (C, H, W), and crops it around its centre.
 
     Raises:
         UserError: The file is missing or not a picture, or its mode does not define white.

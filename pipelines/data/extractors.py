@@ -25,6 +25,8 @@ from pipelines.settings.errors import UserError
 from pipelines.settings.sections import Features
 
 MADE_BY = "dvc repro features"
+#: Settings of the classifier's network.
+SIZES = ("num_classes", "width", "num_features")
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,9 @@ def open_inception(settings: Features) -> FeatureExtractor | MissingExtractor:
 
 
 def real_images(name: str, extracted: Extracted, prepared: Path | None = None) -> RealImages:
-    """A split with its features and identity, for the evaluation.
+    """The split `train`, `valid` or `test` with its features and identity, for the evaluation.
 
-    Args:
-        name: `train`, `valid` or `test`.
-        extracted: The extractors and their features.
-        prepared: The folder of the split (default: the output of `prepare`).
+    `prepared` is the folder of the split (default: the output of `prepare`).
     """
     split, manifest = splits.load_split(name, prepared), splits.load_manifest(prepared)
     features, sha256 = extracted.features.get(name, {}), manifest["splits"][name]["sha256"]
@@ -135,9 +134,7 @@ def save_extractor(extractor: Extractor, path: Path) -> None:
         "name": extractor.name,
         "preprocessing": PREPROCESSING_VERSION,
         "image_shape": list(extractor.image_shape),
-        "num_classes": extractor.num_classes,
-        "width": extractor.width,
-        "num_features": extractor.num_features,
+        **{key: getattr(extractor, key) for key in SIZES},
         "scale": extractor.scale,
         "sha256": extractor.sha256,
     }
@@ -160,7 +157,7 @@ def load_extractor(path: Path) -> Extractor:
             )
         channels, height, width_px = settings["image_shape"]
         shape = (channels, height, width_px)
-        sizes = {key: settings[key] for key in ("num_classes", "width", "num_features")}
+        sizes = {key: settings[key] for key in SIZES}
         classifier = Classifier(shape, **sizes)
         classifier.load_state_dict(weights)
         extractor = Extractor(classifier, image_shape=shape, scale=settings["scale"], **sizes)

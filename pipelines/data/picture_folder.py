@@ -17,18 +17,15 @@ from pipelines.settings.errors import UserError
 
 
 def read_folder(name: str, option: str, seed: int, most: int | None = None) -> torch.Tensor:
-    """Reads the pictures of a folder and its subfolders, in random order.
+    """Reads pictures of a folder and its subfolders as (N, C, H, W) in [0, 1].
 
-    The order is random because folders are often sorted by class.
+    The order is random, because folders are often sorted by class.
 
     Args:
         name: The folder.
         option: The option or argument, for an error.
         seed: Seed of the order.
         most: Maximum number of pictures (default: all).
-
-    Returns:
-        (N, C, H, W) in [0, 1].
 
     Raises:
         UserError: The folder is missing or has no pictures, or the pictures differ in shape.

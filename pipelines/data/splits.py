@@ -26,20 +26,16 @@ class Split:
 def load_manifest(folder: Path | None = None) -> dict[str, Any]:
     """The manifest: data set, image shape, classes, and each split's count and SHA-256.
 
-    Args:
-        folder: Output folder of `prepare` (default: that of the pipeline).
+    `folder` is an output folder of `prepare` (default: that of the pipeline).
     """
-    folder = folder or paths.PREPARE
-    manifest: dict[str, Any] = files.read_json(folder / "manifest.json", MADE_BY)
+    manifest: dict[str, Any] = files.read_json((folder or paths.PREPARE) / "manifest.json", MADE_BY)
     return manifest
 
 
 def load_split(name: str, folder: Path | None = None) -> Split:
-    """Reads a split.
+    """Reads the split `train`, `valid` or `test` from an output folder of `prepare`.
 
-    Args:
-        name: `train`, `valid` or `test`.
-        folder: Output folder of `prepare` (default: that of the pipeline).
+    The default folder is that of the pipeline.
 
     Raises:
         UserError: The stage has not run, or a file is damaged.

@@ -9,9 +9,9 @@ import ast
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipelines.settings import files
 
@@ -43,18 +43,15 @@ READ_FOLDERS = {"pipelines.report": "pipelines/reporting/templates"}
 
 
 def code_version(module: str, by_name: Iterable[str] = ()) -> str:
-    """The version of the code that a module can run.
+    """The version of the code that a module can run, as 64 hexadecimal digits.
 
     Args:
         module: The module, such as `pipelines.train`.
         by_name: Modules that it imports by name, such as `genmodels.models.vae`.
-
-    Returns:
-        64 hexadecimal digits.
     """
     ignored = NO_EFFECT if module == "pipelines.publish" else (*NO_EFFECT, TRACKING)
     code = closure(module, *by_name, ignored=ignored)
-    parts = [[name, _read(path).tree_hash] for name, path in sorted(code.items())]
+    parts = [[name, _parsed(path.read_bytes())[1]] for name, path in sorted(code.items())]
     if module in READ_FOLDERS:
         folder = ROOT / READ_FOLDERS[module]
         parts += [[path.name, files.md5(path)] for path in sorted(folder.iterdir())]
@@ -69,9 +66,7 @@ def training_version(kind: str) -> str:
 def closure(*modules: str, ignored: Sequence[str] = ()) -> dict[str, Path]:
     """The files of this project that importing `modules` can run, by module.
 
-    Args:
-        modules: Names of modules.
-        ignored: Modules to leave out, with the modules that only they import.
+    Modules in `ignored` are left out, with the modules that only they import.
     """
     pending, code = list(modules), dict[str, Path]()
     while pending:
@@ -79,7 +74,7 @@ def closure(*modules: str, ignored: Sequence[str] = ()) -> dict[str, Path]:
         if name in code or _in(name, ignored) or (path := _file(name)) is None:
             continue
         code[name] = path
-        pending += _read(path).imports
+        pending += imports(path)
         # Importing a.b.c runs a/__init__.py and a/b/__init__.py first.
         parts = name.split(".")
         pending += [".".join(parts[:length]) for length in range(1, len(parts))]
@@ -98,30 +93,21 @@ def _file(module: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-class _Source(NamedTuple):
-    """The imports of a file and the hash of its syntax tree."""
-
-    imports: list[str]
-    tree_hash: str
-
-
-def _read(path: Path) -> _Source:
-    return _parsed(path.read_bytes())
+def imports(path: Path) -> list[str]:
+    """What a file imports, inside its functions too."""
+    return _parsed(path.read_bytes())[0]
 
 
 @functools.cache
-def _parsed(source: bytes) -> _Source:
-    tree = ast.parse(source)
-    return _Source(list(_imports(tree)), _digest(_canonical(tree)))
-
-
-def _imports(tree: ast.Module) -> Iterator[str]:
+def _parsed(source: bytes) -> tuple[list[str], str]:
+    """The imports of a file and the hash of its syntax tree."""
+    tree, imported = ast.parse(source), []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return imported, _digest(_canonical(tree))
 
 
 def _canonical(node: Any) -> Any:

@@ -1,6 +1,7 @@
 """The command line of every stage and command: one format of help and usage errors."""
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -18,12 +19,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(name: str, description: str | None, examples: str = "") -> Parser:
-    """Creates the parser of a stage or command, without arguments; options have no abbreviations.
+    """Creates the parser of the stage or command `name`; options have no abbreviations.
 
-    Args:
-        name: The module in `pipelines`, such as `sample`.
-        description: What the command does and writes, such as the docstring of its module.
-        examples: Text below the options.
+    The description is the docstring of the module; the examples stand below the options.
     """
     return Parser(
         prog=f"genmodels {name}",
@@ -39,12 +37,10 @@ def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], in
     allowed = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum:,}"
 
     def convert(text: str) -> int:
-        try:
+        with contextlib.suppress(ValueError):
             value = int(text)
-        except ValueError:
-            value = None
-        if value is None or value < minimum or (maximum is not None and value > maximum):
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, {allowed}")
-        return value
+            if minimum <= value and (maximum is None or value <= maximum):
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, {allowed}")
 
     return convert

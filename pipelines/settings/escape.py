@@ -47,6 +47,4 @@ def mlflow_text(value: str) -> str:
 
     A value with single and double quotes loses its double quotes and then matches no name.
     """
-    if "'" not in value:
-        return f"'{value}'"
-    return '"' + value.replace('"', "") + '"'
+    return '"' + value.replace('"', "") + '"' if "'" in value else f"'{value}'"

@@ -31,11 +31,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, made_by: str) -> Any:
-    """Reads JSON.
-
-    Args:
-        path: The file.
-        made_by: The command that makes the file, for an error.
+    """Reads JSON; `made_by` is the command that makes the file, for an error.
 
     Raises:
         UserError: The file is missing or is not JSON.

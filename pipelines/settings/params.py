@@ -105,7 +105,7 @@ def _check_metrics(params: Params, file: str) -> None:
         directions = measured(params.evaluate.metrics, params.features.extractors)
     except ValueError as error:
         raise UserError(f"{file}: evaluate.metrics: {error}") from None
-    values = [name for name, higher_is_better in directions.items() if higher_is_better is not None]
+    values = [name for name, direction in directions.items() if direction is not None]
     rank_by = params.report.rank_by
     # If models differ in likelihood, each likelihood has its own column: elbo_gaussian.
     suffixed = {f"{value}_{likelihood}" for value in values for likelihood in LIKELIHOODS}

@@ -18,7 +18,7 @@ from pipelines.settings.sections import NAME_PATTERN
 BASE = "base"
 
 
-class Origins(NamedTuple):
+class _Origins(NamedTuple):
     """A resolved entry: its settings, and for each setting the entry that sets it."""
 
     settings: dict[str, Any]
@@ -51,7 +51,7 @@ def merge(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
     return {name: _resolved(models, name, where, []).settings for name in models}
 
 
-def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]) -> Origins:
+def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]) -> _Origins:
     entry = models[name]
     if not re.fullmatch(NAME_PATTERN, str(name)):
         raise UserError(f"{where}: {show(name)} is not allowed: use a-z, 0-9 and _ in a name")
@@ -60,7 +60,7 @@ def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]
     own = {key: value for key, value in entry.items() if key != BASE}
     origins = dict.fromkeys(own, name)
     if BASE not in entry:
-        return Origins(own, origins)
+        return _Origins(own, origins)
     base, place = entry[BASE], f"{where}.{name}.{BASE}"
     if not isinstance(base, str) or base not in models:
         raise UserError(f"{place}: {show(base)}: {no_such_model(str(base), models)}")
@@ -71,18 +71,13 @@ def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]
     if own.get("kind", inherited.settings.get("kind")) != inherited.settings.get("kind"):
         fields = _config(settings, f"{where}.{name}").model_fields
         settings = {key: value for key, value in settings.items() if key in fields or key in own}
-    return Origins(settings, inherited.origins | origins)
+    return _Origins(settings, inherited.origins | origins)
 
 
 def check_entry(
     entry: Mapping[str, Any], where: str, origins: Mapping[str, str] | None = None
 ) -> ModelConfig:
-    """Checks the settings of one model against the `Config` of its kind.
-
-    Args:
-        entry: All settings.
-        where: The file and the key of the entry.
-        origins: For each setting the entry that sets it.
+    """Checks all settings of the entry at `where` against the `Config` of its kind.
 
     Raises:
         UserError: The first mistake, with the entry that sets the value.

@@ -27,12 +27,8 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, file: str) -> Any:
     """Reads YAML into plain Python values.
 
-    Args:
-        text: The YAML.
-        file: The name of the file, for an error.
-
     Raises:
-        UserError: The text is not YAML; the message contains file and line.
+        UserError: The text is not YAML; the message contains the name `file` and the line.
     """
     try:
         return YAML(typ="safe", pure=True).load(text)

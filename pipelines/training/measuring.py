@@ -53,7 +53,7 @@ class MeasuringJob:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one model.
+    """The results of one model.
 
     Attributes:
         records: One of each value, as plain JSON values.
@@ -113,7 +113,7 @@ def measure_all(
     handle: Callable[[MeasuringJob, Measured], None] = lambda job, measured: None,
     at_once: int | None = None,
 ) -> list[Measured]:
-    """Measures trained models side by side and shows the progress.
+    """Measures trained models side by side, shows the progress and returns the results in order.
 
     Args:
         title: The name of the work in the progress display.
@@ -122,9 +122,6 @@ def measure_all(
         threads: Torch's threads in each process.
         handle: Receives each result when it is there, in this process.
         at_once: Largest number of processes on a CPU (default: the cores).
-
-    Returns:
-        The results, in the order of the models.
 
     Raises:
         UserError: A model was not trained, or a worker was killed.

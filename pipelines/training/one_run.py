@@ -93,7 +93,7 @@ def train_all(
     handle: Callable[[Training, Any], None],
     at_once: int | None = None,
 ) -> list[Finished]:
-    """Trains side by side, shows the progress and writes the output folders.
+    """Trains side by side, shows the progress, writes the folders and returns the ends in order.
 
     Args:
         title: The name of the work in the progress display.
@@ -102,9 +102,6 @@ def train_all(
         handle: Receives each training's messages, in this process: `Started`, rows (dicts),
             `StepDone` and `Finished`.
         at_once: Largest number of processes on a CPU (default: the cores).
-
-    Returns:
-        The end of each training, in their order.
 
     Raises:
         UserError: The settings do not fit the data, a loss is not finite, or a worker was killed.
@@ -169,8 +166,7 @@ def load_images(device: str, prepared: Path | None = None) -> Data:
 def fit(training: Training, device: str, send: workers.Send) -> tuple[Trainer, dict[str, Any]]:
     """Trains one model with one seed in this process, from its checkpoint if one exists.
 
-    Returns:
-        The trainer after the last step, and the cost of the training.
+    Returns the trainer after the last step, and the cost of the training.
 
     Raises:
         UserError: The settings do not fit the data, or the checkpoint is damaged.

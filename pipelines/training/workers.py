@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import resource_tracker
@@ -89,10 +88,10 @@ def run(
     label: Callable[[K], str] = "seed {}".format,
     replacements: int = 0,
 ) -> list[R]:
-    """Runs `job` once per key.
+    """Runs `job` once per key, each in a process of its own.
 
     Args:
-        job: Called as `job(key, send)` in a process of its own.
+        job: Called as `job(key, send)`.
         keys: The keys, such as the seeds.
         device: `cpu` or `cuda`.
         threads: Torch's threads in each process.
@@ -188,13 +187,8 @@ def _work(job: Job[K, R], key: K, name: str, threads: int, connection: Connectio
             connection.send(_FailedError(f"{name}: {error}"))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
-            traceback.print_exc()
-            sys.exit(1)
+            raise
         connection.send(_FailedError(f"{name}: out of memory; use a smaller width or batch"))
-    except Exception:
-        # A bug: the traceback of this process shows where.
-        traceback.print_exc()
-        sys.exit(1)
 
 
 def _check_ending(name: str, exitcode: int, replacements: int) -> None:
