@@ -30,21 +30,14 @@ from pipelines.settings.errors import UserError, exit_on_user_error
 from pipelines.settings.sections import Features
 from pipelines.training.progress import Progress
 
-NO_LABELS = "the data has no labels to train a classifier with"
-
 
 def make(
     settings: Features, prepared: Path | None = None, folder: Path | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Makes the extractors and writes the output folder.
+    """Makes the extractors, writes the output folder and returns the card of each extractor.
 
-    Args:
-        settings: Section `features`.
-        prepared: Output folder of `prepare` (default: that of the pipeline).
-        folder: Output folder, which is replaced (default: that of the pipeline).
-
-    Returns:
-        The card of each extractor.
+    `prepared` is an output folder of `prepare`, `folder` the output folder, which is replaced
+    (default: those of the pipeline).
 
     Raises:
         UserError: The data is missing, a training diverged, or the file of weights is wrong.
@@ -69,7 +62,7 @@ def _classifier(
         if split.labels is not None
     }
     if not labelled:
-        return _missing("no_extractor", NO_LABELS)
+        return _missing("no_extractor", "the data has no labels to train a classifier with")
     names = set(ClassifierSettings.__dataclass_fields__)
     classifier = ClassifierSettings(**settings.model_dump(include=names))
     seeds = range(settings.seed, settings.seed + 1 + settings.replicas)

@@ -66,11 +66,7 @@ def split_indices(source: Source, settings: Prepare) -> dict[str, Indices]:
 
 
 def check_classes(source: Source, splits: Mapping[str, Indices]) -> None:
-    """Checks that every split has images of every class, so that metrics are comparable.
-
-    Raises:
-        UserError: A split is empty, or a class has no image in a split.
-    """
+    """Raises a `UserError` if a split has no images, or none of a class: metrics would lack it."""
     for name, indices in splits.items():
         if not len(indices):
             raise UserError(

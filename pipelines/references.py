@@ -32,16 +32,9 @@ SHOWN = 8
 def measure_row(
     settings: ReferencesSettings, folder: Path, row: str, send: workers.Send
 ) -> tuple[dict[str, Any], float]:
-    """Measures one row in a worker process and draws its first images.
+    """Measures one row in a worker process, draws its first images and sends metrics as they start.
 
-    Args:
-        settings: The settings of the stage.
-        folder: The new output folder.
-        row: A key of `reference_rows.ROWS`.
-        send: Receives the name of each metric when it starts.
-
-    Returns:
-        The entry of rows.json, and the seconds.
+    Returns the entry of rows.json, and the seconds.
     """
     start = time.monotonic()
     data = Prepared.of_pipeline(settings.features)
@@ -86,8 +79,7 @@ def expected_floor(extracted: Extracted, test: RealImages, num: int) -> dict[str
 def make(settings: ReferencesSettings) -> dict[str, dict[str, Any]]:
     """Measures all rows, as many in parallel as there are cores, and writes the output folder.
 
-    Returns:
-        For each row its `records`, and the `reason` if the data cannot provide the row.
+    Returns for each row its `records`, and the `reason` if the data cannot provide the row.
     """
     data = Prepared.of_pipeline(settings.features)
     extracted = data.extracted()

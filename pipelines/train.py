@@ -37,19 +37,15 @@ def only_trainer(name: str) -> Iterator[None]:
     """
     path = paths.OUTPUTS / ".locks" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path, timeout=0)
     holder = path.with_suffix(".pid")
     try:
-        lock.acquire()
+        lock = filelock.FileLock(path).acquire(timeout=0)
     except filelock.Timeout:
         pid = holder.read_text() if holder.is_file() else "unknown"
         raise UserError(f"{name} is already being trained by process {pid}") from None
-    try:
+    with lock:
         files.write_text(holder, str(os.getpid()))
         yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def train(settings: TrainSettings, seeds: Sequence[int]) -> None:

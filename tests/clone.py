@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipelines.settings import yaml_files
-from tests.closure import ROOT
+from pipelines.settings.paths import ROOT
 
 #: Seconds after which a command counts as hanging: on two cores the longest one takes a minute.
 HANGING_S = 900

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.closure import ROOT
+from pipelines.settings.paths import ROOT
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- dag: made by `make dag` -->", "<!-- end of dag -->"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pipelines.__main__ import descriptions
-from tests.closure import ROOT
+from pipelines.settings.paths import ROOT
 from tests.readme import README, drawn, graph
 
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]

@@ -152,12 +152,9 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint
 
 
 def read_full_size(path: Path) -> npt.NDArray[np.uint8]:
-    """Reads a picture in its own size: (1, H, W) if grey or black and white, else (3, H, W).
+    """Reads a picture like `read_picture`, but in its own size.
 
-    Orientation, transparency and depth are handled as in `read_picture`.
-
-    Raises:
-        UserError: The file is missing or not a picture, or its mode does not define white.
+    Returns (1, H, W) if it is grey or black and white, else (3, H, W).
     """
     picture = _read(path)
     return _channels_first(picture.convert("L" if picture.mode in {"1", "L"} else "RGB"))
@@ -178,13 +175,10 @@ def _channels_first(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Reduces a picture to 8 bits and replaces transparency by black.
+    """Reduces a picture to 8 bits and replaces transparency by black, which Pillow alone does not.
 
-    Pillow alone would clip values above 255 and ignore transparency.
-
-    Raises:
-        ValueError: The mode does not define white. A guess from the brightest pixel would give
-            different greys to equal scenes.
+    A mode that does not define white is refused: a guess from the brightest pixel would give
+    different greys to equal scenes.
     """
     if picture.mode in {"I", "F"}:
         raise ValueError(f"mode {picture.mode} does not define white; save it with 8 or 16 bits")

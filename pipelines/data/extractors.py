@@ -55,10 +55,8 @@ def load_extracted(
 ) -> Extracted:
     """Reads the extractors, their cards and the features of the real splits.
 
-    Args:
-        settings: Section `features`, with the place of the Inception weights.
-        folder: Output folder of `features` (default: that of the pipeline).
-        prepared: Output folder of `prepare` with its data (default: that of the pipeline).
+    `folder` and `prepared` are output folders of `features` and `prepare` (default: those of the
+    pipeline).
 
     Raises:
         UserError: The stage has not run, a file is damaged, or features belong to another

@@ -43,11 +43,9 @@ READ_FOLDERS = {"pipelines.report": "pipelines/reporting/templates"}
 
 
 def code_version(module: str, by_name: Iterable[str] = ()) -> str:
-    """The version of the code that a module can run, as 64 hexadecimal digits.
+    """The version of the code that a module such as `pipelines.train` can run: hexadecimal digits.
 
-    Args:
-        module: The module, such as `pipelines.train`.
-        by_name: Modules that it imports by name, such as `genmodels.models.vae`.
+    `by_name` are modules that it imports by name, such as `genmodels.models.vae`.
     """
     ignored = NO_EFFECT if module == "pipelines.publish" else (*NO_EFFECT, TRACKING)
     code = closure(module, *by_name, ignored=ignored)

@@ -5,7 +5,7 @@ has a default, because neither DVC nor MLflow can see a default in code.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from pipelines.settings.yaml_files import read_yaml
 
 
 class Params(Section):
-    """The whole of params.yaml, with the entries of `models:` resolved.
+    """The whole of params.yaml.
 
     Attributes:
         selected: The selected presets, each with its kind (equal to `kind` in its entry).
@@ -77,8 +77,11 @@ def checked(raw: Any, file: str) -> Params:
             f"{valid} + {test} leaves no training images"
         )
     _check_selected(params, file)
-    _check_metrics(params, file)
-    _check_gates(params, file)
+    try:
+        values = measured(params.evaluate.metrics, params.features.extractors)
+    except ValueError as error:
+        raise UserError(f"{file}: evaluate.metrics: {error}") from None
+    _check_report(params, values, file)
     return params
 
 
@@ -100,20 +103,27 @@ def _check_selected(params: Params, file: str) -> None:
             )
 
 
-def _check_metrics(params: Params, file: str) -> None:
-    try:
-        directions = measured(params.evaluate.metrics, params.features.extractors)
-    except ValueError as error:
-        raise UserError(f"{file}: evaluate.metrics: {error}") from None
-    values = [name for name, direction in directions.items() if direction is not None]
+def _check_report(params: Params, values: Mapping[str, bool | None], file: str) -> None:
+    directed = [name for name, direction in values.items() if direction is not None]
+    measures = "evaluate.metrics measures"
     rank_by = params.report.rank_by
     # If models differ in likelihood, each likelihood has its own column: elbo_gaussian.
-    suffixed = {f"{value}_{likelihood}" for value in values for likelihood in LIKELIHOODS}
-    if rank_by not in suffixed.union(values):
+    suffixed = {f"{value}_{likelihood}" for value in directed for likelihood in LIKELIHOODS}
+    if rank_by not in suffixed.union(directed):
         raise UserError(
             f"{file}: report.rank_by: cannot rank by {rank_by!r}: it is not measured or has no "
-            f"direction{suggest(rank_by, values)}; evaluate.metrics measures {', '.join(values)}"
+            f"direction{suggest(rank_by, directed)}; {measures} {', '.join(directed)}"
         )
+    models = [ALL, CHAMPION, *params.models]
+    for index, gate in enumerate(params.report.gates):
+        where = f"{file}: report.gates.{index}"
+        if gate.model not in models:
+            raise UserError(f"{where}.model: {no_such_model(gate.model, models)}")
+        if gate.metric not in values:
+            raise UserError(
+                f"{where}.metric: {gate.metric!r} is not measured"
+                f"{suggest(gate.metric, list(values))}; {measures} {', '.join(values)}"
+            )
 
 
 def measured(names: Sequence[str], extractors: Sequence[str]) -> dict[str, bool | None]:
@@ -133,17 +143,3 @@ def measured(names: Sequence[str], extractors: Sequence[str]) -> dict[str, bool 
 def needs_extractor(names: Sequence[str]) -> bool:
     """Whether one of the metrics is measured with an extractor."""
     return any(metrics.load_metric(name).uses_extractor for name in names)
-
-
-def _check_gates(params: Params, file: str) -> None:
-    values = list(measured(params.evaluate.metrics, params.features.extractors))
-    models = [ALL, CHAMPION, *params.models]
-    for index, gate in enumerate(params.report.gates):
-        where = f"{file}: report.gates.{index}"
-        if gate.model not in models:
-            raise UserError(f"{where}.model: {no_such_model(gate.model, models)}")
-        if gate.metric not in values:
-            raise UserError(
-                f"{where}.metric: {gate.metric!r} is not measured{suggest(gate.metric, values)}; "
-                f"evaluate.metrics measures {', '.join(values)}"
-            )

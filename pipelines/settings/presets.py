@@ -43,11 +43,7 @@ def resolve(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
 
 
 def merge(models: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
-    """Resolves all entries without checking their values, for entries of another commit.
-
-    Raises:
-        UserError: An entry is not a mapping, or `base:` names no entry or forms a circle.
-    """
+    """Resolves all entries without checking their values, for entries of another commit."""
     return {name: _resolved(models, name, where, []).settings for name in models}
 
 

@@ -19,12 +19,7 @@ _SHOULD = "Input should be "
 
 
 def check(section: type[S], values: Any, where: str) -> S:
-    """Validates values against a section.
-
-    Args:
-        section: The class whose fields are the allowed keys.
-        values: The content of the section.
-        where: The start of the key path, such as `params.yaml: models.vae`.
+    """Validates values against a section; `where` is their place, as `params.yaml: models.vae`.
 
     Raises:
         UserError: The first mistake, as one line.

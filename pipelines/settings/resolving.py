@@ -18,22 +18,18 @@ def load(stage: type[R], model: str | None = None) -> R:
     """The settings of a stage.
 
     DVC runs `resolve` before a stage. A stage that is started by hand first resolves params.yaml,
-    so that it uses the current settings.
-
-    Args:
-        stage: The class of the settings.
-        model: The model, for a stage with one file per model; it need not be selected.
+    so that it uses the current settings. A model need not be selected.
 
     Raises:
         UserError: params.yaml has a mistake, there is no such model, or the file is missing or not
             written by `resolve`.
     """
     if "DVC_STAGE" not in os.environ:
-        settings = params.load()
-        if model is not None:
-            settings.require_model(model)
-            params.warn(settings, model)
-        write(settings, [stage], [] if model is None else [model], paths.RESOLVE)
+        settings, models = params.load(), [] if model is None else [model]
+        for name in models:
+            settings.require_model(name)
+            params.warn(settings, name)
+        write(settings, [stage], models, paths.RESOLVE)
     return resolved.read(stage, resolved.path(stage.stage, model))
 
 

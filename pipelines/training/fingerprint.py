@@ -73,13 +73,9 @@ def from_lock(model: str, seed: int, lock: Mapping[str, Any]) -> str:
 def of_settings(
     entry: Mapping[str, Any], train: Train, splits: Mapping[str, Any], seed: int
 ) -> str:
-    """The identity of a training beside the pipeline, which does not depend on the code.
+    """The identity of a training beside the pipeline, from its settings and the splits' hashes.
 
-    Args:
-        entry: The model's settings, complete.
-        train: Section `train`; neither device nor threads count.
-        splits: The splits in the manifest of the data.
-        seed: The training seed.
+    The code, the device and the number of threads do not count.
     """
     loop = train.model_dump(exclude={"device", "threads"})
     data = {split: splits[split] for split in ("train", "valid")}

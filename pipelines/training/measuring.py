@@ -28,12 +28,8 @@ class MeasuringJob:
     """One trained model and what to measure; its name in messages is `vae seed 0`.
 
     Attributes:
-        model: The model's name.
-        seed: The training seed.
         folder: Output folder of its training.
         made_by: The command that makes it, for errors.
-        data: The data to measure on.
-        settings: Section `evaluate`.
         split: The split to compare with: `valid` wherever the result chooses anything.
         draw: Draws pictures after the measurement, in the same process; None for no pictures.
     """
@@ -58,7 +54,6 @@ class Measured:
     Attributes:
         records: One of each value, as plain JSON values.
         cost: Parameters and multiply-adds.
-        kind: The model's kind.
         family: `vae` or `gan`.
         seconds: Wall-clock time of measuring and drawing.
         cpu_seconds: Processor time of the same.

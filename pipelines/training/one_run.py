@@ -38,10 +38,7 @@ class Training:
     """One model with one seed; its name in messages is `vae seed 0`.
 
     Attributes:
-        model: The model's name.
         entry: The model's settings, complete.
-        seed: The training seed.
-        train: Section `train`.
         prepared: Output folder of `prepare`; None for that of the pipeline.
         folder: Its output folder, which is replaced when the training has ended.
         checkpoint: Its resumable state. It stays when the training has ended: the caller deletes it
@@ -97,10 +94,9 @@ def train_all(
 
     Args:
         title: The name of the work in the progress display.
-        trainings: The trainings, at least one.
+        trainings: At least one.
         device: `cpu` or `cuda`.
-        handle: Receives each training's messages, in this process: `Started`, rows (dicts),
-            `StepDone` and `Finished`.
+        handle: Receives `Started`, rows (dicts), `StepDone` and `Finished`, in this process.
         at_once: Largest number of processes on a CPU (default: the cores).
 
     Raises:

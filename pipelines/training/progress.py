@@ -44,14 +44,8 @@ class Progress(Generic[K]):
             progress.update("seed 0", 1500, loss=101.2)
             progress.finish("seed 0")
 
-    Args:
-        title: The work's name.
-        amounts: The units of work of each part, in the order in which the parts are begun.
-        unit: One unit of work.
-        clock: Seconds.
-
-    Attributes:
-        label: The name of a part in the display (default: its key).
+    `amounts` are the units of work of each part, in the order in which the parts are begun. The
+    attribute `label` gives the name of a part in the display (default: its key).
     """
 
     def __init__(
@@ -79,13 +73,9 @@ class Progress(Generic[K]):
         self.last_line = clock()
 
     def update(self, key: K, done: int, **state: float | str) -> None:
-        """Shows how far a part is.
+        """Shows how many units of a part are done, with its state, such as `loss=101.2`.
 
-        Args:
-            key: The part.
-            done: Its units of work that are done. In the part's first call these were done before
-                now, and do not count for the speed.
-            state: What stands beside the part, such as `loss=101.2`.
+        In the part's first call the units were done before now, and do not count for the speed.
         """
         part = self.parts[key]
         if part.began is None:

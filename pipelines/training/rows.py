@@ -33,10 +33,6 @@ class Rows:
         title: Their name in messages.
         folder: Holds `<model>/<seed>/`.
         entries: By model its settings, complete.
-        seeds: The training seeds.
-        train: Section `train`.
-        data: The data to train and measure on.
-        evaluate: Section `evaluate`.
         where: File and key of the entries, for errors.
         split: The split to compare with: `valid` wherever the result chooses anything.
         may_diverge: Whether a loss that is not finite is a result instead of an error.
@@ -64,14 +60,9 @@ class Rows:
         return present
 
     def run(self, *, force: bool = False, at_once: int | None = None) -> SeedResults:
-        """Trains and measures what is missing.
+        """Trains and measures what is missing and returns all results; `force` deletes them first.
 
-        Args:
-            force: Delete all results first.
-            at_once: Largest number of processes on a CPU (default: the cores).
-
-        Returns:
-            All results.
+        On a CPU there are at most `at_once` processes at once (default: the cores).
 
         Raises:
             UserError: A training failed. Finished results stay, and the rest resumes next time.

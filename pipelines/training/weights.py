@@ -27,13 +27,9 @@ SNAPSHOTS = "snapshots.safetensors"
 def write_model(
     folder: Path, model: GenerativeModel, entry: Mapping[str, Any], card: Mapping[str, Any]
 ) -> None:
-    """Writes weights.safetensors and config.json.
+    """Writes weights.safetensors and config.json of a trained model.
 
-    Args:
-        folder: Output folder; created if it is missing.
-        model: The trained model.
-        entry: The settings that build it.
-        card: Further entries of config.json.
+    `entry` are the settings that build it, `card` further entries of config.json.
     """
     tensor_file.write(folder / WEIGHTS, model.state_dict())
     config = {
@@ -50,10 +46,7 @@ def write_model(
 def read_model(folder: Path, made_by: str, device: str = "cpu") -> GenerativeModel:
     """Reads a trained model, in evaluation mode, from the folder of its training.
 
-    Args:
-        folder: The folder with weights.safetensors and config.json.
-        made_by: The command that makes the files, for an error.
-        device: `cpu` or `cuda`.
+    `made_by` is the command that makes the files, for an error.
 
     Raises:
         UserError: A file is missing, damaged, or from another version of the code.

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import __main__ as script
-from tests.closure import ROOT, imports
+from pipelines.settings.code_version import imports
+from pipelines.settings.paths import ROOT
 from tests.pipelines.tiny_model import write_params
 
 MODULES = sorted(
@@ -53,7 +54,7 @@ def files(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_stage_or_command_imports_another_one(name):
-    imported = set(imports(Path(*name.split(".")).with_suffix(".py")))
+    imported = set(imports(ROOT / Path(*name.split(".")).with_suffix(".py")))
     assert imported & set(MODULES) <= RUN_BY.get(name, set())
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from pipelines.settings import paths, yaml_files
+from pipelines.settings.paths import ROOT
 from pipelines.settings.resolved import STAGES as SETTINGS
 from pipelines.training import fingerprint
-from tests.closure import ROOT
 
 STAGES = yaml_files.read_yaml(paths.DVC_YAML)["stages"]
 

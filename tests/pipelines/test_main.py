@@ -7,8 +7,8 @@ import pytest
 
 from pipelines import __main__ as script
 from pipelines.settings import paths, yaml_files
+from pipelines.settings.paths import ROOT
 from tests.clone import HANGING_S
-from tests.closure import ROOT
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

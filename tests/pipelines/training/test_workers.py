@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import subprocess
@@ -44,24 +45,29 @@ def test_each_seed_is_a_process_with_its_threads(device):
     assert len({message["pid"] for _, message in got} | {os.getpid()}) == 4
 
 
-def test_processes_times_threads_never_exceeds_the_cores(monkeypatch):
+@pytest.mark.parametrize(("threads", "at_once"), [(1, 4), (2, 2), (3, 1), (8, 1)])
+def test_processes_times_threads_are_the_cores_and_no_more(tmp_path, monkeypatch, threads, at_once):
     monkeypatch.setattr(workers, "num_cores", lambda: 4)
-    for threads, at_once in ((1, 4), (2, 2), (3, 1), (8, 1)):
-        running = set()
-        most = 0
+    running, most = set(), 0
 
-        def handle(key, message, running=running):
-            nonlocal most
-            running.add(key) if message == "begin" else running.discard(key)
-            most = max(most, len(running))
+    def handle(key, message):
+        nonlocal most
+        running.add(key) if message == "begin" else running.discard(key)
+        most = max(most, len(running))
 
-        workers.run(begin_end, list(range(6)), device="cpu", threads=threads, handle=handle)
-        assert most <= at_once
+    job = functools.partial(wait_for_the_others, tmp_path, at_once)
+    workers.run(job, list(range(2 * at_once)), device="cpu", threads=threads, handle=handle)
+    assert most <= at_once
 
 
-def begin_end(key, send):
+def wait_for_the_others(folder, at_once, key, send):
+    """Ends when as many jobs as run at once have begun; fails if fewer do."""
     send("begin")
-    time.sleep(0.05)
+    (folder / str(key)).touch()
+    end = time.monotonic() + HANGING_S
+    while len(list(folder.iterdir())) < at_once * (key // at_once + 1):
+        assert time.monotonic() < end, "fewer jobs run at once"
+        time.sleep(0.01)
     send("end")
 
 
