@@ -44,8 +44,11 @@ def only_trainer(name: str) -> Iterator[None]:
         pid = holder.read_text() if holder.is_file() else "unknown"
         raise UserError(f"{name} is already being trained by process {pid}") from None
     with lock:
-        files.write_text(holder, str(os.getpid()))
-        yield
+        try:
+            files.write_text(holder, str(os.getpid()))
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
 
 
 def train(settings: TrainSettings, seeds: Sequence[int]) -> None:
