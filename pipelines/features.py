@@ -95,10 +95,9 @@ def _train(
 
             progress.update(key, 0)
             try:
-                trained = train_classifier(*images, num_classes, settings, seed, show)
+                extractors.append(train_classifier(*images, num_classes, settings, seed, show))
             except ValueError as error:
                 raise UserError(f"features: {error}") from None
-            extractors.append(trained)
             progress.finish(key)
     return extractors
 

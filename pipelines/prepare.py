@@ -93,7 +93,7 @@ def make(settings: Prepare, folder: Path | None = None) -> dict[str, Any]:
     Raises:
         UserError: The data is missing, or a class has no image in a split.
     """
-    source = datasets.load_source(settings)
+    source = datasets.LOADERS[settings.dataset](settings)
     splits = split_indices(source, settings)
     check_classes(source, splits)
     return write_splits(source, splits, settings, folder)

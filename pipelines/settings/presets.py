@@ -15,8 +15,6 @@ from pipelines.settings.errors import UserError
 from pipelines.settings.refusals import check, show, suggest
 from pipelines.settings.sections import NAME_PATTERN
 
-BASE = "base"
-
 
 class _Origins(NamedTuple):
     """A resolved entry: its settings, and for each setting the entry that sets it."""
@@ -53,11 +51,11 @@ def _resolved(models: Mapping[str, Any], name: str, where: str, heirs: list[str]
         raise UserError(f"{where}: {show(name)} is not allowed: use a-z, 0-9 and _ in a name")
     if not isinstance(entry, Mapping):
         raise UserError(f"{where}.{name}: {show(entry)} is not a mapping of settings")
-    own = {key: value for key, value in entry.items() if key != BASE}
+    own = {key: value for key, value in entry.items() if key != "base"}
     origins = dict.fromkeys(own, name)
-    if BASE not in entry:
+    if "base" not in entry:
         return _Origins(own, origins)
-    base, place = entry[BASE], f"{where}.{name}.{BASE}"
+    base, place = entry["base"], f"{where}.{name}.base"
     if not isinstance(base, str) or base not in models:
         raise UserError(f"{place}: {show(base)}: {no_such_model(str(base), models)}")
     if base in [*heirs, name]:

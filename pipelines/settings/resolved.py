@@ -20,12 +20,7 @@ Threads = Annotated[int, Field(ge=1)]
 
 
 class Resolved(Section):
-    """The settings of a stage.
-
-    Attributes:
-        stage: The name of the stage.
-        code: The version of its code.
-    """
+    """The settings of a stage, with the version of its code."""
 
     stage: ClassVar[str]
     code: str
@@ -58,10 +53,7 @@ class ReferencesSettings(Resolved):
 class TrainSettings(Resolved):
     """The settings of `train@<model>`, without the seeds.
 
-    Attributes:
-        model: The name of the model. Two models with equal settings are different runs.
-        entry: All settings of the model.
-        train: The settings that all models share.
+    Two models with equal settings are different runs. `entry` has all settings of the model.
     """
 
     stage = "train"
@@ -83,11 +75,7 @@ class EvaluateSettings(Resolved):
 
 
 class ReportSettings(Resolved):
-    """The settings of `report`.
-
-    Attributes:
-        definitions: The docstring of each metric's file, which the report prints.
-    """
+    """The settings of `report`, which prints `definitions`, the docstring of each metric's file."""
 
     stage = "report"
     selected: list[Name]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from evaluation.measuring.context import Seeds
 from evaluation.runner import Evaluation, Settings, evaluate
@@ -47,22 +47,13 @@ class MeasuringJob:
         return f"{self.model} seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """The results of one model.
+class Measured(NamedTuple):
+    """The results of one model; the times are those of measuring and drawing."""
 
-    Attributes:
-        records: One of each value, as plain JSON values.
-        cost: Parameters and multiply-adds.
-        family: `vae` or `gan`.
-        seconds: Wall-clock time of measuring and drawing.
-        cpu_seconds: Processor time of the same.
-    """
-
-    records: list[dict[str, Any]]
-    cost: dict[str, int]
+    records: list[dict[str, Any]]  # one of each value, as plain JSON values
+    cost: dict[str, int]  # parameters and multiply-adds
     kind: str
-    family: str
+    family: str  # `vae` or `gan`
     seconds: float
     cpu_seconds: float
 
