@@ -27,9 +27,8 @@ Indices = npt.NDArray[np.int64]
 def split_indices(source: Source, settings: Prepare) -> dict[str, Indices]:
     """Draws the splits: for each the shuffled indices of its images in `source.images`.
 
-    params.yaml uses a random split, because a stratified split biases every distance between real
-    images down, so that a good model looks worse than it is. An official test set, if the data set
-    has one, is the test split.
+    A stratified split biases every distance between real images down, so that a good model looks
+    worse than it is. An official test set, if the data set has one, is the test split.
 
     Raises:
         UserError: A stratified split of data without labels.

@@ -41,8 +41,7 @@ def publish() -> None:
     """Completes the store and writes reports/tracking.json.
 
     Raises:
-        UserError: A model or file is missing, because `dvc repro` has not run yet, or the models
-            cannot be ranked.
+        UserError: A model or file is missing (no `dvc repro` yet), or models cannot be ranked.
     """
     settings = resolved.read(PublishSettings, resolved.path(PublishSettings.stage))
     lock = fingerprint.read_lock()

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
+from evaluation.metrics import load_metric
 from pipelines import features, prepare
 from pipelines.data import splits
 from pipelines.data.prepared import Prepared
@@ -36,13 +37,7 @@ class Value(Section):
 
 
 class Along(Section):
-    """A value between models: the polyline through them, read where another value is equal.
-
-    Attributes:
-        models: At least two.
-        value: The value that is read.
-        equal: The value in which the other side of the comparison and the polyline agree.
-    """
+    """A value between models: the polyline through them, read where `equal` is the same."""
 
     models: Annotated[list[Name], Field(min_length=2)]
     value: Name
@@ -53,13 +48,10 @@ class Claim(Section):
     """A published statement, and the range in which a result agrees with it.
 
     Attributes:
-        text: The statement.
         form: `of` alone, or `of` minus or divided by `against`, seed by seed.
-        of: The value that the statement is about.
         against: The other side; null for form `value`.
         published: The published value; null if only a direction is published.
-        low: The smallest value that agrees; null for no limit.
-        high: The largest.
+        low, high: The smallest and the largest value that agree; null for no limit.
     """
 
     text: str
@@ -75,12 +67,9 @@ class Reproduction(Section):
     """A file of `reproductions/`, with the settings of params.yaml that it does not set.
 
     Attributes:
-        title: Title of its part of the page.
         published: The publication, its values and its conditions.
         deviations: Differences from these conditions.
         features: None if no metric needs an extractor.
-        models: By name all settings of a model.
-        claims: Empty if nothing is claimed.
     """
 
     title: str
@@ -121,7 +110,7 @@ def read(name: str) -> Reproduction:
     extractors = reproduction.features.extractors
     try:
         values = list(params.measured(reproduction.evaluate.metrics, extractors))
-        needed = params.needs_extractor(reproduction.evaluate.metrics)
+        needed = any(load_metric(name).uses_extractor for name in reproduction.evaluate.metrics)
     except ValueError as error:
         raise UserError(f"{where}: evaluate.metrics: {error}") from None
     for claim in reproduction.claims:

@@ -110,10 +110,6 @@ def train(settings: TrainSettings, seeds: Sequence[int]) -> None:
         shutil.rmtree(one.checkpoint.parent, ignore_errors=True)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 @exit_on_user_error
 def main() -> None:
     """Runs the stage for one model."""
@@ -121,11 +117,11 @@ def main() -> None:
     parser.add_argument("model", metavar="MODEL", help=command_line.MODEL)
     name = parser.parse_args().model
     settings = resolving.load(TrainSettings, name)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "DVC_STAGE" in os.environ:  # if dvc is killed, its trainer has to end, too
         workers.die_with_parent()
     with only_trainer(name):
-        train(settings, resolved.load_seeds())
+        train(settings, files.read_json(resolved.path(resolved.SEEDS), resolved.MADE_BY))
 
 
 if __name__ == "__main__":

@@ -24,10 +24,8 @@ STORAGE_VARIABLE = "GENMODELS_OPTUNA_STORAGE"
 def finish(storage: Storage, at_once: int | None, *, is_complete: bool) -> str:
     """Writes the study's folder, its page and its summary for the report; returns the verdict.
 
-    Args:
-        storage: The study.
-        at_once: Largest number of processes for retraining.
-        is_complete: Whether to retrain what is missing; else the report's summary stays.
+    `is_complete`: whether to retrain what is missing, in at most `at_once` processes; else the
+    report's summary stays.
 
     Raises:
         UserError: A training failed.

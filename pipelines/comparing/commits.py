@@ -41,7 +41,6 @@ class Results:
     """The results of a commit or of this checkout.
 
     Attributes:
-        label: The name of the commit, for people.
         metrics: For each model its metrics: `mean`, `std`, `n` and, without a mean, `reason`.
         settings: The sections of params.yaml, the entries of `models` with those of their bases.
         inputs: For each stage of `INPUTS` the hashes of its outputs, as far as dvc.lock has them.
@@ -118,13 +117,8 @@ def _git(*arguments: str) -> str:
 class Change:
     """One metric of one model whose mean changed, or exists on one side only.
 
-    Attributes:
-        model: Name of the model.
-        metric: Name of the metric.
-        old: The value before.
-        new: The value now.
-        difference: New compared with old; None if a side has no value. Holm's correction runs over
-            the models whose mean of this metric changed.
+    `difference` is None if a side has no value. Holm's correction runs over the models whose mean
+    of this metric changed.
     """
 
     model: str
@@ -136,13 +130,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """Everything that changed.
+    """Everything that changed between models that both sides have.
 
     Attributes:
-        values: Metrics of models that both sides have, model by model.
         one_sided: Names that only one side has: `models_added` and `models_removed`, and
             `metrics_added` and `metrics_removed` of some model of both.
-        settings: Settings that differ: old and new value.
         inputs: The inputs of every value that differ, in words: then a change of a value can come
             from them.
     """
@@ -156,13 +148,9 @@ class Changes:
 def changes(
     old: Results, new: Results, directions: Mapping[str, bool | None], models: Sequence[str]
 ) -> Changes:
-    """Compares two sets of results.
+    """Compares two sets of results, of these models or (none) of the selected ones.
 
-    Args:
-        old: The results before.
-        new: The results now.
-        directions: For each metric whether higher is better; None for a diagnostic.
-        models: The models to compare; none for the selected ones.
+    `directions` holds for each metric whether higher is better; None for a diagnostic.
     """
     before, now = (
         [n for n in models or side.settings.get("selected", side.metrics) if n in side.metrics]

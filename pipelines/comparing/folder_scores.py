@@ -40,13 +40,9 @@ class Task:
     """The images and settings of one scoring.
 
     Attributes:
-        name: The folder.
         images: (N, C, H, W) in [0, 1].
-        reference: The real images.
         train: Training images, for the memorisation metrics; empty where they are unknown.
         metrics: Names of files in `evaluation/metrics/`.
-        extractors: Feature extractors.
-        settings: Seeds and sizes.
     """
 
     name: str
@@ -69,14 +65,9 @@ def read(
 ) -> Task:
     """Reads the pictures on all sides: folders, or prepared splits as reference and train.
 
-    Args:
-        settings: All of params.yaml.
-        images: A folder of pictures.
-        reference: The real images.
-        train: The training images; None for the train split if the reference is the valid or test
-            split, else no images.
-        metrics: Names of metrics; empty for those of `evaluate.metrics` that need images only.
-        max_samples: Largest number of images on each side.
+    `train` None is the train split if the reference is the valid or test split, else no images. No
+    `metrics` are those of `evaluate.metrics` that need images only. Each side has at most
+    `max_samples` images.
 
     Raises:
         UserError: A folder, a split or a metric is missing, or shapes differ.

@@ -7,6 +7,7 @@ bound is a constant, so a gate needs no test of a difference.
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from evaluation.comparing.leaderboard import Row
 from evaluation.comparing.tables import in_words
@@ -15,16 +16,13 @@ from pipelines.settings.sections import ALL, CHAMPION, Gate, Report
 
 @dataclass(frozen=True)
 class GateResult:
-    """One bound of a gate and the value of one model.
+    """One bound of a gate and the value of one model, or the reason why it is missing.
 
     Attributes:
         model: Name of the model; `champion: <name>` for the best one.
-        metric: Name of the metric.
         of: `mean` or `worst` of the training seeds.
-        value: The value; None if it is missing.
         relation: The bound as a formula: `≤ 15`.
         passed: Whether there is a value within the bound.
-        reason: Why the value is missing; empty if there is one.
     """
 
     model: str
@@ -39,20 +37,22 @@ class GateResult:
 def check_gates(
     report: Report, rows: Mapping[str, Row | str], champion: str | None = None
 ) -> list[GateResult]:
-    """Checks every gate on the models that it names.
+    """Checks every gate on the models that it names: one result per gate, model and bound.
 
     Args:
         report: Section `report` of params.yaml.
         rows: The selected models in their order; for a model without results the reason instead.
         champion: The best model by `report.rank_by`; None if no model has a value.
-
-    Returns:
-        One result per gate, model and bound, in the order of params.yaml.
     """
     results: list[GateResult] = []
     for gate in report.gates:
         if gate.model == ALL:
-            names = [name for name, row in rows.items() if _applies(gate.metric, row)]
+            names = [
+                name
+                for name, row in rows.items()
+                if isinstance(row, str)
+                or row.summary.get(gate.metric, {}).get("reason") != "not_supported"
+            ]
             absent = "no selected model can have this value"  # then the gate is broken
         elif gate.model == CHAMPION:
             names, absent = [champion] if champion else [], "no model has a rank"
@@ -66,11 +66,6 @@ def check_gates(
     return results
 
 
-def _applies(metric: str, row: Row | str) -> bool:
-    """False if a model of this kind can never have such a value."""
-    return isinstance(row, str) or row.summary.get(metric, {}).get("reason") != "not_supported"
-
-
 def _check_gate(gate: Gate, label: str, row: Row | str) -> Iterator[GateResult]:
     values, reason = ([], row) if isinstance(row, str) else _values(gate.metric, row)
     for sign, holds, threshold, worst in (
@@ -78,11 +73,8 @@ def _check_gate(gate: Gate, label: str, row: Row | str) -> Iterator[GateResult]:
         ("≤", operator.le, gate.max, max),
     ):
         if threshold is not None:
-            value = (
-                (sum(values) / len(values) if gate.of == "mean" else worst(values))
-                if values
-                else None
-            )
+            one = fmean if gate.of == "mean" else worst
+            value = one(values) if values else None
             passed = value is not None and holds(value, threshold)
             relation = f"{sign} {threshold:g}"
             yield GateResult(label, gate.metric, gate.of, value, relation, passed, reason)

@@ -18,11 +18,8 @@ def as_text(
 ) -> str:
     """Everything that the command prints about the models, in the order of the comparison.
 
-    Args:
-        comparison: The comparison.
-        models: Its models.
-        width: Maximum number of columns; a narrow table has no sd, a narrower one no intervals.
-        every_verdict: Whether each metric gets a verdict in sentences, or only the first one.
+    `width` is the maximum number of columns; a narrow table has no sd, a narrower one no intervals.
+    With `every_verdict` each metric gets a verdict in sentences, else only the first one.
     """
     parts = [_header(models, width)]
     if comparison.boards:

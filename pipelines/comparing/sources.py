@@ -31,13 +31,7 @@ _NAME = re.compile(r"[\w-]+")
 
 @dataclass(frozen=True)
 class Compared:
-    """One model.
-
-    Attributes:
-        row: Its values.
-        params: The settings of its training: dotted keys, values as MLflow shows them.
-        source: The files or the run that the values come from, in words.
-    """
+    """The values of a model, the settings of its training (dotted keys), their source in words."""
 
     row: Row
     params: Mapping[str, str]
@@ -45,12 +39,9 @@ class Compared:
 
 
 def read(names: Sequence[str], known: Sequence[str], from_store: bool) -> list[Compared]:
-    """Reads each model from its files or, if there are none, from the store.
+    """Reads each model or run from its files or, if there are none, from the store.
 
-    Args:
-        names: Models or runs.
-        known: The keys of `models:`.
-        from_store: Whether to read all of them from the store.
+    `known` are the keys of `models:`; `from_store` reads all of them from the store.
 
     Raises:
         UserError: A name is repeated or unknown, or a model was not evaluated.

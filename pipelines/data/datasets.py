@@ -27,8 +27,7 @@ class Source:
 
     Attributes:
         images: (N, C, H, W) uint8.
-        labels: (N,) int64, or None.
-        class_names: The name of each label, or None without labels.
+        labels: (N,) int64, indices of `class_names`; both are None without labels.
         num_pool: Number of images to split, from the start of `images`. The rest, if any, is the
             official test set.
     """

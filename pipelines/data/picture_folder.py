@@ -19,13 +19,8 @@ from pipelines.settings.errors import UserError
 def read_folder(name: str, option: str, seed: int, most: int | None = None) -> torch.Tensor:
     """Reads pictures of a folder and its subfolders as (N, C, H, W) in [0, 1].
 
-    The order is random, because folders are often sorted by class.
-
-    Args:
-        name: The folder.
-        option: The option or argument, for an error.
-        seed: Seed of the order.
-        most: Maximum number of pictures (default: all).
+    The order is random by `seed`, because folders are often sorted by class; `most` limits the
+    number of pictures (default: all). `option` names the folder in an error.
 
     Raises:
         UserError: The folder is missing or has no pictures, or the pictures differ in shape.

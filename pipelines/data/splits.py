@@ -33,9 +33,7 @@ def load_manifest(folder: Path | None = None) -> dict[str, Any]:
 
 
 def load_split(name: str, folder: Path | None = None) -> Split:
-    """Reads the split `train`, `valid` or `test` from an output folder of `prepare`.
-
-    The default folder is that of the pipeline.
+    """Reads `train`, `valid` or `test` from an output folder of `prepare` (default: its own).
 
     Raises:
         UserError: The stage has not run, or a file is damaged.

@@ -16,7 +16,6 @@ class ModelResult:
     """One model.
 
     Attributes:
-        row: Its values.
         settings: The settings of its training: its resolved entry of params.yaml.
         histories: For each seed the training curves, one row per epoch.
         pictures: PNG files of the first seed by name; which ones depends on the kind of model.
@@ -36,8 +35,7 @@ class Results:
 
     Attributes:
         models: The selected models, in the order of params.yaml.
-        references: Image sets of known quality to compare the models with.
-        reference_pictures: PNG files of the first images of each set.
+        references: Image sets of known quality; `reference_pictures` are PNG files of each one.
         manifest: The description of the data that `prepare` writes.
         cards: The description of each extractor that `features` writes.
         studies: The summary of each finished study that `tune` writes.

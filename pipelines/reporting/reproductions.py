@@ -36,7 +36,7 @@ def page(documents: Sequence[Document]) -> str:
         minutes = f"{sum(map(_cpu_seconds, _each(document['results']))) / 60:.0f}"
         for claim in claims:
             values = compared(claim, document["results"])
-            cells = [claim["text"], _short(_mean(values)), _short(claim["published"])]
+            cells = [claim["text"], number(_mean(values), 2), number(claim["published"], 2)]
             lines.append([title, *cells, verdict(claim, values), minutes])
         if not claims:
             lines.append([title, "open: see below", *[MISSING] * 3, minutes])
@@ -142,12 +142,14 @@ def _setting(value: Any) -> str:
 def _claims(claims: Sequence[Mapping[str, Any]], results: Results) -> str:
     lines = []
     for claim in claims:
-        values, low, high = compared(claim, results), _short(claim["low"]), _short(claim["high"])
+        values = compared(claim, results)
+        low, high = number(claim["low"], 2), number(claim["high"], 2)
         within = f"{low} to {high}"
         if claim["low"] is None or claim["high"] is None:
             within = f"at most {high}" if claim["low"] is None else f"at least {low}"
-        cells = [_short(_mean(values)), ", ".join(map(_short, values.values()))]
-        cells += [_short(claim["published"]), within, verdict(claim, values)]
+        by_seed = ", ".join(number(value, 2) for value in values.values())
+        cells = [number(_mean(values), 2), by_seed]
+        cells += [number(claim["published"], 2), within, verdict(claim, values)]
         lines.append([claim["text"], _sides(claim), *cells])
     header = ["claim", "what", "here", "by seed", "published", "agrees within", "verdict"]
     return _table(header, lines, left=2) if lines else ""
@@ -215,7 +217,3 @@ def verdict(claim: Mapping[str, Any], values: Mapping[str, float | None]) -> str
 def _mean(values: Mapping[str, float | None]) -> float | None:
     known = [value for value in values.values() if value is not None]
     return fmean(known) if known else None
-
-
-def _short(value: float | None) -> str:
-    return number(value, 2)

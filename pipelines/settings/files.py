@@ -68,9 +68,7 @@ def md5(path: Path) -> str:
 
 
 def out_file(name: str, option: str) -> Path:
-    """The path of an option's file, checked before anything is computed.
-
-    Folders that are missing are created with the file.
+    """The path of an option's file, checked early; missing folders are created with the file.
 
     Raises:
         UserError: The path is a folder, or lies below a file.

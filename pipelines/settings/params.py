@@ -54,8 +54,7 @@ def load(path: Path | None = None) -> Params:
     """Reads, resolves and checks params.yaml (default: that of this checkout).
 
     Raises:
-        UserError: The first mistake: its full key, the value, what is allowed and, for a
-            misspelling, the nearest name.
+        UserError: The first mistake: its full key, the value and what is allowed.
     """
     path = path or paths.PARAMS
     return checked(read_yaml(path), path.name)
@@ -138,8 +137,3 @@ def measured(names: Sequence[str], extractors: Sequence[str]) -> dict[str, bool 
         for spec in metrics.load_metric(name).values
         for extractor in extractors
     }
-
-
-def needs_extractor(names: Sequence[str]) -> bool:
-    """Whether one of the metrics is measured with an extractor."""
-    return any(metrics.load_metric(name).uses_extractor for name in names)

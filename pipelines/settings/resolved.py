@@ -110,9 +110,3 @@ def read(settings: type[R], file: Path) -> R:
         UserError: The file is missing or not written by `resolve`.
     """
     return check(settings, files.read_json(file, MADE_BY), file.name)
-
-
-def load_seeds() -> list[int]:
-    """The training seeds, for a stage that called `resolving.load`; a run has one seed."""
-    seeds: list[int] = files.read_json(path(SEEDS), MADE_BY)
-    return seeds

@@ -21,8 +21,7 @@ def load(stage: type[R], model: str | None = None) -> R:
     so that it uses the current settings. A model need not be selected.
 
     Raises:
-        UserError: params.yaml has a mistake, there is no such model, or the file is missing or not
-            written by `resolve`.
+        UserError: params.yaml has a mistake, there is no such model, or the file is missing.
     """
     if "DVC_STAGE" not in os.environ:
         settings, models = params.load(), [] if model is None else [model]

@@ -4,8 +4,6 @@ Reads dvc.lock, outputs/ and reports/metrics/; writes nothing and does not impor
 """
 
 import csv
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,11 +33,9 @@ class CompletedRun:
     """A run that DVC has completed.
 
     Attributes:
-        identity: Model, seed, fingerprint.
         params: The settings of the training, nested.
         tags: Hashes of its data, weights and sample grids, versions, metrics without a value.
         rows: The history, one row per epoch.
-        metrics: Final values, by MLflow name.
         timings: Measured times. The first ones stay, so a forced repro adds no point.
         files: Artifacts by their path in the run: a file or a text.
         digests: The SHA-256 of weights and settings, by the keys of `mlmodel.FILES`.
@@ -70,7 +66,7 @@ class CompletedRun:
             "snapshots": self.tags["snapshots"],
             "files": {k: files.md5(v) for k, v in self.files.items() if isinstance(v, Path)},
         }
-        return _sha256(json.dumps(content, sort_keys=True, allow_nan=False))
+        return fingerprint.digest(content)
 
     def missing(self, present: Mapping[str, int]) -> list[str]:
         """The artifacts that a run lacks or has in another size, such as one that was cut off."""
@@ -151,7 +147,7 @@ def _read_seed(
         for path in sorted((evaluated / seed / "training").glob("*.png"))
         if (match := _SNAPSHOT.fullmatch(path.name))
     }
-    grids = _sha256(json.dumps({step: files.md5(path) for step, path in snapshots.items()}))
+    grids = fingerprint.digest({step: files.md5(path) for step, path in snapshots.items()})
     clock = _timing("train", model, seed)
     tags = _tags(model, lock, records, clock) | origin.recall(digest)
     times = {
@@ -185,10 +181,6 @@ def require(outputs: Iterable[Path]) -> None:
     for path in outputs:
         if not path.is_file():
             raise UserError(f"{path}: no such file; `{MADE_BY}` makes it")
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _read_history(path: Path) -> Rows:

@@ -21,10 +21,8 @@ _BUSY_TIMEOUT_S = 60
 def ensure(path: Path, artifacts: Path) -> str:
     """Creates the file where it is missing or useless; the caller holds the lock of the store.
 
-    `artifacts` is the folder of MLflow's own experiment.
-
-    Returns:
-        One sentence if a useless file was renamed, else an empty text.
+    `artifacts` is the folder of MLflow's own experiment. Returns one sentence if a useless file was
+    renamed, else an empty text.
 
     Raises:
         OSError, sqlite3.Error: The file is no SQLite database, or cannot be read or written.

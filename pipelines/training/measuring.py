@@ -28,8 +28,7 @@ class MeasuringJob:
     """One trained model and what to measure; its name in messages is `vae seed 0`.
 
     Attributes:
-        folder: Output folder of its training.
-        made_by: The command that makes it, for errors.
+        folder: Output folder of its training, which the command `made_by` makes.
         split: The split to compare with: `valid` wherever the result chooses anything.
         draw: Draws pictures after the measurement, in the same process; None for no pictures.
     """
@@ -99,15 +98,10 @@ def measure_all(
     handle: Callable[[MeasuringJob, Measured], None] = lambda job, measured: None,
     at_once: int | None = None,
 ) -> list[Measured]:
-    """Measures trained models side by side, shows the progress and returns the results in order.
+    """Measures trained models (at least one) side by side and returns the results in order.
 
-    Args:
-        title: The name of the work in the progress display.
-        jobs: The models, at least one.
-        device: `cpu` or `cuda`.
-        threads: Torch's threads in each process.
-        handle: Receives each result when it is there, in this process.
-        at_once: Largest number of processes on a CPU (default: the cores).
+    The progress display names the work `title`. `handle` receives each result when it is there, in
+    this process. On a CPU there are at most `at_once` processes (default: the cores).
 
     Raises:
         UserError: A model was not trained, or a worker was killed.

@@ -38,12 +38,11 @@ class Training:
     """One model with one seed; its name in messages is `vae seed 0`.
 
     Attributes:
-        entry: The model's settings, complete.
+        entry: The model's settings, complete; `where` is their file and key, for errors.
         prepared: Output folder of `prepare`; None for that of the pipeline.
         folder: Its output folder, which is replaced when the training has ended.
         checkpoint: Its resumable state. It stays when the training has ended: the caller deletes it
             when the outputs are safe.
-        where: File and key of the entry, for errors.
         may_diverge: Whether a loss that is not finite is a result instead of an error.
     """
 
@@ -90,14 +89,11 @@ def train_all(
     handle: Callable[[Training, Any], None],
     at_once: int | None = None,
 ) -> list[Finished]:
-    """Trains side by side, shows the progress, writes the folders and returns the ends in order.
+    """Trains side by side (at least one), writes the folders and returns the ends in order.
 
-    Args:
-        title: The name of the work in the progress display.
-        trainings: At least one.
-        device: `cpu` or `cuda`.
-        handle: Receives `Started`, rows (dicts), `StepDone` and `Finished`, in this process.
-        at_once: Largest number of processes on a CPU (default: the cores).
+    The progress display names the work `title`. `handle` receives `Started`, rows (dicts),
+    `StepDone` and `Finished`, in this process. On a CPU there are at most `at_once` processes
+    (default: the cores).
 
     Raises:
         UserError: The settings do not fit the data, a loss is not finite, or a worker was killed.

@@ -37,12 +37,8 @@ class Progress(Generic[K]):
     """The progress of one piece of work, such as all seeds of a training, on stderr.
 
     In a terminal it is one bar over the work of all parts, with the time left until the last part
-    is done; elsewhere it is a line every 15 seconds and a line for each finished part:
-
-        with Progress("train", {"seed 0": 3000, "seed 1": 3000}) as progress:
-            progress.update("seed 0", 1200)  # the first call: what a checkpoint had already
-            progress.update("seed 0", 1500, loss=101.2)
-            progress.finish("seed 0")
+    is done; elsewhere it is a line every 15 seconds and a line for each finished part. The first
+    `update` of a part states the work that a checkpoint had already.
 
     `amounts` are the units of work of each part, in the order in which the parts are begun. The
     attribute `label` gives the name of a part in the display (default: its key).

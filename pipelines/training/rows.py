@@ -30,10 +30,8 @@ class Rows:
     """Models that are compared with one another.
 
     Attributes:
-        title: Their name in messages.
         folder: Holds `<model>/<seed>/`.
-        entries: By model its settings, complete.
-        where: File and key of the entries, for errors.
+        entries: By model its settings, complete; `where` is their file and key, for errors.
         split: The split to compare with: `valid` wherever the result chooses anything.
         may_diverge: Whether a loss that is not finite is a result instead of an error.
         code_counts: Whether a result of another version of the code is repeated.

@@ -46,10 +46,8 @@ def write_model(
 def read_model(folder: Path, made_by: str, device: str = "cpu") -> GenerativeModel:
     """Reads a trained model, in evaluation mode, from the folder of its training.
 
-    `made_by` is the command that makes the files, for an error.
-
     Raises:
-        UserError: A file is missing, damaged, or from another version of the code.
+        UserError: A file (which the command `made_by` makes) is missing, damaged or outdated.
     """
     tensors, _ = tensor_file.read(folder / WEIGHTS, made_by)
     config = files.read_json(folder / CONFIG, made_by)

@@ -88,23 +88,19 @@ def run(
     label: Callable[[K], str] = "seed {}".format,
     replacements: int = 0,
 ) -> list[R]:
-    """Runs `job` once per key, each in a process of its own.
+    """Runs `job(key, send)` once per key, each in a process of its own; the results in order.
 
     Args:
-        job: Called as `job(key, send)`.
+        job: Its messages, and at last its result if it is not None, go to `handle`.
         keys: The keys, such as the seeds.
         device: `cpu` or `cuda`.
         threads: Torch's threads in each process.
-        handle: Receives (key, message) of every message and, at last, of the result if it is not
-            None, in this process.
-        at_once: Number of processes at once; None = cores / threads on a CPU, 1 on a GPU.
+        handle: Receives (key, message), in this process.
         label: The name of a key in an error.
+        at_once: Number of processes at once; None = cores / threads on a CPU, 1 on a GPU.
         replacements: Number of killed workers that are replaced by a new one with the same key.
             Such workers import everything again: this process may have threads and connections by
             then, which a fork does not carry over.
-
-    Returns:
-        The results, in the order of the keys.
 
     Raises:
         UserError: A worker failed, or more workers were killed than are replaced; the others are

@@ -22,15 +22,12 @@ from pipelines.tuning.results import Results
 def apply(study: str, trial: int | None, name: str | None) -> str:
     """Writes an entry of `models:` with the settings of a trial, and selects it.
 
-    Args:
-        study: A key of `tune:` that was run.
-        trial: The trial's number; None for the winner.
-        name: The entry; None for `<model>_tuned`. The study's model itself keeps its other lines;
-            any other entry becomes `base: <model>` and the settings of the trial.
+    `trial` None is the winner; `name` None is `<model>_tuned`. The study's model itself keeps its
+    other lines; any other entry becomes `base: <model>` and the settings of the trial. A line on
+    stderr says so if the winner is not measurably better than the original settings.
 
     Returns:
-        The difference of params.yaml, or a sentence if there is none. If the winner is not
-        measurably better than the original settings, a line on stderr says so.
+        The difference of params.yaml, or a sentence if there is none.
 
     Raises:
         UserError: There is no such trial, no winner, or the entry would be refused.

@@ -31,12 +31,10 @@ class EndedTrial:
     Attributes:
         state: `complete`, `pruned`, `infeasible`, `failed` or `lost` (with its worker; its retry
             has another number).
-        reason: Why it has no values.
         point: The values that were drawn, by the names of the parts of the space.
         settings: The settings that differ from the study's model, by dotted key.
         objectives: Their values; empty unless complete.
         intermediate: By step the objective, where trials are pruned.
-        num_parameters: Number of the model's parameters; 0 if none was built.
         first: Its number, or, for a retry, that of the trial that was lost first.
         same_as: Number of the equal trial whose values it has.
     """
@@ -62,13 +60,9 @@ class EndedTrial:
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a study.
+    """The results of a study, from `folder`: its settings and trials (trials.json), best.json.
 
-    Attributes:
-        study: Its settings: trials.json without the trials.
-        best: best.json.
-        front: The trials on the Pareto front of two objectives.
-        folder: The folder of these files.
+    `front` are the trials on the Pareto front of two objectives.
     """
 
     study: Mapping[str, Any]

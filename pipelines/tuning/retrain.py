@@ -114,9 +114,8 @@ def winner(
     """The row with the best mean of an objective, and how it differs from the original settings.
 
     Returns:
-        `trial` (None for the original settings), and of the best trial `row`, `is_better` than the
-        original settings by the rule of `significance`, and the `sentence` that says so; None if no
-        row has a value.
+        `trial` (None for the original settings), and of the best trial `row`, `is_better` by the
+        rule of `significance`, and the `sentence` that says so; None if no row has a value.
     """
     samples = {
         row: Sample.of(one["values"][name]["seeds"])

@@ -151,8 +151,7 @@ def open_study(study: Study, url: str, grace: int = GRACE) -> Storage:
     """Opens a study, and creates it where it is missing; `grace` is the heartbeat timeout (s).
 
     Raises:
-        UserError: The storage does not answer, its tables are those of another version of Optuna,
-            or other processes cannot see it.
+        UserError: The storage does not answer, is that of another Optuna, or lies in memory.
     """
     # Firewalls drop connections that are idle during a trial: each is tested before use.
     engine: dict[str, Any] = {"pool_pre_ping": True}

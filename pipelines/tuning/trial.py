@@ -56,14 +56,12 @@ class Bench:
 
 @dataclass
 class Outcome:
-    """The results of a trial, as far as there are any.
+    """The results of a trial, as far as there are any; times in seconds.
 
     Attributes:
-        num_parameters: Number of the model's parameters; 0 if none was built.
         steps: Trained steps, including those before a retry.
         values: Measured values by name; empty for a trial that stopped early.
         picture: A PNG of samples.
-        seconds: Wall-clock time of each part.
         cpu_seconds: Processor time of the training, including the pruning checks.
         stopped: Why it stopped early, or None.
     """
@@ -92,8 +90,6 @@ class Run:
     """One trial that is trained and measured.
 
     Args:
-        bench: What its worker has read.
-        entry: The trial's settings.
         first: Its number, or, for a retry, that of the trial that lost its worker.
         report: Receives (objective, step) at each check; returns whether the trial is to be pruned.
     """

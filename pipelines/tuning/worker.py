@@ -55,12 +55,8 @@ def search(
 ) -> None:
     """Runs the missing trials of a study in processes that share the cores.
 
-    Args:
-        storage: The study, opened.
-        url: The address of its storage, for the workers.
-        num_workers: Number of processes.
-        device: `cpu` or `cuda`.
-        to_the_end: Whether to wait for trials of other machines and to run those that they lose.
+    `url` is the address of the storage, for the workers. `to_the_end` waits for trials of other
+    machines and runs those that they lose.
 
     Raises:
         UserError: A worker failed, too many were killed, or the storage does not answer.
@@ -146,15 +142,9 @@ def work(
 ) -> None:
     """Runs trials, one after another, in this process.
 
-    Args:
-        study: The study.
-        url: The address of its storage.
-        device: `cpu` or `cuda`.
-        grace: Heartbeat timeout in seconds.
-        deadline: The `time.time()` after which no trial is started.
-        command: Identifies the command that this worker belongs to.
-        worker: The worker's number; a replacement has the number of the worker that was killed.
-        send: Receives `TrialStarted`, `StepDone` and `TrialEnded`.
+    `grace` is the heartbeat timeout in seconds; after the `time.time()` `deadline` no trial is
+    started. `command` identifies the command that this worker belongs to; a replacement has the
+    number of the `worker` that was killed. `send` receives the classes above and `StepDone`.
     """
     owner = {"host": socket.gethostname(), "pid": os.getpid()}
     owner |= {"command": command, "worker": worker}
