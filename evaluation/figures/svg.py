@@ -186,6 +186,6 @@ def as_element(figure: Figure, title: str, description: str = "") -> str:
 
 def _compact(text: str) -> str:
     """Removes font names, which the page sets, and digits beyond 0.01 points: half of the bytes."""
-    text = re.sub(r' font-family: [^;]*;| transform="rotate\(-0 [^"]*"', "", text)
+    text = re.sub(r' font-family: [^;"]*;?| transform="rotate\(-0 [^"]*"', "", text)
     text = re.sub(r' [xyd]="[^"]*"', lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), text)
     return re.sub(r"\n\s+", "\n", text)

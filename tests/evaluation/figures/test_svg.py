@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from evaluation.figures import svg
 from evaluation.figures.svg import Curves
@@ -103,3 +104,15 @@ def test_drawing_leaves_the_global_settings_alone() -> None:
     before = dict(mpl.rcParams)
     svg.curve_plot(LINES, "elbo", "epoch")
     assert dict(mpl.rcParams) == before
+
+
+def test_text_that_is_rotated_keeps_its_words():
+    """Rotated black text ends its style with the font, without a semicolon."""
+
+    def draw(axes: Axes) -> None:
+        axes.text(0.5, 0.5, "tilted", rotation=30, color="black")
+        axes.text(0.1, 0.1, "next")
+
+    text = svg.render(draw, "title", (4, 3))
+    assert ">tilted</text>" in text
+    assert "font-family" not in text
