@@ -165,8 +165,9 @@ def as_element(figure: Figure, title: str, description: str = "") -> str:
         title: Its label for screen readers; must be unique on a page.
         description: The values in words for screen readers, read after the title (default: none).
     """
-    # The title is the salt of the ids, so that two plots of one page have different ids.
-    look = mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title})
+    # The title is the salt of the ids, so that two plots of one page have different ids; matplotlib
+    # reads "none" as no salt.
+    look = mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"plot {title}"})
     with look, _without_glyph_warnings():
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -56,6 +56,7 @@ def shown(svg: str) -> list[str]:
         "a|b",
         "<b>&amp;",
         "_hidden",
+        "none",
         r"$\frac$",
         r"a\$b$",
         "猫",
