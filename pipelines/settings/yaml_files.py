@@ -10,11 +10,7 @@ from pipelines.settings.errors import UserError
 
 
 def read_yaml(path: Path) -> Any:
-    """Reads a YAML file (params.yaml, dvc.yaml, dvc.lock) into plain Python values.
-
-    Raises:
-        UserError: The file is missing or is not YAML; the message contains the line.
-    """
+    """Reads a YAML file into plain values; a missing file or a mistake is a `UserError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -25,11 +21,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, file: str) -> Any:
-    """Reads YAML into plain Python values.
-
-    Raises:
-        UserError: The text is not YAML; the message contains the name `file` and the line.
-    """
+    """Reads YAML into plain values; a mistake is a `UserError` with `file` and the line."""
     try:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:

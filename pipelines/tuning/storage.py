@@ -81,6 +81,14 @@ class _ByNumber(RandomSampler):
         study.sampler.before_trial(study, trial)
 
 
+class _Database(RDBStorage):
+    def record_heartbeat(self, trial_id: int) -> None:
+        try:
+            super().record_heartbeat(trial_id)
+        except StorageInternalError:  # the connection broke in between: the next one is tested
+            super().record_heartbeat(trial_id)
+
+
 @dataclass(frozen=True)
 class Storage:
     """A study in its storage."""
@@ -159,7 +167,7 @@ def open_study(study: Study, url: str, grace: int = GRACE) -> Storage:
         engine = {"connect_args": {"timeout": LOCK_TIMEOUT}}
     try:
         with _creating(url):
-            database = RDBStorage(
+            database = _Database(
                 url,
                 engine_kwargs=engine,
                 heartbeat_interval=max(1, grace // 3),

@@ -8,6 +8,8 @@ import time
 
 import pytest
 import sqlalchemy
+from optuna.exceptions import StorageInternalError  # noqa: TID251
+from optuna.storages import RDBStorage  # noqa: TID251
 
 from genmodels.training import checkpoint
 from pipelines.training import one_run
@@ -32,6 +34,25 @@ def _silence(storage):
     with storage.database.engine.begin() as connection:
         long_ago = "update trial_heartbeats set heartbeat = datetime('now', '-1 hour')"
         connection.execute(sqlalchemy.text(long_ago))
+
+
+def test_a_heartbeat_outlives_a_connection_that_breaks_in_the_middle(project, monkeypatch):
+    storage = tune_storage.open_study(project(), URL())
+    trial = storage.start_trial(OWNER)
+    record, failed = RDBStorage.record_heartbeat, []
+
+    def broken_once(database, trial_id):
+        if not failed:
+            failed.append(trial_id)
+            raise StorageInternalError("terminating connection")
+        record(database, trial_id)
+
+    monkeypatch.setattr(RDBStorage, "record_heartbeat", broken_once)
+    storage.database.record_heartbeat(trial._trial_id)
+    with storage.database.engine.connect() as connection:
+        beats = sqlalchemy.text("select count(*) from trial_heartbeats")
+        assert connection.execute(beats).scalar() == 1
+    assert failed == [trial._trial_id]
 
 
 def states(storage):
