@@ -7,6 +7,7 @@ mode (400 in the data). Losses, penalties and EMA are those of the project.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -131,13 +132,15 @@ def _update(
 
 
 def main() -> None:
-    """Prints one line per run."""
+    """Prints a line per run; exit code 1 if the penalised game misses a mode, or the plain none."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.mode_coverage", description=__doc__
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds from 0 on (default: 3)")
     torch.set_num_threads(1)
-    table([PENALISED, PLAIN], range(parser.parse_args().seeds))
+    for game, seed, got in table([PENALISED, PLAIN], range(parser.parse_args().seeds)):
+        if (got.modes == len(CENTRES)) != (game is PENALISED):
+            sys.exit(f"not as expected: {game.loss}, gamma {game.gamma}, seed {seed}")
 
 
 if __name__ == "__main__":
