@@ -1,5 +1,6 @@
 """A clone of this checkout, as it is in the working tree, for tests that run the real pipeline."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -101,6 +102,16 @@ class Clone:
         """Runs `dvc repro`; returns the names of the stages that were run."""
         printed = self.dvc("repro", *arguments).split("\n")
         return [line.split("'")[1] for line in printed if line.startswith("Running stage")]
+
+    def outs(self) -> dict[str, str]:
+        """The hashes of all reproducible outs, by path."""
+        clock = {"timing", ".locks", ".origin"}
+        paths = [p for top in ("outputs", "reports") for p in (self.folder / top).rglob("*")]
+        return {
+            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(paths)
+            if path.is_file() and not clock & set(path.parts)
+        }
 
     def would_run(self) -> set[str]:
         """The stages that `dvc repro` would run, told by `dvc repro --dry`."""

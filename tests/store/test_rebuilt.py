@@ -96,8 +96,10 @@ def test_stages_restored_from_the_run_cache_give_the_store_in_a_fresh_clone(
 
 
 def test_two_forced_repros_change_nothing(clone: Clone, first: dict[str, Any]) -> None:
+    before = clone.outs()
     for _ in range(2):
         clone.repro("-f", "-s", "train@gan_r1", "evaluate@gan_r1", "report", "publish")
+    assert clone.outs() == before
     assert differences(first, dump(store_of(clone))) == []
 
 
@@ -107,11 +109,11 @@ def checkpoints(clone: Clone) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in found}
 
 
-def test_a_training_that_is_killed_three_times_leaves_the_same_runs(
+def test_a_training_that_is_killed_three_times_leaves_the_same_bytes_and_runs(
     clone: Clone, first: dict[str, Any], tmp_path: Path
 ) -> None:
     lose_the_store(clone)
-    said = tmp_path / "stderr"
+    outs, said = clone.outs(), tmp_path / "stderr"
     for attempt in range(3):
         before = checkpoints(clone)
 
@@ -134,7 +136,9 @@ def test_a_training_that_is_killed_three_times_leaves_the_same_runs(
     done = clone.run(sys.executable, "-m", "pipelines.train", "vae")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("resumed at step") == 2
+    assert not checkpoints(clone)
     publish(clone)
+    assert clone.outs() == outs
     assert differences(first, dump(store_of(clone))) == []
 
 
