@@ -38,7 +38,7 @@ STYLE = Path(__file__).parents[1] / "reporting" / "templates" / "style.css"
 REPORT_PLOTS, REPORT_PICTURES = 3, 6
 #: Largest number of pictures of a search over several settings.
 MOST_PICTURES = 12
-#: The best tenth of the trials is compared with all of them.
+#: Fewest trials for importances, which compare the best tenth of the trials with all of them.
 FEWEST_FOR_IMPORTANCE = 5
 CHOSEN = svg.COLOURS[1]
 

@@ -74,10 +74,10 @@ def test_studies_that_were_run_are_shown(before_report: Path, page: str) -> None
     shutil.copy(shipped, before_report / "reports/studies")
     run_stage(before_report)
     shown = (before_report / "reports/index.html").read_text("utf-8")
-    told = json.loads(shipped.read_text())
+    study = json.loads(shipped.read_text())
     assert 'id="studies"' in shown
-    assert told["verdict"] in shown
-    assert [picture["uri"] in shown for picture in told["pictures"]] == [True] * 6
+    assert study["verdict"] in shown
+    assert [picture["uri"] in shown for picture in study["pictures"]] == [True] * 6
 
 
 def test_reference_rows_are_shown_with_what_they_are(page: str) -> None:
@@ -86,15 +86,15 @@ def test_reference_rows_are_shown_with_what_they_are(page: str) -> None:
 
 
 def test_the_rate_distortion_plane_has_every_model_that_has_a_rate(page: str) -> None:
-    told = label_of(page, "Rate and distortion")
+    label = label_of(page, "Rate and distortion")
     for name in ("vae", "beta_vae"):
         rate, distortion = mean_of("rate", name), mean_of("distortion", name)
-        assert f"{name} {rate:.3g}, {distortion:.3g}" in told
-    assert "gan" not in told
+        assert f"{name} {rate:.3g}, {distortion:.3g}" in label
+    assert "gan" not in label
     assert "ELBO \N{MINUS SIGN}" in gallery(page, "tradeoffs")
 
 
-def test_models_that_are_told_the_class_have_a_plane_of_their_own() -> None:
+def test_models_with_class_labels_have_a_plane_of_their_own() -> None:
     values = {"rate": [20.0], "distortion": [80.0], "mse": [0.1]}
     directions = {"rate": None, "distortion": False, "mse": False}
     rows = [
@@ -102,7 +102,7 @@ def test_models_that_are_told_the_class_have_a_plane_of_their_own() -> None:
             make_row(name, values, directions, params={"observation": observation}),
             cost={"multiply_adds_run": 1, "num_parameters": 1},
         )
-        for name, observation in (("alone", "gaussian"), ("told", "gaussian_given_class"))
+        for name, observation in (("plain", "gaussian"), ("by_class", "gaussian_given_class"))
     ]
     board = leaderboard(rows, [])
     ranking = next(column.key for column in board.columns if column.metric == "mse")
@@ -110,7 +110,7 @@ def test_models_that_are_told_the_class_have_a_plane_of_their_own() -> None:
     for svg, title, (name, other) in zip(
         tradeoffs["rate_distortion"],
         ("gaussian", "gaussian_given_class"),
-        (("alone", "told"), ("told", "alone")),
+        (("plain", "by_class"), ("by_class", "plain")),
         strict=True,
     ):
         label = label_of(svg, f"Rate and distortion, {title}")
@@ -121,9 +121,9 @@ def test_models_that_are_told_the_class_have_a_plane_of_their_own() -> None:
 def test_quality_stands_against_reconstruction_and_the_cost_of_the_whole_training(
     page: str,
 ) -> None:
-    told = label_of(page, "fid_classifier, mse and training")
-    assert f"vae {mean_of('mse', 'vae'):.3g}, {mean_of('fid_classifier', 'vae'):.3g}" in told
-    assert f"gan_r1 {mean_of('fid_classifier', 'gan_r1'):.3g}" in told
+    label = label_of(page, "fid_classifier, mse and training")
+    assert f"vae {mean_of('mse', 'vae'):.3g}, {mean_of('fid_classifier', 'vae'):.3g}" in label
+    assert f"gan_r1 {mean_of('fid_classifier', 'gan_r1'):.3g}" in label
     spent = label_of(page, "fid_classifier and training")
     for name in MODELS:
         assert f"{name} {cost_of(name):.3g}, {mean_of('fid_classifier', name):.3g}" in spent
@@ -133,13 +133,13 @@ def test_quality_stands_against_reconstruction_and_the_cost_of_the_whole_trainin
 
 
 def test_the_discriminators_values_are_those_of_the_records(page: str) -> None:
-    told = label_of(page, "Accuracy")
+    label = label_of(page, "Accuracy")
     for name in ("gan", "gan_r1"):
         train, test, fake = (
             mean_of(f"disc_acc_{key}", name) for key in ("real_train", "real_test", "fake")
         )
         expected = f"{name} real, train split {train:.3g}, real, test split {test:.3g}"
-        assert f"{expected}, generated {fake:.3g}" in told
+        assert f"{expected}, generated {fake:.3g}" in label
     assert f"gan gap {mean_of('disc_gap', 'gan'):.3g}" in label_of(page, "Overfitting gap")
     assert 'aria-label="Calibration' not in page  # was not measured here
 
@@ -163,8 +163,8 @@ def test_panels_of_what_nobody_measured_are_not_there(before_report: Path) -> No
 
 @pytest.mark.parametrize("sets", [1, 3])
 def test_a_calibrated_discriminator_is_on_the_diagonal(before_report: Path, sets: int) -> None:
-    told = {"reliability": [[0.2, 0.3, 600], [0.9, 0.8, 400]]}
-    params = told if sets == 1 else {"sample_sets": [0.1] * sets, "first_set": told}
+    observed = {"reliability": [[0.2, 0.3, 600], [0.9, 0.8, 400]]}
+    params = observed if sets == 1 else {"sample_sets": [0.1] * sets, "first_set": observed}
     measured("gan", {"disc_ece": (0.1, params)})
     measured("gan_r1", {"disc_ece": (0.2, {})})  # of a version that kept no bins
     report.main()
@@ -175,12 +175,12 @@ def test_a_calibrated_discriminator_is_on_the_diagonal(before_report: Path, sets
     assert "gan_r1" not in said
 
 
-def test_copies_are_told_in_the_panel_and_on_the_card(before_report: Path) -> None:
+def test_copies_are_named_in_the_panel_and_on_the_card(before_report: Path) -> None:
     for name in MODELS:
         values = {"pixel": -9.0, "classifier": -8.0 if name == "vae" else 4.0}
-        told = {f"ct_{space}": (value, {}) for space, value in values.items()}
-        told |= {f"authpct_{space}": (0.4, {"held_out": 0.59}) for space in values}
-        measured(name, told)
+        values_of = {f"ct_{space}": (value, {}) for space, value in values.items()}
+        values_of |= {f"authpct_{space}": (0.4, {"held_out": 0.59}) for space in values}
+        measured(name, values_of)
     report.main()
     page = paths.REPORT.read_text("utf-8")
     assert "vae -9, -8" in label_of(page, "C_T in pixels and in classifier features")
